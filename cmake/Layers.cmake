@@ -1,0 +1,45 @@
+# linformer_layer(NAME [TORCH] USES library…): the static library of one layer, from src/NAME and include/linformer/NAME.
+#
+# TORCH: the layer uses LibTorch and shares one precompiled header of it, since parsing LibTorch costs more than everything else.
+
+set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror)
+if(LINFORMER_SANITIZE)
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+# The one precompiled header of LibTorch; every TORCH target reuses it.
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "")
+configure_file("${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp" COPYONLY)
+add_library(torch_pch OBJECT "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp")
+target_link_libraries(torch_pch PRIVATE linformer::torch)
+target_precompile_headers(torch_pch PRIVATE
+  <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
+  <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <optional> <span> <string> <vector>)
+target_compile_options(torch_pch PRIVATE -Wno-pedantic)
+
+function(linformer_uses_torch target)
+  target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:linformer::torch>)
+  target_precompile_headers(${target} REUSE_FROM torch_pch)
+endfunction()
+
+function(linformer_layer name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "USES")
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/${name}/*.cpp")
+  if(NOT sources)
+    message(FATAL_ERROR "src/${name} holds no source")
+  endif()
+  set(target linformer_${name})
+  add_library(${target} STATIC ${sources})
+  add_library(linformer::${name} ALIAS ${target})
+  set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
+  target_include_directories(${target} PUBLIC
+    "$<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:include>"
+    PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}/src")
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_compile_options(${target} PRIVATE ${LINFORMER_WARNINGS})
+  target_link_libraries(${target} PUBLIC ${arg_USES})
+  if(arg_TORCH)
+    linformer_uses_torch(${target})
+  endif()
+endfunction()

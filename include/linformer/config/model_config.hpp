@@ -1,0 +1,92 @@
+// What a model is: sizes and attention. Names and meaning: docs/maths.md.
+#pragma once
+
+#include "linformer/config/field.hpp"
+
+namespace linformer {
+
+enum class AttentionKind { softmax, linformer };
+enum class Sharing { none, headwise, key_value, layerwise };
+enum class Projection { linear, dynamic, convolution, mean, max };
+enum class Normalise { none, keys, both };
+enum class Summary { running, block };
+enum class Position { learned, sinusoidal, none };
+
+template <> struct EnumNames<AttentionKind> { static constexpr std::array names{"softmax", "linformer"}; };
+template <> struct EnumNames<Sharing> { static constexpr std::array names{"none", "headwise", "key-value", "layerwise"}; };
+template <> struct EnumNames<Projection> { static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max"}; };
+template <> struct EnumNames<Normalise> { static constexpr std::array names{"none", "keys", "both"}; };
+template <> struct EnumNames<Summary> { static constexpr std::array names{"running", "block"}; };
+template <> struct EnumNames<Position> { static constexpr std::array names{"learned", "sinusoidal", "none"}; };
+
+/// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config file.
+struct AttentionConfig {
+  AttentionKind kind = AttentionKind::linformer;
+  std::int64_t slots = 64;                             ///< K; with block summaries K over the whole length (r = K·W/P a block)
+  std::vector<std::int64_t> slots_by_layer;            ///< K of each layer; empty = `slots` everywhere
+  Sharing sharing = Sharing::headwise;
+  Projection projection = Projection::linear;
+  std::optional<std::int64_t> window;                  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
+  Summary summary = Summary::running;
+  std::optional<Normalise> normalise;                  ///< auto = keys with a window, else none
+  std::optional<double> slot_bias;                     ///< its start; auto = −4 with a window. `none` (NaN) = no bias
+
+  template <class Self, class Visitor>
+  static void visit(Self& self, Visitor&& visitor) {
+    visitor("attention.kind", self.kind, "softmax (the standard Transformer) or linformer");
+    visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence");
+    visitor("attention.slots_by_layer", self.slots_by_layer, "K of each layer, such as 64,64,32; empty: the same everywhere");
+    visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
+    visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
+    visitor("attention.window", self.window, "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
+    visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
+    visitor("attention.normalise", self.normalise, "layer norms of slots and window: none, keys or both; auto: keys with a window");
+    visitor("attention.slot_bias", self.slot_bias, "start of the learned bias on slot logits; none: no bias; auto: -4 with a window");
+  }
+  bool operator==(const AttentionConfig&) const = default;
+};
+
+struct ModelConfig {
+  std::int64_t length = 512;       ///< P: the longest sequence
+  std::int64_t width = 384;        ///< d
+  std::int64_t layers = 6;
+  std::int64_t heads = 6;          ///< H
+  std::int64_t feed_forward = 0;   ///< hidden width of the feed-forward; 0 = 4d
+  std::int64_t vocabulary = 0;     ///< V; 0 = that of the data
+  double dropout = 0.0;
+  bool tied = false;               ///< the output layer is the token embedding
+  bool causal = true;
+  Position position = Position::learned;
+  AttentionConfig attention;
+
+  template <class Self, class Visitor>
+  static void visit(Self& self, Visitor&& visitor) {
+    visitor("model.length", self.length, "P: the longest sequence, in tokens");
+    visitor("model.width", self.width, "d: width of the embeddings");
+    visitor("model.layers", self.layers, "number of blocks");
+    visitor("model.heads", self.heads, "H: attention heads; divides the width");
+    visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
+    visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
+    visitor("model.dropout", self.dropout, "share of values dropped while training");
+    visitor("model.tied", self.tied, "the output layer is the token embedding");
+    visitor("model.causal", self.causal, "each position sees only what stands before it");
+    visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
+    AttentionConfig::visit(self.attention, visitor);
+  }
+  bool operator==(const ModelConfig&) const = default;
+
+  // The fields with their automatic values filled in.
+  std::int64_t head_width() const { return width / heads; }
+  std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
+  std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
+  std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
+  std::int64_t window() const;
+  Normalise normalise() const;
+  std::optional<double> slot_bias() const;                ///< the start; std::nullopt = the model has no slot bias
+};
+
+/// Replaces every `auto` and 0-means-default by its value, then checks sizes and combinations.
+/// UserError names the field, its value, what was expected and what to change. Call before building a model.
+ModelConfig resolved(ModelConfig config);
+
+}  // namespace linformer

@@ -1,0 +1,15 @@
+// SHA-256, for file formats that name what they were made from.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace linformer {
+
+/// The SHA-256 of `bytes` as 64 hexadecimal digits (FIPS 180-4).
+std::string sha256(std::span<const std::byte> bytes);
+std::string sha256(std::string_view text);
+
+}  // namespace linformer

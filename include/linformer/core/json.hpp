@@ -1,0 +1,19 @@
+// JSON values and files.
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace linformer {
+
+/// Keeps the order of keys, so that files read as they were written.
+using json = nlohmann::ordered_json;
+
+/// Parses `text`; a UserError names `source` and the place of the mistake.
+json parse_json(std::string_view text, std::string_view source);
+
+/// Reads a JSON file; a UserError names the file.
+json read_json(const std::filesystem::path& path);
+
+}  // namespace linformer
