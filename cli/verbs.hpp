@@ -1,0 +1,48 @@
+// The program's verbs: one file each.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "linformer/config/io.hpp"
+
+namespace linformer::cli {
+
+/// Options that every verb has.
+struct Common {
+  std::string config;          ///< --config FILE.toml
+  bool json = false;           ///< --json: machine-readable results on standard output
+  int threads = 0;             ///< 0 = the processors there are
+  std::uint64_t seed = 0;
+  std::string device = "cpu";
+  std::string dtype = "auto";  ///< of inference; training has train.dtype, which this sets
+  bool verbose = false;
+};
+/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process.
+void add_common(CLI::App& verb, Common& common);
+void apply(const Common& common);
+
+/// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles must outlive parsing.
+/// Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that were given.
+class FieldFlags {
+ public:
+  FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields);
+  void merge(const std::string& config_file);
+ private:
+  CLI::App& verb_;
+  std::vector<FieldHandle> fields_;
+  std::vector<std::string> values_;
+};
+
+// Each adds its verb to `app`; its callback does the work.
+void add_prepare(CLI::App& app);
+void add_tokenize(CLI::App& app);
+void add_train(CLI::App& app);
+void add_evaluate(CLI::App& app);
+void add_generate(CLI::App& app);
+void add_logits(CLI::App& app);
+void add_info(CLI::App& app);
+
+}  // namespace linformer::cli

@@ -1,0 +1,52 @@
+// The language model: embeddings, pre-norm blocks, head. Transformer and Linformer differ in one config field.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "linformer/config/model_config.hpp"
+
+namespace linformer {
+
+class DecodeState;
+
+struct ForwardOptions {
+  bool training = false;                                      ///< dropout on (drawn from the default generator)
+  bool checkpoint = false;                                    ///< recompute each block in backward
+  std::optional<at::Tensor> padding_mask = std::nullopt;      ///< (B,N) bool, true = padding; bidirectional only
+};
+
+class LanguageModel {
+ public:
+  /// Parameters drawn from `seed`; `config` is resolved() first. Parameters require gradients.
+  explicit LanguageModel(const ModelConfig& config, std::uint64_t seed = 0, at::TensorOptions options = {});
+  ~LanguageModel();
+  LanguageModel(LanguageModel&&) noexcept;
+  LanguageModel& operator=(LanguageModel&&) noexcept;
+
+  const ModelConfig& config() const;
+  /// Named as in model.safetensors (docs/formats.md), each once, in a fixed order.
+  std::vector<std::pair<std::string, at::Tensor>> parameters() const;
+  std::int64_t parameter_count() const;
+  void to(at::Device device, at::ScalarType dtype);
+
+  at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;    ///< (B,N,d) after the final norm
+  at::Tensor logits(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;    ///< (B,N,V)
+  at::Tensor output_weight() const;                                                         ///< (V,d), for linear_cross_entropy
+
+  /// Reads prompts of different lengths in parallel over tokens; logits_BV of each prompt's last token and the state after it.
+  /// UserError: a bidirectional model, an empty prompt, a prompt longer than model.length.
+  std::pair<at::Tensor, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts) const;
+  /// One more token a sequence: ids (B) → logits (B,V). UserError past the position table.
+  at::Tensor step(const at::Tensor& ids_B, DecodeState& state) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace linformer
