@@ -1,0 +1,188 @@
+// Files and folders that appear whole or not at all.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <string>
+
+#include "core/descriptor.hpp"
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr std::size_t kBuffer = std::size_t{1} << 18;
+
+// Where the new content is built: ".NAME.tmp-PID-COUNT" beside `path`.
+fs::path temporary_prefix(const fs::path& path) {
+  return path.parent_path() / ("." + path.filename().string() + ".tmp-");
+}
+fs::path temporary_name(const fs::path& path) {
+  static std::atomic<int> count{0};
+  return temporary_prefix(path).string() + fmt::format("{}-{}", ::getpid(), count++);
+}
+
+// Processes that were killed while they wrote `path` left their temporaries: gigabytes, for checkpoints.
+void remove_stale_temporaries(const fs::path& path) {
+  const auto prefix = temporary_prefix(path).filename().string();
+  std::error_code ignored;
+  const auto folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+    const auto name = entry->path().filename().string();
+    if (!name.starts_with(prefix)) continue;
+    pid_t owner = 0;
+    std::from_chars(name.data() + prefix.size(), name.data() + name.size(), owner);
+    const bool dead = owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH;
+    std::error_code not_removed;
+    if (dead) fs::remove_all(entry->path(), not_removed);
+  }
+}
+
+// "runs/a/" and "runs/a" are one folder, and a link's target is what gets replaced.
+fs::path destination(const fs::path& path) {
+  auto target = path.has_filename() ? path : path.parent_path();
+  std::error_code ignored;
+  if (fs::is_symlink(target, ignored)) target = fs::weakly_canonical(target);
+  const auto parent = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  require(target.has_filename(), "'{}': expected the name of a file or folder to write", path.string());
+  require(fs::is_directory(parent, ignored), "{}: can't be written: the folder {} does not exist; create it first",
+          path.string(), parent.string());
+  return target;
+}
+
+void sync(const fs::path& path, int flags) {
+  const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags)};
+  // Some file systems can't fsync folders (EINVAL): there nothing more can be done.
+  const bool synced = file.valid() && (::fsync(file.get()) == 0 || errno == EINVAL);
+  require(synced, "{}: can't be written to disk: {}", path.string(), system_reason());
+}
+
+void sync_parent(const fs::path& path) {
+  sync(path.has_parent_path() ? path.parent_path() : fs::path("."), O_DIRECTORY);
+}
+
+void sync_tree(const fs::path& folder) {
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_symlink()) continue;
+    if (entry.is_directory()) sync(entry.path(), O_DIRECTORY);
+    if (entry.is_regular_file()) sync(entry.path(), 0);
+  }
+  sync(folder, O_DIRECTORY);
+}
+
+// Puts the folder `made` where `path` is. Afterwards `made` holds the older folder, if there was one.
+void put_in_place(const fs::path& made, const fs::path& path) {
+  if (::rename(made.c_str(), path.c_str()) == 0) return;  // nothing, or an empty folder, was there
+  const bool occupied = errno == ENOTEMPTY || errno == EEXIST;
+  require(occupied, "{}: can't be written: {}", path.string(), system_reason());
+  if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
+  require(errno == EINVAL || errno == ENOSYS, "{}: can't be replaced: {}", path.string(), system_reason());
+  // A file system without exchange: for a moment there is only the older folder, under another name.
+  const auto older = temporary_name(path);
+  fs::rename(path, older);
+  fs::rename(made, path);
+  fs::rename(older, made);
+}
+
+// Removes the temporary when the writing fails, or what is left of it when it succeeds.
+struct Remover {
+  fs::path path;
+  ~Remover() {
+    std::error_code ignored;
+    fs::remove_all(path, ignored);
+  }
+};
+
+void write_all(int descriptor, const char* bytes, std::size_t count, const fs::path& path) {
+  while (count > 0) {
+    const auto written = ::write(descriptor, bytes, count);
+    if (written < 0 && errno == EINTR) continue;
+    require(written > 0, "{}: can't be written: {}", path.string(), written ? system_reason() : "no progress");
+    bytes += written;
+    count -= static_cast<std::size_t>(written);
+  }
+}
+
+}  // namespace
+
+void FileWriter::write(const void* bytes, std::size_t count) {
+  const auto* data = static_cast<const char*>(bytes);
+  size_ += count;
+  if (buffer_.size() + count < kBuffer) {
+    if (count) buffer_.append(data, count);
+    return;
+  }
+  flush();
+  write_all(descriptor_, data, count, path_);
+}
+
+void FileWriter::write_at(std::uint64_t offset, const void* bytes, std::size_t count) {
+  require(offset <= size_ && count <= size_ - offset, "{}: write_at outside of what was written", path_.string());
+  flush();
+  const auto* data = static_cast<const char*>(bytes);
+  while (count > 0) {
+    const auto written = ::pwrite(descriptor_, data, count, static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    require(written > 0, "{}: can't be written: {}", path_.string(), written ? system_reason() : "no progress");
+    data += written;
+    offset += static_cast<std::uint64_t>(written);
+    count -= static_cast<std::size_t>(written);
+  }
+}
+
+void FileWriter::flush() {
+  write_all(descriptor_, buffer_.data(), buffer_.size(), path_);
+  buffer_.clear();
+}
+
+void write_atomically(const fs::path& path, const std::function<void(FileWriter&)>& fill) {
+  const auto target = destination(path);
+  std::error_code ignored;
+  // Renaming over a device or pipe would destroy it.
+  require(!fs::exists(target, ignored) || fs::is_regular_file(target, ignored),
+          "{}: is a folder or device, expected the name of a regular file", path.string());
+  remove_stale_temporaries(target);
+  const auto temporary = temporary_name(target);
+  Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
+  require(file.valid(), "{}: can't be written: {}", path.string(), system_reason());
+  const Remover remover{temporary};
+  FileWriter writer(file.get(), path);
+  fill(writer);
+  writer.flush();
+  require(::fsync(file.get()) == 0, "{}: can't be written: {}", path.string(), system_reason());
+  require(file.close(), "{}: can't be written: {}", path.string(), system_reason());
+  require(::rename(temporary.c_str(), target.c_str()) == 0, "{}: can't be replaced: {}", path.string(), system_reason());
+  sync_parent(target);
+}
+
+void write_atomically(const fs::path& path, std::string_view content) {
+  write_atomically(path, [content](FileWriter& writer) { writer.write(content); });
+}
+
+void write_folder_atomically(const fs::path& path, const std::function<void(const fs::path&)>& fill) {
+  const auto target = destination(path);
+  std::error_code ignored;
+  require(!fs::exists(target, ignored) || fs::is_directory(target, ignored),
+          "{}: is a file, expected the name of a folder", path.string());
+  remove_stale_temporaries(target);
+  const auto temporary = temporary_name(target);
+  require(::mkdir(temporary.c_str(), 0777) == 0, "{}: can't be written: {}", path.string(), system_reason());
+  const Remover remover{temporary};
+  try {
+    fill(temporary);
+    sync_tree(temporary);
+    put_in_place(temporary, target);
+  } catch (const fs::filesystem_error& error) {
+    fail("{}: can't be written: {}", path.string(), error.code().message());
+  }
+  sync_parent(target);
+}
+
+}  // namespace linformer
