@@ -1,0 +1,74 @@
+// linformer evaluate: loss, perplexity and bits per byte of a model over prepared data or a text.
+#include "linformer/infer/evaluate.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+#include "linformer/core/progress.hpp"
+#include "open_model.hpp"
+#include "verbs.hpp"
+
+namespace linformer::cli {
+namespace {
+
+struct EvaluateFlags {
+  Common common;
+  std::string model, data;
+  std::int64_t batch = 16;
+};
+
+Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, const EvaluateOptions& options) {
+  if (!std::filesystem::is_directory(path)) return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
+  const auto data = TokenData::open(path);
+  require(data.vocabulary_hash() == opened.tokenizer->hash(),
+          "{} was prepared with another vocabulary ('{}', hash {}) than the model's ('{}', hash {}): prepare the text again with "
+          "--tokenizer MODEL/tokenizer.json, or give the text file itself",
+          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(), opened.tokenizer->hash());
+  return evaluate(opened.model, data, options);
+}
+
+void print(const Evaluation& result, bool as_json) {
+  if (as_json) {
+    const json object = {{"loss", result.loss},
+                         {"perplexity", result.perplexity},
+                         {"bits_per_byte", result.bits_per_byte},
+                         {"tokens", result.tokens},
+                         {"seconds", result.seconds}};
+    fmt::print("{}\n", object.dump());
+  } else {
+    fmt::print("loss           {:.4f} nats a token\nperplexity     {:.2f}\nbits per byte  {:.4f}\ntokens         {}\n", result.loss,
+               result.perplexity, result.bits_per_byte, result.tokens);
+  }
+}
+
+void run(const EvaluateFlags& flags) {
+  apply(flags.common);
+  const auto opened = open_model(flags.model, flags.common);
+  Progress progress("evaluate", 0);
+  EvaluateOptions options{.batch = flags.batch, .dtype = opened.dtype};
+  options.progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, fmt::format("of {} batches", total)); };
+  const auto result = evaluate_path(opened, flags.data, options);
+  progress.finish();
+  require(std::isfinite(result.loss),
+          "the loss is {}: the model's weights are damaged or its training has diverged; use an earlier checkpoint", result.loss);
+  print(result, flags.common.json);
+}
+
+}  // namespace
+
+void add_evaluate(CLI::App& app) {
+  auto flags = std::make_shared<EvaluateFlags>();
+  auto* verb = app.add_subcommand("evaluate", "Loss, perplexity and bits per byte of a model");
+  add_common(*verb, flags->common);
+  verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
+  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")->required();
+  verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")->capture_default_str();
+  verb->callback([flags] { run(*flags); });
+}
+
+}  // namespace linformer::cli

@@ -1,0 +1,202 @@
+// Shape letters: B sequences at work, V vocabulary.
+#include "linformer/infer/generate.hpp"
+
+#include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "linformer/core/error.hpp"
+#include "linformer/infer/sampling.hpp"
+#include "linformer/infer/text_stream.hpp"
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/device.hpp"
+
+namespace linformer {
+namespace {
+
+using Ids = std::vector<std::int64_t>;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct Sequence {
+  std::size_t number;    ///< in the result
+  Ids ids;               ///< prompt and drawn tokens
+  std::size_t start;     ///< of the ids that the model sees
+  Sampler sampler;
+  TextStream text;
+  bool finished = false;
+  std::int64_t visible() const { return static_cast<std::int64_t>(ids.size() - start); }
+};
+
+void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                   const SamplingConfig& sampling, const GenerateOptions& options) {
+  check(sampling);
+  const auto& config = model.config();
+  require(config.causal,
+          "this model is bidirectional (model.causal = false): every position sees the whole text, so it can't continue one; "
+          "generate with a model that was trained with model.causal = true");
+  require(tokenizer.size() == config.vocabulary,
+          "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use the tokenizer that the model was trained with",
+          tokenizer.name(), tokenizer.size(), config.vocabulary);
+  require(options.samples >= 1, "samples is {}, but must be at least 1", options.samples);
+  require(!prompts.empty(), "there is no prompt: give at least one");
+}
+
+std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<std::string>& prompts) {
+  std::vector<Ids> result;
+  for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
+    const auto ids = tokenizer.encode(prompts[prompt]);
+    require(!ids.empty(), "prompt {} is empty: a model continues a text, so give it at least a character to start from", prompt + 1);
+    result.emplace_back(ids.begin(), ids.end());
+  }
+  return result;
+}
+
+// Tokens that must be read are the prompt and all that are drawn but the last.
+void check_length(const Ids& prompt, std::int64_t max_tokens, std::int64_t length) {
+  const auto tokens = static_cast<std::int64_t>(prompt.size());
+  require(tokens <= length,
+          "a prompt has {} tokens, but the model sees {} at most (model.length): shorten it, or use --overflow slide, which keeps the "
+          "last half of the window", tokens, length);
+  require(max_tokens <= length - tokens + 1,
+          "a prompt of {} tokens and {} new ones pass the {} that the model sees at most (model.length): use --max-tokens {} or fewer, a "
+          "shorter prompt, or --overflow slide, which reads the last half of the window again", tokens, max_tokens, length,
+          length - tokens + 1);
+}
+
+class Generator {
+ public:
+  Generator(const LanguageModel& model, const Tokenizer& tokenizer, const SamplingConfig& sampling, const GenerateOptions& options)
+      : model_(model), tokenizer_(tokenizer), sampling_(sampling), options_(options), length_(model.config().length) {}
+
+  Generation run(const std::vector<Ids>& prompts) {
+    const auto start = Clock::now();
+    read_prompts(prompts);
+    draw();
+    result_.prompt_seconds = seconds_since(start);
+    const auto decode_start = Clock::now();
+    while (advance()) draw();
+    result_.decode_seconds = result_.decoded_tokens > 0 ? seconds_since(decode_start) : 0;
+    result_.state_bytes = state_.bytes();
+    return std::move(result_);
+  }
+
+ private:
+  void read_prompts(const std::vector<Ids>& prompts) {
+    const auto samples = static_cast<std::size_t>(options_.samples);
+    result_.sequences.resize(prompts.size() * samples);
+    std::vector<Ids> windows;
+    for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
+      const auto& ids = prompts[prompt];
+      for (std::size_t sample = 0; sample < samples; ++sample) {
+        sequences_.push_back({.number = prompt * samples + sample, .ids = ids, .start = 0,
+                              .sampler = Sampler(sampling_, {.seed = options_.seed, .prompt = prompt, .sample = sample}),
+                              .text = TextStream(sampling_.stop)});
+        for (const auto id : ids) sequences_.back().sampler.observe(id);
+        if (sequences_.back().visible() > length_) slide(sequences_.back());
+      }
+      windows.push_back(window(sequences_.back()));
+      result_.prompt_tokens += static_cast<std::int64_t>(windows.back().size());
+    }
+    std::tie(logits_BV_, state_) = model_.prefill(windows);
+    if (samples > 1) {
+      logits_BV_ = logits_BV_.repeat_interleave(options_.samples, 0);
+      state_ = state_.repeat(options_.samples);
+    }
+  }
+
+  static Ids window(const Sequence& sequence) {
+    return {sequence.ids.begin() + static_cast<std::ptrdiff_t>(sequence.start), sequence.ids.end()};
+  }
+
+  void slide(Sequence& sequence) const {
+    sequence.start = sequence.ids.size() - static_cast<std::size_t>(std::max<std::int64_t>(1, length_ / 2));
+  }
+
+  // One id for each unfinished sequence from its row of the logits.
+  void draw() {
+    const auto rows_BV = logits_BV_.to(at::kCPU, at::kDouble).contiguous();
+    const auto vocabulary = static_cast<std::size_t>(rows_BV.size(1));
+    for (std::size_t row = 0; row < sequences_.size(); ++row) {
+      auto& sequence = sequences_[row];
+      if (sequence.finished) continue;
+      const auto id = sequence.sampler.draw({rows_BV.const_data_ptr<double>() + row * vocabulary, vocabulary});
+      add(sequence, static_cast<std::int32_t>(id));
+    }
+  }
+
+  void add(Sequence& sequence, std::int32_t id) {
+    auto& made = result_.sequences[sequence.number];
+    if (!made.tokens.empty()) ++result_.decoded_tokens;
+    made.tokens.push_back(id);
+    sequence.ids.push_back(id);
+    auto shown = sequence.text.push(tokenizer_.bytes_of(id));
+    made.stopped = sequence.text.stopped();
+    sequence.finished = made.stopped || static_cast<std::int64_t>(made.tokens.size()) == sampling_.max_tokens;
+    if (sequence.finished) shown += sequence.text.finish();
+    made.text += shown;
+    if (options_.on_text && !shown.empty()) options_.on_text(sequence.number, shown);
+  }
+
+  // Reads the ids drawn last; false when every sequence is finished.
+  bool advance() {
+    const auto working = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& sequence) { return !sequence.finished; });
+    if (working == 0) return false;
+    const bool at_end = std::any_of(state_.positions().begin(), state_.positions().end(),
+                                    [&](std::int64_t position) { return position >= length_; });
+    if (at_end || 2 * working <= static_cast<std::int64_t>(sequences_.size())) {
+      reread();
+    } else {
+      step();
+    }
+    return true;
+  }
+
+  void step() {
+    Ids ids;
+    // A finished sequence keeps its row until the batch is read again; what it reads there is of no account.
+    for (const auto& sequence : sequences_) ids.push_back(sequence.ids.back());
+    logits_BV_ = model_.step(at::tensor(ids, at::kLong).to(logits_BV_.device()), state_);
+  }
+
+  // Drops finished sequences, moves windows that are full and reads the rest in one parallel pass.
+  void reread() {
+    std::erase_if(sequences_, [](const auto& sequence) { return sequence.finished; });
+    std::vector<Ids> windows;
+    for (auto& sequence : sequences_) {
+      if (sequence.visible() > length_) slide(sequence);
+      windows.push_back(window(sequence));
+    }
+    std::tie(logits_BV_, state_) = model_.prefill(windows);
+  }
+
+  const LanguageModel& model_;
+  const Tokenizer& tokenizer_;
+  const SamplingConfig& sampling_;
+  const GenerateOptions& options_;
+  const std::int64_t length_;
+  std::vector<Sequence> sequences_;
+  at::Tensor logits_BV_;
+  DecodeState state_;
+  Generation result_;
+};
+
+}  // namespace
+
+Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                    const SamplingConfig& sampling, const GenerateOptions& options) {
+  check_request(model, tokenizer, prompts, sampling, options);
+  const auto ids = encode_prompts(tokenizer, prompts);
+  if (options.overflow == Overflow::error) {
+    for (const auto& prompt : ids) check_length(prompt, sampling.max_tokens, model.config().length);
+  }
+  const c10::NoGradGuard no_grad;
+  const AutocastGuard autocast(options.dtype);
+  return Generator(model, tokenizer, sampling, options).run(ids);
+}
+
+}  // namespace linformer

@@ -1,0 +1,172 @@
+#include "linformer/infer/sampling.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+namespace {
+
+// A total order, so that the kept sets do not depend on how a library partitions ties.
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.probability != b.probability ? a.probability > b.probability : a.id < b.id;
+}
+
+double mass(std::span<const Candidate> candidates) {
+  return std::accumulate(candidates.begin(), candidates.end(), 0.0,
+                         [](double sum, const Candidate& candidate) { return sum + candidate.probability; });
+}
+
+double largest(std::span<const double> values) {
+  double result = -std::numeric_limits<double>::infinity();
+  bool is_nan = false;
+  for (const double value : values) {
+    is_nan |= std::isnan(value);
+    result = std::max(result, value);
+  }
+  require(!is_nan && std::isfinite(result),
+          "the model's logits are not finite: its weights are damaged or training has diverged; use an earlier checkpoint");
+  return result;
+}
+
+std::vector<double> penalised(std::span<const double> logits_V, double penalty, std::span<const std::int64_t> seen) {
+  std::vector<double> result(logits_V.begin(), logits_V.end());
+  if (penalty == 1) return result;
+  for (const auto id : seen) {
+    double& logit = result.at(static_cast<std::size_t>(id));
+    logit = logit > 0 ? logit / penalty : logit * penalty;
+  }
+  return result;
+}
+
+// exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny temperature cannot overflow.
+std::vector<double> weights(std::vector<double> logits_V, double temperature) {
+  const double maximum = largest(logits_V);
+  auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
+  tensor.sub_(maximum).div_(temperature).exp_();
+  return logits_V;
+}
+
+// The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than the k-th to enter.
+std::vector<Candidate> top_k(std::span<const double> weights_V, std::size_t k) {
+  std::vector<Candidate> kept;
+  const std::size_t room = 2 * k + 256;
+  kept.reserve(room);
+  double threshold = -1;
+  const auto shrink = [&] {
+    if (kept.size() <= k) return;
+    std::nth_element(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(k) - 1, kept.end(), likelier);
+    kept.resize(k);
+    threshold = kept.back().probability;
+  };
+  for (std::size_t id = 0; id < weights_V.size(); ++id) {
+    if (weights_V[id] <= threshold) continue;
+    kept.push_back({static_cast<std::int64_t>(id), weights_V[id]});
+    if (kept.size() == room) shrink();
+  }
+  shrink();
+  return kept;
+}
+
+std::vector<Candidate> all(std::span<const double> weights_V) {
+  std::vector<Candidate> kept(weights_V.size());
+  for (std::size_t id = 0; id < kept.size(); ++id) kept[id] = {static_cast<std::int64_t>(id), weights_V[id]};
+  return kept;
+}
+
+// The shortest likeliest prefix whose mass reaches `share` of the whole, by repeated halving instead of a sort.
+void keep_top_p(std::vector<Candidate>& kept, double share) {
+  const double total = mass(kept);
+  // A share that the true probabilities meet exactly must not be missed by rounding.
+  const double target = share * total * (1 - 1e-12);
+  // What is less likely than this holds less than the mass that may go, so none of it belongs to the prefix.
+  const double negligible = (1 - share) * total / static_cast<double>(kept.size());
+  std::erase_if(kept, [&](const Candidate& candidate) { return candidate.probability < negligible; });
+
+  double before = 0;
+  auto first = kept.begin(), last = kept.end();
+  while (last - first > 1) {
+    const auto middle = first + (last - first) / 2;
+    std::nth_element(first, middle, last, likelier);
+    const double upper = mass({first, middle});
+    if (before + upper >= target) {
+      last = middle;
+    } else {
+      before += upper;
+      first = middle;
+    }
+  }
+  kept.erase(last, kept.end());
+}
+
+void keep_min_p(std::vector<Candidate>& kept, double share) {
+  double maximum = 0;
+  for (const auto& candidate : kept) maximum = std::max(maximum, candidate.probability);
+  // With the same allowance for rounding as top-p.
+  const double threshold = share * maximum * (1 - 1e-12);
+  std::erase_if(kept, [&](const Candidate& candidate) { return candidate.probability < threshold; });
+}
+
+// SplitMix64 (Steele, Lea, Flood 2014): a full-period 64-bit generator whose output function also mixes seeds well.
+std::uint64_t mix(std::uint64_t value) {
+  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
+  value = (value ^ (value >> 27)) * 0x94d049bb133111ebULL;
+  return value ^ (value >> 31);
+}
+constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
+
+}  // namespace
+
+std::vector<Candidate> candidates(std::span<const double> logits_V, const SamplingConfig& config,
+                                  std::span<const std::int64_t> seen) {
+  auto logits = penalised(logits_V, config.repetition_penalty, seen);
+  if (config.temperature == 0) {
+    const double maximum = largest(logits);
+    return {{std::find(logits.begin(), logits.end(), maximum) - logits.begin(), 1.0}};
+  }
+  const auto weights_V = weights(std::move(logits), config.temperature);
+  const auto k = static_cast<std::size_t>(config.top_k);
+  auto kept = k > 0 && k < weights_V.size() ? top_k(weights_V, k) : all(weights_V);
+  if (config.top_p < 1) keep_top_p(kept, config.top_p);
+  if (config.min_p > 0) keep_min_p(kept, config.min_p);
+  const bool reordered = kept.size() < weights_V.size();
+  if (reordered) std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  const double total = mass(kept);
+  for (auto& candidate : kept) candidate.probability /= total;
+  return kept;
+}
+
+Sampler::Sampler(const SamplingConfig& config, const Stream& stream)
+    : config_(config), state_(mix(mix(mix(stream.seed + kGolden) + stream.prompt + kGolden) + stream.sample + kGolden)) {
+  check(config);
+}
+
+void Sampler::observe(std::int64_t id) {
+  const auto index = static_cast<std::size_t>(id);
+  if (index >= is_seen_.size()) is_seen_.resize(index + 1, false);
+  if (!is_seen_[index]) seen_.push_back(id);
+  is_seen_[index] = true;
+}
+
+std::int64_t Sampler::draw(std::span<const double> logits_V) {
+  const auto kept = candidates(logits_V, config_, seen_);
+  state_ += kGolden;
+  double rest = static_cast<double>(mix(state_) >> 11) * 0x1p-53;  // uniform in [0,1)
+  // Rounding may leave a crumb at the end: then the last candidate that can be drawn at all.
+  std::int64_t id = -1;
+  for (const auto& candidate : kept) {
+    if (candidate.probability <= 0) continue;
+    id = candidate.id;
+    rest -= candidate.probability;
+    if (rest < 0) break;
+  }
+  observe(id);
+  return id;
+}
+
+}  // namespace linformer
