@@ -13,7 +13,7 @@ struct SamplingConfig {
   double top_p = 1.0;
   double min_p = 0.0;
   double repetition_penalty = 1.0;
-  std::vector<std::string> stop;  ///< a list of text, which TOML writes as ["…", "…"] and the command line as a repeated flag
+  std::vector<std::string> stop = {};  ///< a list of text, which TOML writes as ["…", "…"] and the command line as a repeated flag
 
   /// The part of a name after its dot, with dashes, is the flag of `linformer generate`: --max-tokens.
   template <class Self, class Visitor>

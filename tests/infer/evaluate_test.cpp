@@ -1,0 +1,99 @@
+#include "linformer/infer/evaluate.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "infer/tiny_models.hpp"
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+namespace {
+
+using linformer::testing::tiny_config;
+using linformer::testing::tiny_model;
+
+const char* const kText = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife. — €";
+
+// Sum of −log p over the windows of `text`, one at a time, by whole logits.
+double direct_loss(const LanguageModel& model, const std::string& text) {
+  const c10::NoGradGuard no_grad;
+  std::vector<std::int64_t> ids;
+  for (const char byte : text) ids.push_back(static_cast<unsigned char>(byte));
+  const auto all = at::tensor(ids, at::kLong);
+  const auto targets = all.numel() - 1, length = model.config().length;
+  double sum = 0;
+  for (std::int64_t first = 0; first < targets; first += length) {
+    const auto size = std::min(length, targets - first);
+    const auto logits_NV = model.logits(all.narrow(0, first, size).unsqueeze(0)).squeeze(0);
+    const auto picked_N1 = at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, first + 1, size).unsqueeze(1));
+    sum -= picked_N1.sum().item<double>();
+  }
+  return sum / static_cast<double>(targets);
+}
+
+class EvaluateForm : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Forms, EvaluateForm, ::testing::ValuesIn(linformer::testing::kForms));
+
+TEST_P(EvaluateForm, EqualsADirectComputationWithAPaddedLastWindow) {
+  const auto model = tiny_model(tiny_config(GetParam()));
+  const auto tokenizer = load_tokenizer("bytes");
+  const std::string text = kText;
+  ASSERT_NE((text.size() - 1) % 24, 0u);
+  const double expected = direct_loss(model, text);
+  for (const std::int64_t batch : {1, 3, 16}) {
+    const auto result = evaluate(model, *tokenizer, text, {.batch = batch});
+    EXPECT_NEAR(result.loss, expected, 1e-10) << batch;
+    EXPECT_NEAR(result.perplexity, std::exp(expected), 1e-8 * std::exp(expected));
+    EXPECT_NEAR(result.bits_per_byte, expected / std::log(2.0), 1e-9);
+    EXPECT_EQ(result.tokens, static_cast<std::int64_t>(text.size()) - 1);
+  }
+}
+
+TEST(Evaluate, TakesTheShortestTextAndWholeWindows) {
+  const auto model = tiny_model(tiny_config("running"));
+  const auto tokenizer = load_tokenizer("bytes");
+  for (const std::size_t size : {2u, 24u, 25u, 49u}) {
+    const auto text = std::string(kText).substr(0, size);
+    const auto result = evaluate(model, *tokenizer, text, {.batch = 2});
+    EXPECT_NEAR(result.loss, direct_loss(model, text), 1e-10) << size;
+    EXPECT_EQ(result.tokens, static_cast<std::int64_t>(size) - 1);
+  }
+}
+
+TEST(Evaluate, CountsProgressInBatches) {
+  const auto model = tiny_model(tiny_config("softmax"));
+  std::vector<std::int64_t> seen;
+  std::int64_t total = 0;
+  EvaluateOptions options{.batch = 2};
+  options.progress = [&](std::int64_t done, std::int64_t all) { seen.push_back(done), total = all; };
+  evaluate(model, *load_tokenizer("bytes"), std::string(24 * 5 + 1, 'x'), options);
+  EXPECT_EQ(seen, (std::vector<std::int64_t>{1, 2, 3}));
+  EXPECT_EQ(total, 3);
+}
+
+TEST(Evaluate, ReturnsALossThatIsNotFinite) {
+  const auto model = tiny_model(tiny_config("softmax"));
+  {
+    const c10::NoGradGuard no_grad;
+    model.output_weight().fill_(std::nan(""));
+  }
+  EXPECT_TRUE(std::isnan(evaluate(model, *load_tokenizer("bytes"), kText).loss));
+}
+
+TEST(Evaluate, RefusesWhatItCannotDo) {
+  const auto tokenizer = load_tokenizer("bytes");
+  auto config = tiny_config("softmax");
+  const auto model = tiny_model(config);
+  EXPECT_THROW(evaluate(model, *tokenizer, ""), UserError);
+  EXPECT_THROW(evaluate(model, *tokenizer, "a"), UserError);
+  EXPECT_THROW(evaluate(model, *tokenizer, "abc", {.batch = 0}), UserError);
+  config.causal = false;
+  EXPECT_THROW(evaluate(tiny_model(config), *tokenizer, "abc"), UserError);
+  config.causal = true;
+  config.vocabulary = 77;
+  EXPECT_THROW(evaluate(tiny_model(config), *tokenizer, "abc"), UserError);
+}
+
+}  // namespace
+}  // namespace linformer
