@@ -6,7 +6,6 @@
 
 #include "infer/tiny_models.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/infer/text_stream.hpp"
 
 namespace linformer {
 namespace {
@@ -52,6 +51,21 @@ Tokens greedy_by_logits(const LanguageModel& model, const std::string& prompt, s
     result.push_back(static_cast<std::int32_t>(ids.back()));
   }
   return result;
+}
+
+// Bytes of the character that `text` starts with, by decoding its code point; 1 where it is not valid UTF-8.
+std::size_t character_length(std::string_view text) {
+  const auto byte = [&](std::size_t index) { return static_cast<unsigned>(static_cast<unsigned char>(text[index])); };
+  const std::size_t length = byte(0) < 0xC0 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : byte(0) < 0xF8 ? 4 : 1;
+  if (length == 1 || text.size() < length) return 1;
+  unsigned point = byte(0) & (0x7Fu >> length);
+  for (std::size_t i = 1; i < length; ++i) {
+    if (byte(i) >> 6 != 2) return 1;
+    point = point << 6 | (byte(i) & 0x3F);
+  }
+  const unsigned smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = point >= 0xD800 && point < 0xE000;
+  return point < smallest[length] || point > 0x10FFFF || surrogate ? 1 : length;
 }
 
 class EachForm : public ::testing::TestWithParam<std::string> {};
@@ -141,12 +155,22 @@ TEST(Generate, StreamsWholeCharactersOnly) {
                                 }};
   const auto result = run(model, {"é"}, {.max_tokens = 390, .temperature = 1.5}, options);
   ASSERT_EQ(streamed.size(), 3u);
+  int characters = 0;
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(streamed[i], bytes_tokenizer().decode(result.sequences[i].tokens));
     EXPECT_EQ(streamed[i], result.sequences[i].text);
     EXPECT_GT(pieces[i].size(), 100u);
-    for (std::size_t piece = 0; piece + 1 < pieces[i].size(); ++piece) EXPECT_EQ(unfinished_utf8(pieces[i][piece]), 0u);
+    std::vector<bool> cut(streamed[i].size() + 1, false);
+    std::size_t at = 0;
+    for (const auto& piece : pieces[i]) cut[at += piece.size()] = true;
+    for (at = 0; at < streamed[i].size();) {
+      const auto length = character_length(std::string_view(streamed[i]).substr(at));
+      for (std::size_t inside = 1; inside < length; ++inside) EXPECT_FALSE(cut[at + inside]) << at;
+      characters += length > 1;
+      at += length;
+    }
   }
+  EXPECT_GT(characters, 20);
 }
 
 TEST(Generate, PassingTheLengthIsAnErrorThatSaysWhatToDo) {

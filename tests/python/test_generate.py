@@ -1,0 +1,187 @@
+"""`linformer generate` and `linformer evaluate` on a tiny model trained for a few steps."""
+
+import json
+import math
+import os
+import subprocess
+
+import pytest
+
+PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
+TEXT = "The cat sat on the mat; the café was “naïve” — déjà vu. " * 200
+
+
+def run(*arguments, status=0, stdin=None):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, input=stdin, timeout=120)
+    assert result.returncode == status, result.stderr.decode(errors="replace")
+    return result
+
+
+def train(folder, data, *flags):
+    run("train", "--data", data, "--out", folder, "--model.length", 96, "--model.width", 24, "--model.layers", 2, "--model.heads", 2,
+        "--model.vocabulary", 256, "--attention.window", 8, "--attention.slots", 12, "--train.batch", 4, "--train.dtype", "float32", *flags)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generate")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    run("prepare", "--input", folder / "text.txt", "--out", folder / "data", "--tokenizer", "bytes")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(work):
+    return train(work / "run", work / "data", "--train.steps", 60, "--train.learning_rate", 0.003)
+
+
+def generate(model, *flags, **options):
+    return run("generate", "--model", model, *flags, **options)
+
+
+def generate_json(model, *flags, **options):
+    return json.loads(generate(model, "--json", *flags, **options).stdout)
+
+
+def error_of(*arguments):
+    result = run(*arguments, status=2)
+    assert result.stdout == b""
+    return result.stderr.decode()
+
+
+def test_the_seed_decides(model):
+    flags = ["--prompt", "The ", "--max-tokens", 60, "--temperature", 1]
+    first, again, other = (generate(model, *flags, "--seed", seed).stdout for seed in (3, 3, 4))
+    assert first == again != other
+    assert first.startswith(b"The ") and len(first) == 4 + 60 + 1
+
+
+def test_json_says_what_the_text_mode_prints(model):
+    flags = ["--prompt", "The ", "--max-tokens", 50, "--seed", 9]
+    result = generate_json(model, *flags)
+    assert set(result) == {"prompt", "text", "tokens", "finish", "tokens_per_second", "prompt_tokens", "prompt_seconds", "decode_seconds",
+                           "state_bytes"}
+    assert result["finish"] == "length" and result["prompt_tokens"] == 4 and len(result["tokens"]) == 50
+    assert result["tokens_per_second"] > 0 and result["decode_seconds"] > 0 and result["state_bytes"] > 0
+    printed = generate(model, *flags).stdout
+    assert printed == b"The " + bytes(result["tokens"]) + b"\n"
+    assert result["text"] == bytes(result["tokens"]).decode(errors="replace")
+
+
+def test_greedy_needs_no_seed(model):
+    flags = ["--prompt", "The cat", "--max-tokens", 40, "--temperature", 0]
+    assert generate(model, *flags, "--seed", 1).stdout == generate(model, *flags, "--seed", 2).stdout
+    one = ["--prompt", "The cat", "--max-tokens", 40]
+    assert generate(model, *flags).stdout == generate(model, *one, "--top-k", 1).stdout == generate(model, *one, "--min-p", 1).stdout
+
+
+def test_stop_text_is_not_printed(model):
+    flags = ["--prompt", "The ", "--max-tokens", 80, "--temperature", 1, "--seed", 5]
+    whole = bytes(generate_json(model, *flags)["tokens"])
+    at = next(i for i in range(20, 70) if whole[i] < 128 and whole[i + 1] < 128)
+    stop = whole[at : at + 2].decode()
+    result = generate_json(model, *flags, "--stop", stop, "--stop", "not in it")
+    end = whole.find(stop.encode())
+    assert result["finish"] == "stop" and bytes(result["tokens"]) == whole[: end + 2]
+    assert generate(model, *flags, "--stop", stop).stdout == b"The " + whole[:end] + b"\n"
+
+
+def test_several_prompts_and_samples(model):
+    flags = ["--max-tokens", 20, "--temperature", 1, "--seed", 8]
+    result = generate_json(model, "--prompt", "The ", "--prompt", "a mat; the café", "--samples", 3, *flags)
+    assert [sample["prompt"] for sample in result["samples"]] == ["The "] * 3 + ["a mat; the café"] * 3
+    assert len({tuple(sample["tokens"]) for sample in result["samples"]}) == 6
+    assert result["samples"][0]["tokens"] == generate_json(model, "--prompt", "The ", *flags)["tokens"]
+    printed = generate(model, "--prompt", "The ", "--samples", 2, *flags).stdout
+    assert printed.count(b"--- prompt 1, sample ") == 2
+
+
+def test_prompts_from_files_and_standard_input(model, work):
+    (work / "prompt.txt").write_text("the mat", encoding="utf-8")
+    flags = ["--max-tokens", 10, "--temperature", 0]
+    expected = generate(model, "--prompt", "the mat", *flags).stdout
+    assert generate(model, "--prompt-file", work / "prompt.txt", *flags).stdout == expected
+    assert generate(model, "--prompt-file", "-", *flags, stdin=b"the mat").stdout == expected
+
+
+def test_overflow(model):
+    message = error_of("generate", "--model", model, "--prompt", "The ", "--max-tokens", 94)
+    assert "--max-tokens 93" in message and "--overflow slide" in message
+    assert len(generate_json(model, "--prompt", "The ", "--max-tokens", 93)["tokens"]) == 93
+    assert len(generate_json(model, "--prompt", "The ", "--max-tokens", 250, "--overflow", "slide")["tokens"]) == 250
+
+
+def test_config_file_gives_way_to_flags(model, work):
+    (work / "sampling.toml").write_text('[generate]\nmax_tokens = 7\ntemperature = 0\nstop = ["never"]\n')
+    flags = ["--prompt", "The ", "--config", work / "sampling.toml"]
+    assert len(generate_json(model, *flags)["tokens"]) == 7
+    assert len(generate_json(model, *flags, "--max-tokens", 9)["tokens"]) == 9
+    (work / "wrong.toml").write_text("[generate]\ntop_q = 7\n")
+    assert "top_q" in error_of("generate", "--model", model, "--prompt", "a", "--config", work / "wrong.toml")
+
+
+@pytest.mark.parametrize(
+    "flags, expected",
+    [
+        ([], "no prompt"),
+        (["--prompt", ""], "empty"),
+        (["--prompt-file", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--prompt", "a", "--temperature", "-1"], "temperature is -1"),
+        (["--prompt", "a", "--top-p", "1.5"], "top-p is 1.5"),
+        (["--prompt", "a", "--top-k", "-4"], "top-k is -4"),
+        (["--prompt", "a", "--min-p", "7"], "min-p is 7"),
+        (["--prompt", "a", "--repetition-penalty", "0"], "repetition-penalty is 0"),
+        (["--prompt", "a", "--max-tokens", "0"], "max-tokens is 0"),
+        (["--prompt", "a", "--max-tokens", "many"], "max-tokens"),
+        (["--prompt", "a", "--samples", "0"], "samples is 0"),
+        (["--prompt", "a", "--overflow", "wrap"], "wrap"),
+        (["--prompt", "a", "--dtype", "int8"], "int8"),
+    ],
+)
+def test_bad_requests_end_with_status_2(model, flags, expected):
+    assert expected in error_of("generate", "--model", model, *flags)
+
+
+def test_missing_model(work):
+    assert "nothing-here" in error_of("generate", "--model", work / "nothing-here", "--prompt", "a")
+    assert "nothing-here" in error_of("evaluate", "--model", work / "nothing-here", "--data", work / "data")
+
+
+def test_a_bidirectional_model_says_why(work):
+    # The weights have the same names and shapes; only the config says which way the model looks.
+    folder = work / "bidirectional"
+    folder.mkdir()
+    softmax = train(work / "softmax", work / "data", "--attention.kind", "softmax", "--train.steps", 1)
+    config = json.loads((softmax / "config.json").read_text())
+    config["model"]["causal"] = False
+    (folder / "config.json").write_text(json.dumps(config))
+    for name in ("model.safetensors", "tokenizer.json"):
+        (folder / name).write_bytes((softmax / name).read_bytes())
+    assert "bidirectional" in error_of("generate", "--model", folder, "--prompt", "a")
+    assert "bidirectional" in error_of("evaluate", "--model", folder, "--data", work / "data")
+
+
+def test_evaluate_reports_the_loss_in_three_units(model, work):
+    result = json.loads(run("evaluate", "--model", model, "--data", work / "data", "--json").stdout)
+    assert set(result) == {"loss", "perplexity", "bits_per_byte", "tokens", "seconds"}
+    assert 0 < result["loss"] < math.log(256)
+    assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
+    assert result["bits_per_byte"] == pytest.approx(result["loss"] / math.log(2))
+    other = json.loads(run("evaluate", "--model", model, "--data", work / "data", "--batch", 3, "--json").stdout)
+    assert other["loss"] == pytest.approx(result["loss"], rel=1e-5) and other["tokens"] == result["tokens"]
+
+
+def test_evaluate_takes_a_text_whole(model, work):
+    text = TEXT.encode()[:1001]
+    (work / "part.txt").write_bytes(text)
+    result = json.loads(run("evaluate", "--model", model, "--data", work / "part.txt", "--json").stdout)
+    assert result["tokens"] == 1000
+    assert b"perplexity" in run("evaluate", "--model", model, "--data", work / "part.txt").stdout
+    (work / "empty.txt").write_bytes(b"")
+    assert "at least 2" in error_of("evaluate", "--model", model, "--data", work / "empty.txt")
+
+
+def test_evaluate_refuses_another_vocabulary(model, work):
+    run("prepare", "--input", work / "text.txt", "--out", work / "gpt2", "--tokenizer", "gpt2", "--vocabulary", "corpus")
+    assert "vocabulary" in error_of("evaluate", "--model", model, "--data", work / "gpt2")
