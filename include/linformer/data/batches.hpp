@@ -20,7 +20,7 @@ class TrainBatches {
   std::uint64_t seed_;
 };
 
-/// The fixed pass over the validation part: consecutive windows, each token a target once; the last, shorter window is padded with target -100.
+/// The fixed pass over the validation part: consecutive windows, each token but the first a target once. The last window is padded (id 0, target -100) and the last batch may have fewer rows.
 class ValidationBatches {
  public:
   ValidationBatches(TokenData data, std::int64_t batch, std::int64_t length);

@@ -1,0 +1,69 @@
+// The GPT-2 split of text into pieces, which byte-pair merges never cross.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "data/unicode.hpp"
+
+namespace linformer {
+
+/// Where the first piece of `text` (not empty) from `start` ends, by the pattern
+///     '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s
+/// of tiktoken's r50k_base. An invalid byte is a piece of its own and ends the text before it.
+inline std::size_t piece_end(std::string_view text, std::size_t start) {
+  using unicode::Class;
+  const std::size_t size = text.size();
+  std::size_t place = start;
+  unicode::Character character = unicode::character_at(text, place);
+  if (character.type == Class::kInvalid) return start + 1;
+  if (text[start] == '\'' && start + 1 < size) {
+    const char next = text[start + 1];
+    if (next == 's' || next == 'd' || next == 'm' || next == 't') return start + 2;
+    const std::string_view two = text.substr(start + 1, 2);
+    if (two == "ll" || two == "ve" || two == "re") return start + 3;
+  }
+  if (text[start] == ' ' && start + 1 < size) {
+    const unicode::Character second = unicode::character_at(text, start + 1);
+    if (second.type < Class::kSpace) {
+      place = start + 1;
+      character = second;
+    }
+  }
+  const Class type = character.type;
+  std::size_t last = place;  // where the last character of the run starts
+  for (;;) {
+    place += character.length;
+    if (place == size) return size;
+    character = unicode::character_at(text, place);
+    if (character.type != type) break;
+    last = place;
+  }
+  // White space before a character that shows leaves its last one to the next piece, unless it is the only one.
+  const bool leaves_one = type == Class::kSpace && character.type != Class::kInvalid && last != start;
+  return leaves_one ? last : place;
+}
+
+/// The last place in (from, text.size()) where `text` can be cut so that both halves split as the whole does, whatever text
+/// follows; 0 when there is none. Such places follow an invalid byte, or lie between two characters of different class
+/// of which the first is neither white space (its run looks ahead) nor an apostrophe (of a contraction): no alternative of the
+/// pattern matches across, and none looks back.
+inline std::size_t last_safe_cut(std::string_view text, std::size_t from = 0) {
+  using unicode::Class;
+  constexpr std::size_t kLongest = 4;  // a character that more text may complete must not be judged
+  if (text.size() <= kLongest) return 0;
+  const auto continues = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; };
+  for (std::size_t place = text.size() - kLongest; place > from; --place) {
+    if (continues(place)) {  // perhaps inside a character, but no character has more than three such bytes
+      if (place >= 3 && continues(place - 1) && continues(place - 2) && continues(place - 3)) return place;
+      continue;
+    }
+    const unicode::Character before = unicode::character_before(text, place);
+    if (before.type == Class::kInvalid) return place;
+    if (before.type == Class::kSpace || text[place - 1] == '\'') continue;
+    if (unicode::character_at(text, place).type != before.type) return place;
+  }
+  return 0;
+}
+
+}  // namespace linformer

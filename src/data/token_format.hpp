@@ -1,0 +1,27 @@
+// The layout of tokens.bin (docs/formats.md).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace linformer {
+
+constexpr std::size_t kTokenHeaderBytes = 256;
+constexpr std::uint32_t kTokenVersion = 1;
+
+struct TokenHeader {
+  std::uint32_t id_bytes = 2;  ///< 2 or 4
+  std::uint64_t vocabulary = 0;
+  std::uint64_t train_tokens = 0, validation_tokens = 0;
+  std::uint64_t train_bytes = 0, validation_bytes = 0;  ///< of text
+  std::string tokenizer, hash;
+};
+
+std::array<char, kTokenHeaderBytes> pack(const TokenHeader& header);
+/// UserError, which names `source`, when the file is no token file, of another version, damaged or cut.
+TokenHeader unpack(std::span<const std::byte> file, const std::string& source);
+
+}  // namespace linformer

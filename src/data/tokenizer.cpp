@@ -1,0 +1,118 @@
+#include "linformer/data/tokenizer.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <system_error>
+
+#include "data/bpe_tokenizer.hpp"
+#include "linformer/core/error.hpp"
+#include "linformer/core/hash.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Id = byte.
+class BytesTokenizer final : public Tokenizer {
+ public:
+  BytesTokenizer() {
+    for (std::size_t value = 0; value < bytes_.size(); ++value) bytes_[value] = static_cast<char>(value);
+  }
+  std::int64_t size() const override { return 256; }
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    std::vector<std::int32_t> ids(text.size());
+    for (std::size_t i = 0; i < text.size(); ++i) ids[i] = static_cast<unsigned char>(text[i]);
+    return ids;
+  }
+  std::size_t safe_cut(std::string_view text, std::size_t from) const override { return text.size() > from ? text.size() : 0; }
+  std::string_view bytes_of(std::int32_t id) const override {
+    require(id >= 0 && id < 256, "id {} is outside the vocabulary of 256 ids (0 to 255)", id);
+    return {&bytes_[static_cast<std::size_t>(id)], 1};
+  }
+  std::string name() const override { return "bytes"; }
+  std::string hash() const override {
+    std::vector<std::string> tokens;
+    for (const char byte : bytes_) tokens.emplace_back(1, byte);
+    return sha256(rank_file(tokens, tokens.size()));
+  }
+  json to_json() const override { return {{"format_version", 1}, {"name", "bytes"}, {"kind", "bytes"}}; }
+
+ private:
+  std::array<char, 256> bytes_;
+};
+
+/// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the program was built in.
+fs::path gpt2_folder() {
+  std::vector<fs::path> candidates;
+  if (const char* data = std::getenv("LINFORMER_DATA"); data != nullptr && *data != '\0') candidates.push_back(fs::path(data) / "gpt2");
+  candidates.push_back(fs::path("data") / "gpt2");
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  if (!error) candidates.push_back(program.parent_path() / ".." / ".." / "data" / "gpt2");
+  for (const fs::path& candidate : candidates) {
+    if (fs::is_regular_file(candidate / "vocab.bpe", error)) return candidate;
+  }
+  fail("the GPT-2 vocabulary (gpt2/encoder.json and gpt2/vocab.bpe) is not in {}. Run `make setup`, name the folder above "
+       "gpt2 with LINFORMER_DATA, or use --tokenizer bytes",
+       fs::weakly_canonical(candidates.front().parent_path(), error).string());
+}
+
+}  // namespace
+
+std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
+  std::string text;
+  for (const std::int32_t id : ids) text += bytes_of(id);
+  return text;
+}
+
+std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path) {
+  if (name_or_path == "bytes") return std::make_shared<BytesTokenizer>();
+  if (name_or_path == "gpt2") return std::make_shared<BpeTokenizer>(read_encoder_and_merges(gpt2_folder()));
+  const fs::path path = name_or_path;
+  std::error_code error;
+  require(fs::exists(path, error), "tokenizer \"{}\": no such file or folder. Expected gpt2, bytes, a .tiktoken file, a folder with "
+          "encoder.json and vocab.bpe, or a tokenizer.json", name_or_path);
+  if (fs::is_directory(path, error)) {
+    if (fs::exists(path / "tokenizer.json", error)) return load_tokenizer((path / "tokenizer.json").string());
+    return std::make_shared<BpeTokenizer>(read_encoder_and_merges(path));
+  }
+  if (path.extension() != ".json") return std::make_shared<BpeTokenizer>(read_rank_file(path));
+  const json object = read_json(path);
+  try {
+    return tokenizer_from_json(object);
+  } catch (const UserError& mistake) {
+    fail("{}: {}", path.string(), mistake.what());
+  }
+}
+
+std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
+  require(object.is_object() && object.contains("kind") && object["kind"].is_string(), "not a tokenizer: expected an object with \"kind\"");
+  require(object.contains("format_version") && object["format_version"] == 1, "tokenizer: expected \"format_version\" 1");
+  const std::string kind = object["kind"];
+  if (kind == "bytes") return std::make_shared<BytesTokenizer>();
+  require(kind == "bpe", "tokenizer: \"kind\" is \"{}\", expected bpe or bytes", kind);
+  return std::make_shared<BpeTokenizer>(bpe_from_json(object));
+}
+
+void StreamEncoder::push(std::string_view text) {
+  pending_ += text;
+  const std::size_t cut = tokenizer_.safe_cut(pending_, searched_);
+  // A cut needs a few bytes of what follows: those at the end are looked at again.
+  constexpr std::size_t kAgain = 4;
+  if (cut == 0) {
+    searched_ = pending_.size() - std::min(pending_.size(), kAgain);
+    return;
+  }
+  sink_(tokenizer_.encode(std::string_view(pending_).substr(0, cut)));
+  searched_ = 0;
+  pending_.erase(0, cut);
+}
+
+void StreamEncoder::finish() {
+  if (!pending_.empty()) sink_(tokenizer_.encode(pending_));
+  pending_.clear();
+  searched_ = 0;
+}
+
+}  // namespace linformer
