@@ -23,12 +23,15 @@ struct EvaluateFlags {
 };
 
 Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, const EvaluateOptions& options) {
-  if (!std::filesystem::is_directory(path)) return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
+  if (!std::filesystem::is_directory(path))
+    return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
   const auto data = TokenData::open(path);
   require(data.vocabulary_hash() == opened.tokenizer->hash(),
-          "{} was prepared with another vocabulary ('{}', hash {}) than the model's ('{}', hash {}): prepare the text again with "
+          "{} was prepared with another vocabulary ('{}', hash {}) than the model's ('{}', hash {}): prepare "
+          "the text again with "
           "--tokenizer MODEL/tokenizer.json, or give the text file itself",
-          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(), opened.tokenizer->hash());
+          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(),
+          opened.tokenizer->hash());
   return evaluate(opened.model, data, options);
 }
 
@@ -41,8 +44,10 @@ void print(const Evaluation& result, bool as_json) {
                          {"seconds", result.seconds}};
     fmt::print("{}\n", object.dump());
   } else {
-    fmt::print("loss           {:.4f} nats a token\nperplexity     {:.2f}\nbits per byte  {:.4f}\ntokens         {}\n", result.loss,
-               result.perplexity, result.bits_per_byte, result.tokens);
+    fmt::print(
+        "loss           {:.4f} nats a token\nperplexity     {:.2f}\nbits per byte  {:.4f}\ntokens         "
+        "{}\n",
+        result.loss, result.perplexity, result.bits_per_byte, result.tokens);
   }
 }
 
@@ -51,11 +56,15 @@ void run(const EvaluateFlags& flags) {
   const auto opened = open_model(flags.model, flags.common);
   Progress progress("evaluate", 0);
   EvaluateOptions options{.batch = flags.batch, .dtype = opened.dtype};
-  options.progress = [&](std::int64_t done, std::int64_t total) { progress.update(done, fmt::format("of {} batches", total)); };
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    progress.update(done, fmt::format("of {} batches", total));
+  };
   const auto result = evaluate_path(opened, flags.data, options);
   progress.finish();
   require(std::isfinite(result.loss),
-          "the loss is {}: the model's weights are damaged or its training has diverged; use an earlier checkpoint", result.loss);
+          "the loss is {}: the model's weights are damaged or its training has diverged; use an earlier "
+          "checkpoint",
+          result.loss);
   print(result, flags.common.json);
 }
 
@@ -66,8 +75,11 @@ void add_evaluate(CLI::App& app) {
   auto* verb = app.add_subcommand("evaluate", "Loss, perplexity and bits per byte of a model");
   add_common(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")->required();
-  verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")->capture_default_str();
+  verb->add_option("--data", flags->data,
+                   "prepared folder (its validation part), or a text file (the whole of it)")
+      ->required();
+  verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")
+      ->capture_default_str();
   verb->callback([flags] { run(*flags); });
 }
 

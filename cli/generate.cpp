@@ -69,7 +69,9 @@ std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   } else if (!flags.prompt_file.empty()) {
     prompts.push_back(read_file(flags.prompt_file));
   }
-  require(!prompts.empty(), "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
+  require(
+      !prompts.empty(),
+      "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
   return prompts;
 }
 
@@ -79,10 +81,15 @@ void write(std::string_view text) {
 }
 
 // JSON must be valid UTF-8; what is not becomes U+FFFD. The exact bytes are those of the tokens.
-void print_json(const json& object) { write(object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"); }
+void print_json(const json& object) {
+  write(object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+}
 
 json sequence_json(const std::string& prompt, const GeneratedSequence& sequence) {
-  return {{"prompt", prompt}, {"text", sequence.text}, {"tokens", sequence.tokens}, {"finish", sequence.stopped ? "stop" : "length"}};
+  return {{"prompt", prompt},
+          {"text", sequence.text},
+          {"tokens", sequence.tokens},
+          {"finish", sequence.stopped ? "stop" : "length"}};
 }
 
 void print_result_json(const std::vector<std::string>& prompts, const Generation& result) {
@@ -107,12 +114,15 @@ void print_sequences(const std::vector<std::string>& prompts, const Generation& 
   const auto samples = result.sequences.size() / prompts.size();
   for (std::size_t i = 0; i < result.sequences.size(); ++i) {
     const auto& prompt = prompts[i / samples];
-    write(fmt::format("--- prompt {}, sample {} ---\n{}{}\n", i / samples + 1, i % samples + 1, prompt, result.sequences[i].text));
+    write(fmt::format("--- prompt {}, sample {} ---\n{}{}\n", i / samples + 1, i % samples + 1, prompt,
+                      result.sequences[i].text));
   }
 }
 
 void print_speed(const Generation& result) {
-  fmt::print(stderr, "prompt: {} tokens in {:.3f} s; generated: {:.1f} tokens/s ({:.3f} s after the first token); state: {:.2f} MB\n",
+  fmt::print(stderr,
+             "prompt: {} tokens in {:.3f} s; generated: {:.1f} tokens/s ({:.3f} s after the first token); "
+             "state: {:.2f} MB\n",
              result.prompt_tokens, result.prompt_seconds, result.tokens_per_second(), result.decode_seconds,
              static_cast<double>(result.state_bytes) / 1e6);
 }
@@ -120,7 +130,8 @@ void print_speed(const Generation& result) {
 void run(const GenerateFlags& flags) {
   apply(flags.common);
   const auto sampling = flags.sampling->merge(flags.common.config);
-  require(flags.overflow == "error" || flags.overflow == "slide", "--overflow is '{}', but must be error or slide", flags.overflow);
+  require(flags.overflow == "error" || flags.overflow == "slide",
+          "--overflow is '{}', but must be error or slide", flags.overflow);
   const auto prompts = read_prompts(flags);
   const auto opened = open_model(flags.model, flags.common);
   GenerateOptions options{.samples = flags.samples,
@@ -154,10 +165,13 @@ void add_generate(CLI::App& app) {
   auto* verb = app.add_subcommand("generate", "Text from a model, as it comes");
   add_common(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
-  verb->add_option("--prompt-file", flags->prompt_file, "file with a text to continue, used to its last byte; -: standard input");
+  verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")
+      ->allow_extra_args(false);
+  verb->add_option("--prompt-file", flags->prompt_file,
+                   "file with a text to continue, used to its last byte; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();
-  verb->add_option("--overflow", flags->overflow, "at model.length: error, or slide (reads the last half of the window again and goes on)")
+  verb->add_option("--overflow", flags->overflow,
+                   "at model.length: error, or slide (reads the last half of the window again and goes on)")
       ->capture_default_str();
   flags->sampling = std::make_unique<SamplingFlags>(*verb);
   verb->callback([flags] { run(*flags); });

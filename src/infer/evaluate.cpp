@@ -19,10 +19,12 @@ constexpr std::int64_t kIgnored = -100;
 
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
   require(model.config().causal,
-          "this model is bidirectional (model.causal = false): it sees the tokens that it would have to predict, so its loss means nothing; "
+          "this model is bidirectional (model.causal = false): it sees the tokens that it would have to "
+          "predict, so its loss means nothing; "
           "evaluate a model that was trained with model.causal = true");
   require(tokenizer.size() == model.config().vocabulary,
-          "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use data that was prepared with the model's tokenizer",
+          "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use data that was prepared with "
+          "the model's tokenizer",
           tokenizer.name(), tokenizer.size(), model.config().vocabulary);
   require(options.batch >= 1, "batch is {}, but must be at least 1", options.batch);
 }
@@ -31,7 +33,9 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
 class TextBatches {
  public:
   TextBatches(const std::vector<std::int32_t>& ids, std::int64_t batch, std::int64_t length)
-      : ids_(at::tensor(at::ArrayRef<std::int32_t>(ids.data(), ids.size()), at::kLong)), batch_(batch), length_(length) {}
+      : ids_(at::tensor(at::ArrayRef<std::int32_t>(ids.data(), ids.size()), at::kLong)),
+        batch_(batch),
+        length_(length) {}
 
   std::int64_t targets() const { return ids_.numel() - 1; }
   std::int64_t windows() const { return (targets() + length_ - 1) / length_; }
@@ -41,7 +45,8 @@ class TextBatches {
     const auto first = index * batch_ * length_;
     const auto size = std::min(batch_, windows() - index * batch_);
     const auto valid = std::min(size * length_, targets() - first);
-    const auto ids = at::zeros({size * length_}, at::kLong), targets = at::full({size * length_}, kIgnored, at::kLong);
+    const auto ids = at::zeros({size * length_}, at::kLong),
+               targets = at::full({size * length_}, kIgnored, at::kLong);
     ids.narrow(0, 0, valid).copy_(ids_.narrow(0, first, valid));
     targets.narrow(0, 0, valid).copy_(ids_.narrow(0, first + 1, valid));
     return {ids.view({size, length_}), targets.view({size, length_})};
@@ -54,7 +59,8 @@ class TextBatches {
 
 // Sums in float64 over batches, each batch's mean weighted by its number of targets.
 template <class Batches>
-Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, double bytes_per_token, const EvaluateOptions& options) {
+Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, double bytes_per_token,
+                            const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype);
@@ -68,13 +74,15 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
     const auto valid = batch.targets.ne(kIgnored).sum().template item<std::int64_t>();
     if (valid > 0) {
       const auto hidden_BNd = model.hidden(batch.ids.to(device)).to(weight.scalar_type());
-      const auto loss = ops::linear_cross_entropy(hidden_BNd, weight, batch.targets.to(device), {.ignore_index = kIgnored});
+      const auto loss =
+          ops::linear_cross_entropy(hidden_BNd, weight, batch.targets.to(device), {.ignore_index = kIgnored});
       sum += loss.template item<double>() * static_cast<double>(valid);
       result.tokens += valid;
     }
     if (options.progress) options.progress(index + 1, batches.count());
   }
-  require(result.tokens > 0, "there is nothing to evaluate: the text has fewer than two tokens, so none has one before it");
+  require(result.tokens > 0,
+          "there is nothing to evaluate: the text has fewer than two tokens, so none has one before it");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte = result.loss / std::log(2.0) / bytes_per_token;
@@ -90,10 +98,14 @@ Evaluation evaluate(const LanguageModel& model, const TokenData& data, const Eva
   return evaluate_batches(model, batches, data.validation_bytes_per_token(), options);
 }
 
-Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view text, const EvaluateOptions& options) {
+Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view text,
+                    const EvaluateOptions& options) {
   check_request(model, tokenizer, options);
   const auto ids = tokenizer.encode(text);
-  require(ids.size() >= 2, "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from", ids.size());
+  require(
+      ids.size() >= 2,
+      "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from",
+      ids.size());
   const TextBatches batches(ids, options.batch, model.config().length);
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);

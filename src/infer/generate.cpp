@@ -20,27 +20,32 @@ namespace {
 using Ids = std::vector<std::int64_t>;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 struct Sequence {
-  std::size_t number;    ///< in the result
-  Ids ids;               ///< prompt and drawn tokens
-  std::size_t start;     ///< of the ids that the model sees
+  std::size_t number;  ///< in the result
+  Ids ids;             ///< prompt and drawn tokens
+  std::size_t start;   ///< of the ids that the model sees
   Sampler sampler;
   TextStream text;
   bool finished = false;
   std::int64_t visible() const { return static_cast<std::int64_t>(ids.size() - start); }
 };
 
-void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-                   const SamplingConfig& sampling, const GenerateOptions& options) {
+void check_request(const LanguageModel& model, const Tokenizer& tokenizer,
+                   const std::vector<std::string>& prompts, const SamplingConfig& sampling,
+                   const GenerateOptions& options) {
   check(sampling);
   const auto& config = model.config();
   require(config.causal,
-          "this model is bidirectional (model.causal = false): every position sees the whole text, so it can't continue one; "
+          "this model is bidirectional (model.causal = false): every position sees the whole text, so it "
+          "can't continue one; "
           "generate with a model that was trained with model.causal = true");
   require(tokenizer.size() == config.vocabulary,
-          "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use the tokenizer that the model was trained with",
+          "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use the tokenizer that the "
+          "model was trained with",
           tokenizer.name(), tokenizer.size(), config.vocabulary);
   require(options.samples >= 1, "samples is {}, but must be at least 1", options.samples);
   require(!prompts.empty(), "there is no prompt: give at least one");
@@ -50,7 +55,9 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
   std::vector<Ids> result;
   for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
     const auto ids = tokenizer.encode(prompts[prompt]);
-    require(!ids.empty(), "prompt {} is empty: a model continues a text, so give it at least a character to start from", prompt + 1);
+    require(!ids.empty(),
+            "prompt {} is empty: a model continues a text, so give it at least a character to start from",
+            prompt + 1);
     result.emplace_back(ids.begin(), ids.end());
   }
   return result;
@@ -60,18 +67,26 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
 void check_length(const Ids& prompt, std::int64_t max_tokens, std::int64_t length) {
   const auto tokens = static_cast<std::int64_t>(prompt.size());
   require(tokens <= length,
-          "a prompt has {} tokens, but the model sees {} at most (model.length): shorten it, or use --overflow slide, which keeps the "
-          "last half of the window", tokens, length);
+          "a prompt has {} tokens, but the model sees {} at most (model.length): shorten it, or use "
+          "--overflow slide, which keeps the "
+          "last half of the window",
+          tokens, length);
   require(max_tokens <= length - tokens + 1,
-          "a prompt of {} tokens and {} new ones pass the {} that the model sees at most (model.length): use --max-tokens {} or fewer, a "
-          "shorter prompt, or --overflow slide, which reads the last half of the window again", tokens, max_tokens, length,
-          length - tokens + 1);
+          "a prompt of {} tokens and {} new ones pass the {} that the model sees at most (model.length): use "
+          "--max-tokens {} or fewer, a "
+          "shorter prompt, or --overflow slide, which reads the last half of the window again",
+          tokens, max_tokens, length, length - tokens + 1);
 }
 
 class Generator {
  public:
-  Generator(const LanguageModel& model, const Tokenizer& tokenizer, const SamplingConfig& sampling, const GenerateOptions& options)
-      : model_(model), tokenizer_(tokenizer), sampling_(sampling), options_(options), length_(model.config().length) {}
+  Generator(const LanguageModel& model, const Tokenizer& tokenizer, const SamplingConfig& sampling,
+            const GenerateOptions& options)
+      : model_(model),
+        tokenizer_(tokenizer),
+        sampling_(sampling),
+        options_(options),
+        length_(model.config().length) {}
 
   Generation run(const std::vector<Ids>& prompts) {
     const auto start = Clock::now();
@@ -93,9 +108,12 @@ class Generator {
     for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
       const auto& ids = prompts[prompt];
       for (std::size_t sample = 0; sample < samples; ++sample) {
-        sequences_.push_back({.number = prompt * samples + sample, .ids = ids, .start = 0,
-                              .sampler = Sampler(sampling_, {.seed = options_.seed, .prompt = prompt, .sample = sample}),
-                              .text = TextStream(sampling_.stop)});
+        sequences_.push_back(
+            {.number = prompt * samples + sample,
+             .ids = ids,
+             .start = 0,
+             .sampler = Sampler(sampling_, {.seed = options_.seed, .prompt = prompt, .sample = sample}),
+             .text = TextStream(sampling_.stop)});
         for (const auto id : ids) sequences_.back().sampler.observe(id);
         if (sequences_.back().visible() > length_) slide(sequences_.back());
       }
@@ -124,7 +142,8 @@ class Generator {
     for (std::size_t row = 0; row < sequences_.size(); ++row) {
       auto& sequence = sequences_[row];
       if (sequence.finished) continue;
-      const auto id = sequence.sampler.draw({rows_BV.const_data_ptr<double>() + row * vocabulary, vocabulary});
+      const auto id =
+          sequence.sampler.draw({rows_BV.const_data_ptr<double>() + row * vocabulary, vocabulary});
       add(sequence, static_cast<std::int32_t>(id));
     }
   }
@@ -144,7 +163,8 @@ class Generator {
 
   // Reads the ids drawn last; false when every sequence is finished.
   bool advance() {
-    const auto working = std::count_if(sequences_.begin(), sequences_.end(), [](const auto& sequence) { return !sequence.finished; });
+    const auto working = std::count_if(sequences_.begin(), sequences_.end(),
+                                       [](const auto& sequence) { return !sequence.finished; });
     if (working == 0) return false;
     const bool at_end = std::any_of(state_.positions().begin(), state_.positions().end(),
                                     [&](std::int64_t position) { return position >= length_; });
@@ -187,8 +207,9 @@ class Generator {
 
 }  // namespace
 
-Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
-                    const SamplingConfig& sampling, const GenerateOptions& options) {
+Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
+                    const std::vector<std::string>& prompts, const SamplingConfig& sampling,
+                    const GenerateOptions& options) {
   check_request(model, tokenizer, prompts, sampling, options);
   const auto ids = encode_prompts(tokenizer, prompts);
   if (options.overflow == Overflow::error) {

@@ -6,17 +6,21 @@ namespace linformer {
 
 std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded) {
   require(!loaded.tokenizer.is_null(),
-          "the model folder has no tokenizer.json, so its ids can't be told from text: copy the file there from the folder of its data");
+          "the model folder has no tokenizer.json, so its ids can't be told from text: copy the file there "
+          "from the folder of its data");
   auto tokenizer = tokenizer_from_json(loaded.tokenizer);
   const auto vocabulary = loaded.model.config().vocabulary;
   require(tokenizer->size() == vocabulary,
-          "tokenizer.json of the model folder has {} ids, but the model's vocabulary has {}: put back the file that the model was trained with",
+          "tokenizer.json of the model folder has {} ids, but the model's vocabulary has {}: put back the "
+          "file that the model was trained with",
           tokenizer->size(), vocabulary);
   const auto section = loaded.config.find("tokenizer");
   if (section != loaded.config.end() && section->is_object() && section->contains("hash")) {
     require((*section)["hash"] == tokenizer->hash(),
-            "tokenizer.json of the model folder is not the one that the model was trained with (its hash is {}, config.json names {}): put back "
-            "the original", tokenizer->hash(), (*section)["hash"].dump());
+            "tokenizer.json of the model folder is not the one that the model was trained with (its hash is "
+            "{}, config.json names {}): put back "
+            "the original",
+            tokenizer->hash(), (*section)["hash"].dump());
   }
   return tokenizer;
 }

@@ -30,11 +30,13 @@ double largest(std::span<const double> values) {
     result = std::max(result, value);
   }
   require(!is_nan && std::isfinite(result),
-          "the model's logits are not finite: its weights are damaged or training has diverged; use an earlier checkpoint");
+          "the model's logits are not finite: its weights are damaged or training has diverged; use an "
+          "earlier checkpoint");
   return result;
 }
 
-std::vector<double> penalised(std::span<const double> logits_V, double penalty, std::span<const std::int64_t> seen) {
+std::vector<double> penalised(std::span<const double> logits_V, double penalty,
+                              std::span<const std::int64_t> seen) {
   std::vector<double> result(logits_V.begin(), logits_V.end());
   if (penalty == 1) return result;
   for (const auto id : seen) {
@@ -44,7 +46,8 @@ std::vector<double> penalised(std::span<const double> logits_V, double penalty, 
   return result;
 }
 
-// exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny temperature cannot overflow.
+// exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny
+// temperature cannot overflow.
 std::vector<double> weights(std::vector<double> logits_V, double temperature) {
   const double maximum = largest(logits_V);
   auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
@@ -52,7 +55,8 @@ std::vector<double> weights(std::vector<double> logits_V, double temperature) {
   return logits_V;
 }
 
-// The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than the k-th to enter.
+// The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than
+// the k-th to enter.
 std::vector<Candidate> top_k(std::span<const double> weights_V, std::size_t k) {
   std::vector<Candidate> kept;
   const std::size_t room = 2 * k + 256;
@@ -79,7 +83,8 @@ std::vector<Candidate> all(std::span<const double> weights_V) {
   return kept;
 }
 
-// The shortest likeliest prefix whose mass reaches `share` of the whole, by repeated halving instead of a sort.
+// The shortest likeliest prefix whose mass reaches `share` of the whole, by repeated halving instead of a
+// sort.
 void keep_top_p(std::vector<Candidate>& kept, double share) {
   const double total = mass(kept);
   // A share that the true probabilities meet exactly must not be missed by rounding.
@@ -112,7 +117,8 @@ void keep_min_p(std::vector<Candidate>& kept, double share) {
   std::erase_if(kept, [&](const Candidate& candidate) { return candidate.probability < threshold; });
 }
 
-// SplitMix64 (Steele, Lea, Flood 2014): a full-period 64-bit generator whose output function also mixes seeds well.
+// SplitMix64 (Steele, Lea, Flood 2014): a full-period 64-bit generator whose output function also mixes seeds
+// well.
 std::uint64_t mix(std::uint64_t value) {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
   value = (value ^ (value >> 27)) * 0x94d049bb133111ebULL;
@@ -135,14 +141,16 @@ std::vector<Candidate> candidates(std::span<const double> logits_V, const Sampli
   if (config.top_p < 1) keep_top_p(kept, config.top_p);
   if (config.min_p > 0) keep_min_p(kept, config.min_p);
   const bool reordered = kept.size() < weights_V.size();
-  if (reordered) std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+  if (reordered)
+    std::sort(kept.begin(), kept.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   const double total = mass(kept);
   for (auto& candidate : kept) candidate.probability /= total;
   return kept;
 }
 
 Sampler::Sampler(const SamplingConfig& config, const Stream& stream)
-    : config_(config), state_(mix(mix(mix(stream.seed + kGolden) + stream.prompt + kGolden) + stream.sample + kGolden)) {
+    : config_(config),
+      state_(mix(mix(mix(stream.seed + kGolden) + stream.prompt + kGolden) + stream.sample + kGolden)) {
   check(config);
 }
 

@@ -6,11 +6,15 @@
 namespace linformer {
 namespace {
 
-// Whether `bytes`, starting at a leading byte, can still become one character: RFC 3629's table, which excludes overlong forms and surrogates.
+// Whether `bytes`, starting at a leading byte, can still become one character: RFC 3629's table, which
+// excludes overlong forms and surrogates.
 bool begins_character(std::string_view bytes) {
   const auto byte = [&](std::size_t index) { return static_cast<unsigned char>(bytes[index]); };
   const unsigned lead = byte(0);
-  const std::size_t length = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 1;
+  const std::size_t length = lead >= 0xC2 && lead <= 0xDF   ? 2
+                             : lead >= 0xE0 && lead <= 0xEF ? 3
+                             : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                            : 1;
   if (bytes.size() >= length) return false;
   if (bytes.size() >= 2) {
     const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
@@ -33,7 +37,8 @@ std::size_t unfinished_utf8(std::string_view text) {
 
 TextStream::TextStream(std::vector<std::string> stop) : stop_(std::move(stop)) {
   // Of two matches that end together the longer one starts first.
-  std::stable_sort(stop_.begin(), stop_.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::stable_sort(stop_.begin(), stop_.end(),
+                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
 }
 
 std::size_t TextStream::held_for_stop() const {
@@ -52,7 +57,8 @@ std::string TextStream::push(std::string_view bytes) {
   for (const char byte : bytes) {
     if (stopped_) break;
     pending_.push_back(byte);
-    const auto match = std::find_if(stop_.begin(), stop_.end(), [&](const auto& stop) { return pending_.ends_with(stop); });
+    const auto match =
+        std::find_if(stop_.begin(), stop_.end(), [&](const auto& stop) { return pending_.ends_with(stop); });
     if (match != stop_.end()) {
       pending_.resize(pending_.size() - match->size());
       stopped_ = true;

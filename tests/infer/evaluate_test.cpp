@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <unistd.h>
+
 #include <cmath>
+#include <filesystem>
 
 #include "infer/tiny_models.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+#include "linformer/data/prepare.hpp"
 
 namespace linformer {
 namespace {
@@ -13,7 +18,9 @@ namespace {
 using linformer::testing::tiny_config;
 using linformer::testing::tiny_model;
 
-const char* const kText = "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in want of a wife. — €";
+const char* const kText =
+    "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in "
+    "want of a wife. — €";
 
 // Sum of −log p over the windows of `text`, one at a time, by whole logits.
 double direct_loss(const LanguageModel& model, const std::string& text) {
@@ -26,7 +33,8 @@ double direct_loss(const LanguageModel& model, const std::string& text) {
   for (std::int64_t first = 0; first < targets; first += length) {
     const auto size = std::min(length, targets - first);
     const auto logits_NV = model.logits(all.narrow(0, first, size).unsqueeze(0)).squeeze(0);
-    const auto picked_N1 = at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, first + 1, size).unsqueeze(1));
+    const auto picked_N1 =
+        at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, first + 1, size).unsqueeze(1));
     sum -= picked_N1.sum().item<double>();
   }
   return sum / static_cast<double>(targets);
@@ -48,6 +56,50 @@ TEST_P(EvaluateForm, EqualsADirectComputationWithAPaddedLastWindow) {
     EXPECT_NEAR(result.bits_per_byte, expected / std::log(2.0), 1e-9);
     EXPECT_EQ(result.tokens, static_cast<std::int64_t>(text.size()) - 1);
   }
+}
+
+TEST(Evaluate, PreparedDataCountsItsValidationPart) {
+  const auto folder =
+      std::filesystem::temp_directory_path() / ("linformer_evaluate_" + std::to_string(::getpid()));
+  std::filesystem::create_directory(folder);
+  const std::string text = kText;
+  write_atomically(folder / "text.txt", text);
+  prepare({.inputs = {(folder / "text.txt").string()},
+           .out = folder / "data",
+           .tokenizer = "bytes",
+           .validation = 0.4,
+           .quiet = true});
+  const auto data = TokenData::open(folder / "data");
+  const auto model = tiny_model(tiny_config("running"));
+  const auto validation = text.substr(static_cast<std::size_t>(data.train_size()));
+  ASSERT_GT(validation.size(), 25u);
+  const auto result = evaluate(model, data, {.batch = 2});
+  EXPECT_NEAR(result.loss, direct_loss(model, validation), 1e-10);
+  EXPECT_EQ(result.tokens, static_cast<std::int64_t>(validation.size()) - 1);
+  std::filesystem::remove_all(folder);
+}
+
+// Three bytes a token: what a token costs is shared among its bytes.
+class ThreeByteTokenizer : public Tokenizer {
+ public:
+  std::int64_t size() const override { return 256; }
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    std::vector<std::int32_t> ids;
+    for (std::size_t at = 0; at < text.size(); at += 3) ids.push_back(static_cast<unsigned char>(text[at]));
+    return ids;
+  }
+  std::size_t safe_cut(std::string_view, std::size_t) const override { return 0; }
+  std::string_view bytes_of(std::int32_t) const override { return "..."; }
+  std::string name() const override { return "three bytes"; }
+  std::string hash() const override { return ""; }
+  json to_json() const override { return {}; }
+};
+
+TEST(Evaluate, BitsAreSharedAmongTheBytesOfAToken) {
+  const auto model = tiny_model(tiny_config("softmax"));
+  const auto result = evaluate(model, ThreeByteTokenizer(), std::string(kText).substr(0, 90));
+  EXPECT_EQ(result.tokens, 29);
+  EXPECT_NEAR(result.bits_per_byte, result.loss / std::log(2.0) / 3, 1e-12);
 }
 
 TEST(Evaluate, TakesTheShortestTextAndWholeWindows) {

@@ -51,8 +51,13 @@ TEST(Candidates, GreedyTakesTheFirstOfTheLikeliest) {
 
 TEST(Candidates, TopKKeepsExactlyKAndTheLowerIdsOfTies) {
   auto config = plain();
-  for (const auto& [k, expected] : std::vector<std::pair<std::int64_t, Ids>>{
-           {1, {1}}, {3, {1, 3, 5}}, {4, {1, 2, 3, 5}}, {5, {1, 2, 3, 5, 6}}, {6, {0, 1, 2, 3, 5, 6}}, {7, {0, 1, 2, 3, 4, 5, 6}}, {99, {0, 1, 2, 3, 4, 5, 6}}}) {
+  for (const auto& [k, expected] : std::vector<std::pair<std::int64_t, Ids>>{{1, {1}},
+                                                                             {3, {1, 3, 5}},
+                                                                             {4, {1, 2, 3, 5}},
+                                                                             {5, {1, 2, 3, 5, 6}},
+                                                                             {6, {0, 1, 2, 3, 5, 6}},
+                                                                             {7, {0, 1, 2, 3, 4, 5, 6}},
+                                                                             {99, {0, 1, 2, 3, 4, 5, 6}}}) {
     config.top_k = k;
     EXPECT_EQ(ids(candidates(kSeven, config)), expected) << k;
   }
@@ -63,8 +68,14 @@ TEST(Candidates, TopKKeepsExactlyKAndTheLowerIdsOfTies) {
 
 TEST(Candidates, TopPKeepsTheFewestThatReachTheShare) {
   auto config = plain();
-  for (const auto& [p, expected] : std::vector<std::pair<double, Ids>>{
-           {1e-9, {1}}, {0.30, {1}}, {0.31, {1, 3}}, {0.55, {1, 3}}, {0.70, {1, 3, 5}}, {0.75, {1, 2, 3, 5}}, {0.90, {1, 2, 3, 5, 6}}, {0.95, {0, 1, 2, 3, 5, 6}}}) {
+  for (const auto& [p, expected] : std::vector<std::pair<double, Ids>>{{1e-9, {1}},
+                                                                       {0.30, {1}},
+                                                                       {0.31, {1, 3}},
+                                                                       {0.55, {1, 3}},
+                                                                       {0.70, {1, 3, 5}},
+                                                                       {0.75, {1, 2, 3, 5}},
+                                                                       {0.90, {1, 2, 3, 5, 6}},
+                                                                       {0.95, {0, 1, 2, 3, 5, 6}}}) {
     config.top_p = p;
     EXPECT_EQ(ids(candidates(kSeven, config)), expected) << p;
   }
@@ -72,8 +83,8 @@ TEST(Candidates, TopPKeepsTheFewestThatReachTheShare) {
 
 TEST(Candidates, MinPIsAShareOfTheLikeliest) {
   auto config = plain();
-  for (const auto& [p, expected] :
-       std::vector<std::pair<double, Ids>>{{0.1, {0, 1, 2, 3, 4, 5, 6}}, {0.3, {1, 2, 3, 5, 6}}, {0.5, {1, 3, 5}}, {1.0, {1}}}) {
+  for (const auto& [p, expected] : std::vector<std::pair<double, Ids>>{
+           {0.1, {0, 1, 2, 3, 4, 5, 6}}, {0.3, {1, 2, 3, 5, 6}}, {0.5, {1, 3, 5}}, {1.0, {1}}}) {
     config.min_p = p;
     EXPECT_EQ(ids(candidates(kSeven, config)), expected) << p;
   }
@@ -81,14 +92,15 @@ TEST(Candidates, MinPIsAShareOfTheLikeliest) {
 
 TEST(Candidates, TopPCountsWhatTopKLeft) {
   auto config = plain();
-  config.top_k = 3;   // 0.30 0.25 0.15 of 0.70: shares 0.43 0.36 0.21
+  config.top_k = 3;  // 0.30 0.25 0.15 of 0.70: shares 0.43 0.36 0.21
   config.top_p = 0.78;
   EXPECT_EQ(ids(candidates(kSeven, config)), (Ids{1, 3}));
   config.top_k = 0;
   EXPECT_EQ(ids(candidates(kSeven, config)), (Ids{1, 2, 3, 5}));
 }
 
-// A plain sort as the law, over sizes that make top_k shrink its buffer and top_p halve many times, with many ties.
+// A plain sort as the law, over sizes that make top_k shrink its buffer and top_p halve many times, with many
+// ties.
 TEST(Candidates, AgreeWithASortOnALargeVocabulary) {
   std::mt19937_64 random(7);
   for (const std::size_t size : {1u, 2u, 63u, 5003u}) {
@@ -106,7 +118,8 @@ TEST(Candidates, AgreeWithASortOnALargeVocabulary) {
         double total = 0, sum = 0;
         for (const auto id : order) total += std::exp(logits[id]);
         std::size_t count = 0;
-        while (count < order.size() && (count == 0 || sum < p * total * (1 - 1e-12))) sum += std::exp(logits[order[count++]]);
+        while (count < order.size() && (count == 0 || sum < p * total * (1 - 1e-12)))
+          sum += std::exp(logits[order[count++]]);
         order.resize(count);
         std::sort(order.begin(), order.end());
         EXPECT_EQ(ids(candidates(logits, config)), order) << size << ' ' << k << ' ' << p;
@@ -148,7 +161,8 @@ TEST(Sampler, DrawsFollowTheDistribution) {
     const double expected = kDraws * std::exp(kSeven[i]);
     chi_square += (counts[i] - expected) * (counts[i] - expected) / expected;
   }
-  // 6 degrees of freedom: the 0.999 quantile is 22.5; the lower bound tells a random stream from an equidistributed one.
+  // 6 degrees of freedom: the 0.999 quantile is 22.5; the lower bound tells a random stream from an
+  // equidistributed one.
   EXPECT_LT(chi_square, 22.5);
   EXPECT_GT(chi_square, 0.2);
 }
@@ -161,7 +175,8 @@ TEST(Sampler, StreamsDifferBySeedPromptAndSampleAndRepeatThemselves) {
     for (int i = 0; i < 20; ++i) result.push_back(sampler.draw(flat));
     return result;
   };
-  const std::vector<Sampler::Stream> streams{{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, 0, 1}, {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
+  const std::vector<Sampler::Stream> streams{{0, 0, 0}, {1, 0, 0}, {0, 1, 0}, {0, 0, 1},
+                                             {1, 1, 0}, {1, 0, 1}, {0, 1, 1}};
   for (std::size_t i = 0; i < streams.size(); ++i) {
     EXPECT_EQ(draws(streams[i]), draws(streams[i]));
     for (std::size_t j = 0; j < i; ++j) EXPECT_NE(draws(streams[i]), draws(streams[j])) << i << ' ' << j;
@@ -203,10 +218,13 @@ TEST(SamplingConfig, ChecksEveryValue) {
 
 TEST(SamplingConfig, ReadsItsSectionOfAConfigFile) {
   SamplingConfig config;
-  from_json(config, json::parse(R"({"model":{"length":9},"generate":{"temperature":1,"top_k":40,"stop":["a","b"]}})"), "x.toml");
+  from_json(config,
+            json::parse(R"({"model":{"length":9},"generate":{"temperature":1,"top_k":40,"stop":["a","b"]}})"),
+            "x.toml");
   EXPECT_EQ(config, (SamplingConfig{.temperature = 1, .top_k = 40, .stop = {"a", "b"}}));
-  for (const char* wrong : {R"({"generate":{"top_q":1}})", R"({"generate":{"top_k":1.5}})", R"({"generate":{"top_p":"x"}})",
-                            R"({"generate":{"stop":"a"}})", R"({"generate":3})", R"({"generat":{}})"}) {
+  for (const char* wrong :
+       {R"({"generate":{"top_q":1}})", R"({"generate":{"top_k":1.5}})", R"({"generate":{"top_p":"x"}})",
+        R"({"generate":{"stop":"a"}})", R"({"generate":3})", R"({"generat":{}})"}) {
     EXPECT_THROW(from_json(config, json::parse(wrong), "x.toml"), UserError) << wrong;
   }
 }

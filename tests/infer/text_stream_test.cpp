@@ -39,8 +39,8 @@ TEST(UnfinishedUtf8, CountsTheBeginningOfACharacter) {
 }
 
 TEST(UnfinishedUtf8, LetsThroughWhatCanNeverBeACharacter) {
-  for (const std::string text : {"\x80", "\xC0", "\xC1", "\xF5", "\xFF", "\xE0\x9F", "\xED\xA0", "\xF0\x8F", "\xF4\x90", "\xC3\x28", "\xE2\x28", "\x80\x80\x80\x80",
-                                 "\xF0\x9F\x28"}) {
+  for (const std::string text : {"\x80", "\xC0", "\xC1", "\xF5", "\xFF", "\xE0\x9F", "\xED\xA0", "\xF0\x8F",
+                                 "\xF4\x90", "\xC3\x28", "\xE2\x28", "\x80\x80\x80\x80", "\xF0\x9F\x28"}) {
     EXPECT_EQ(unfinished_utf8(text), 0u) << testing::PrintToString(text);
   }
   EXPECT_EQ(unfinished_utf8("\xE0\xA0"), 2u);
@@ -52,15 +52,18 @@ TEST(UnfinishedUtf8, LetsThroughWhatCanNeverBeACharacter) {
 
 TEST(TextStream, ShowsWholeCharactersOnly) {
   const std::string text = "aé€😀.";
-  EXPECT_EQ(pieces_of(TextStream({}), single_bytes(text)), (Pieces{"a", "", "é", "", "", "€", "", "", "", "😀", ".", ""}));
+  EXPECT_EQ(pieces_of(TextStream({}), single_bytes(text)),
+            (Pieces{"a", "", "é", "", "", "€", "", "", "", "😀", ".", ""}));
 }
 
 TEST(TextStream, PassesInvalidBytesAndAnUnfinishedEnd) {
-  EXPECT_EQ(pieces_of(TextStream({}), {"\xC3", "x", "\xFF", "\xE2", "\x82"}), (Pieces{"", "\xC3x", "\xFF", "", "", "\xE2\x82"}));
+  EXPECT_EQ(pieces_of(TextStream({}), {"\xC3", "x", "\xFF", "\xE2", "\x82"}),
+            (Pieces{"", "\xC3x", "\xFF", "", "", "\xE2\x82"}));
 }
 
 TEST(TextStream, EndsBeforeAStopTextThatSpansTokens) {
-  EXPECT_EQ(pieces_of(TextStream({"END"}), {"one E", "N", "E", "ND", "more"}), (Pieces{"one ", "", "EN", "", "", ""}));
+  EXPECT_EQ(pieces_of(TextStream({"END"}), {"one E", "N", "E", "ND", "more"}),
+            (Pieces{"one ", "", "EN", "", "", ""}));
   EXPECT_EQ(pieces_of(TextStream({"é"}), {"a\xC3", "\xA9z"}), (Pieces{"a", "", ""}));
   EXPECT_EQ(pieces_of(TextStream({"aab"}), {"a", "a", "a", "b"}), (Pieces{"", "", "a", "", ""}));
   EXPECT_EQ(pieces_of(TextStream({"END"}), {"an EN"}), (Pieces{"an ", "EN"}));
@@ -80,8 +83,9 @@ TEST(TextStream, DoesNotDependOnWhereTokensEnd) {
   for (int round = 0; round < 500; ++round) {
     std::string text;
     for (int i = 0; i < 30; ++i) text += "ab\xC3\xA9"[random() % 4];
-    const Pieces stop{text.substr(random() % 28, 2), "abab", "\xA9"
-                                                             "b\xC3"};
+    const Pieces stop{text.substr(random() % 28, 2), "abab",
+                      "\xA9"
+                      "b\xC3"};
     std::size_t end = std::string::npos;
     std::size_t start = text.size();
     for (const auto& stop_text : stop) {

@@ -1,4 +1,5 @@
-// Untrained models of a few thousand parameters over the `bytes` vocabulary, in float64 so that rounding decides nothing.
+// Untrained models of a few thousand parameters over the `bytes` vocabulary, in float64 so that rounding
+// decides nothing.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -31,7 +32,8 @@ inline ModelConfig tiny_config(const std::string& form, std::int64_t length = 24
   return config;
 }
 
-/// Weights four times as large as at the start of training, so that what the model says depends on what it reads.
+/// Weights four times as large as at the start of training, so that what the model says depends on what it
+/// reads.
 inline LanguageModel tiny_model(const ModelConfig& config, std::uint64_t seed = 1) {
   LanguageModel model(config, seed);
   model.to(at::kCPU, at::kDouble);

@@ -8,7 +8,8 @@
 
 namespace linformer {
 
-/// UserError when the folder had no tokenizer.json, or one of another size or hash than the model was trained with.
+/// UserError when the folder had no tokenizer.json, or one of another size or hash than the model was trained
+/// with.
 std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded);
 
 }  // namespace linformer
