@@ -1,0 +1,136 @@
+// linformer tokenize: text to ids and back, as a stream.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+#include <optional>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
+#include "linformer/data/prepare.hpp"
+#include "linformer/data/tokenizer.hpp"
+#include "verbs.hpp"
+
+namespace linformer::cli {
+namespace {
+
+struct TokenizeFlags {
+  Common common;
+  std::string tokenizer = "gpt2", input = "-";
+  std::optional<std::string> text;
+  bool decode = false, count = false;
+};
+
+void put(std::string_view text) {
+  require(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(), "standard output can't be written");
+}
+
+void flush() { require(std::fflush(stdout) == 0, "standard output can't be written"); }
+
+/// Calls sink(bytes) with the text that the flags name, piece by piece.
+void read_input(const TokenizeFlags& flags, const std::function<void(std::string_view)>& sink) {
+  if (flags.text) {
+    sink(*flags.text);
+  } else {
+    read_in_pieces(flags.input, sink);
+  }
+}
+
+void encode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+  bool first = true;
+  std::string line;
+  StreamEncoder encoder(tokenizer, [&](std::span<const std::int32_t> ids) {
+    line.clear();
+    char digits[16];
+    for (const std::int32_t id : ids) {
+      if (!first) line += flags.common.json ? ',' : ' ';
+      first = false;
+      line.append(digits, std::to_chars(digits, digits + sizeof digits, id).ptr);
+    }
+    put(line);
+  });
+  if (flags.common.json) put("{\"ids\":[");
+  read_input(flags, [&](std::string_view text) { encoder.push(text); });
+  encoder.finish();
+  put(flags.common.json ? "]}\n" : "\n");
+  flush();
+}
+
+void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+  std::int64_t tokens = 0, bytes = 0;
+  std::chrono::duration<double> seconds{0};
+  StreamEncoder encoder(tokenizer, [&](std::span<const std::int32_t> ids) { tokens += static_cast<std::int64_t>(ids.size()); });
+  const auto timed = [&](const auto& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    seconds += std::chrono::steady_clock::now() - start;
+  };
+  read_input(flags, [&](std::string_view text) {
+    bytes += static_cast<std::int64_t>(text.size());
+    timed([&] { encoder.push(text); });
+  });
+  timed([&] { encoder.finish(); });
+  if (flags.common.json) {
+    fmt::print("{}\n", json{{"tokens", tokens}, {"bytes", bytes}, {"seconds", seconds.count()}}.dump());
+  } else {
+    fmt::print("{} tokens, {} bytes, {:.1f} MB/s\n", tokens, bytes, static_cast<double>(bytes) / 1e6 / seconds.count());
+  }
+}
+
+/// The bytes of one number; a UserError shows what stands there instead.
+std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer) {
+  std::int32_t id = -1;
+  const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+  require(error != std::errc::result_out_of_range, "id {} is outside the vocabulary of {} ids (0 to {})", word, tokenizer.size(),
+          tokenizer.size() - 1);
+  require(error == std::errc() && stop == word.data() + word.size(),
+          "\"{}\" is not an id; expected whole numbers with spaces or commas between", word.substr(0, 40));
+  return tokenizer.bytes_of(id);
+}
+
+void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+  std::string word, text;
+  const auto end_word = [&] {
+    if (!word.empty()) text += bytes_of_word(word, tokenizer);
+    word.clear();
+  };
+  read_input(flags, [&](std::string_view numbers) {
+    for (const char c : numbers) {
+      const bool between = c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',';
+      between ? end_word() : word.push_back(c);
+      require(word.size() < 64, "\"{}…\" is not an id; expected whole numbers with spaces or commas between", word.substr(0, 40));
+    }
+    if (!flags.common.json) put(text), text.clear();
+  });
+  end_word();
+  // JSON holds characters only: a byte that is none becomes U+FFFD there.
+  put(flags.common.json ? json{{"text", text}}.dump(-1, ' ', false, json::error_handler_t::replace) + "\n" : text);
+  flush();
+}
+
+void run(const TokenizeFlags& flags) {
+  apply(flags.common);
+  const auto tokenizer = load_tokenizer(flags.tokenizer);
+  const auto work = flags.decode ? decode : flags.count ? count : encode;
+  work(flags, *tokenizer);
+}
+
+}  // namespace
+
+void add_tokenize(CLI::App& app) {
+  auto flags = std::make_shared<TokenizeFlags>();
+  auto* verb = app.add_subcommand("tokenize", "Text to ids, or ids to text");
+  add_common(*verb, flags->common);
+  verb->add_option("--tokenizer", flags->tokenizer,
+                   "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")
+      ->capture_default_str();
+  auto* input = verb->add_option("input,--input", flags->input, "file to read; - is standard input")->capture_default_str();
+  verb->add_option("--text", flags->text, "the text itself (with --decode: the ids)")->excludes(input);
+  auto* back = verb->add_flag("--decode", flags->decode, "ids to text: whole numbers with spaces or commas between");
+  verb->add_flag("--count", flags->count, "print only how many tokens and bytes, and the time")->excludes(back);
+  verb->callback([flags] { run(*flags); });
+}
+
+}  // namespace linformer::cli
