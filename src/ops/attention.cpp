@@ -1,0 +1,59 @@
+// The public operators: checks, then the path that serves the case.
+#include "linformer/ops/attention.hpp"
+
+#include <ATen/ATen.h>
+
+#include "linformer/core/error.hpp"
+#include "linformer/ops/reference.hpp"
+#include "linformer/ops/summarise.hpp"
+#include "ops/checks.hpp"
+#include "ops/composed.hpp"
+
+namespace linformer::ops {
+
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options) {
+  check_query_key_value(query, key, value, options.causal);
+  check_padding_mask(options.key_padding_mask, key);
+  return choose_path(options.path) == Path::reference ? reference::softmax_attention(query, key, value, options)
+                                                      : composed::softmax_attention(query, key, value, options);
+}
+
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options) {
+  check_attend(query, key, value, slots, options);
+  return choose_path(options.path) == Path::reference ? reference::attend(query, key, value, slots, options)
+                                                      : composed::attend(query, key, value, slots, options);
+}
+
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                            const at::Tensor& projection_value, const PrefixOptions& options) {
+  check_query_key_value(query, key, value, true);
+  check_projection("projection_key", projection_key, key, key.size(2), false);
+  check_projection("projection_value", projection_value, key, key.size(2), false);
+  require(projection_key.size(-2) == projection_value.size(-2), "projection_value has shape {}; expected as many slots as projection_key, {}",
+          shape_text(projection_value), shape_text(projection_key));
+  require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more", options.chunk);
+  return choose_path(options.path) == Path::reference
+             ? reference::prefix_attention(query, key, value, projection_key, projection_value, options)
+             : composed::prefix_attention(query, key, value, projection_key, projection_value, options);
+}
+
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                     const at::Tensor& projection_value, const AttentionOptions& options) {
+  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  require(options.causal || options.window == 0, "window is {} without causal; a window is for the causal form: set causal, or window = 0",
+          options.window);
+  require(!options.causal || !options.key_padding_mask,
+          "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at the end");
+  check_query_key_value(query, key, value, options.causal);
+  const SummariseOptions summarise{.window = options.window, .block = options.block, .key_padding_mask = options.key_padding_mask};
+  check_summarise(summarise, key);
+  if (options.causal && options.window == 0) {
+    return prefix_attention(query, key, value, projection_key, projection_value, {.scale = options.scale, .path = options.path});
+  }
+  const auto path = choose_path(options.path);
+  const auto slots = path == Path::reference ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
+                                             : summarise_linear(key, value, projection_key, projection_value, summarise);
+  return attend(query, key, value, slots, {.causal = options.causal, .window = options.window, .scale = options.scale, .path = path});
+}
+
+}  // namespace linformer::ops

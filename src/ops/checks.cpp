@@ -1,0 +1,148 @@
+#include "ops/checks.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer::ops {
+
+namespace {
+
+thread_local Path path_that_ran = Path::automatic;
+
+void check_attention_tensor(std::string_view name, const at::Tensor& tensor, std::string_view letters) {
+  require(tensor.defined() && tensor.dim() == 4, "{} has shape {}; expected four dimensions {}", name,
+          tensor.defined() ? shape_text(tensor) : "undefined", letters);
+  require(at::isFloatingType(tensor.scalar_type()), "{} has dtype {}; expected a floating-point one", name,
+          c10::toString(tensor.scalar_type()));
+  require(tensor.size(2) > 0 && tensor.size(3) > 0, "{} has shape {}; expected at least one position and one channel",
+          name, shape_text(tensor));
+}
+
+void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query, std::int64_t window) {
+  const auto blocks = window > 0 ? ceil_divide(query.size(2), window) : 0;
+  const bool running = window > 0 && slot.defined() && slot.dim() == 5;
+  const bool dims = slot.defined() && (slot.dim() == 4 || running);
+  const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == query.size(1) &&
+                     slot.size(-1) == query.size(3) && (!running || slot.size(2) == blocks) &&
+                     (running || window == 0 || slot.size(2) % blocks == 0) && slot.size(-2) > 0;
+  require(sizes, "{} has shape {}; expected {}, as query is {} and window {}", name,
+          slot.defined() ? shape_text(slot) : "undefined",
+          window > 0 ? fmt::format("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
+                                   "for running ones",
+                                   query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1),
+                                   blocks, query.size(3))
+                     : fmt::format("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
+          shape_text(query), window);
+}
+
+}  // namespace
+
+std::string shape_text(const at::Tensor& tensor) {
+  std::string text = "(";
+  for (const auto size : tensor.sizes()) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", size);
+  return text + ")";
+}
+
+void check_key_value(const at::Tensor& key, const at::Tensor& value) {
+  check_attention_tensor("key", key, "(B,H,M,D)");
+  check_attention_tensor("value", value, "(B,H,M,D)");
+  require(value.sizes() == key.sizes(), "value has shape {}; expected that of key, {}", shape_text(value),
+          shape_text(key));
+}
+
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length) {
+  check_attention_tensor("query", query, "(B,H,N,D)");
+  check_key_value(key, value);
+  require(key.size(0) == query.size(0) && key.size(1) == query.size(1) && key.size(3) == query.size(3),
+          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), as query is {}", shape_text(key), query.size(0),
+          query.size(1), query.size(3), shape_text(query));
+  require(!same_length || key.size(2) == query.size(2),
+          "key has {} positions and query {}; a causal form needs as many of both. Cross attention is for the "
+          "bidirectional form (causal = false)",
+          key.size(2), query.size(2));
+}
+
+void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length,
+                      bool exact) {
+  const bool dims = projection.defined() && (projection.dim() == 2 || projection.dim() == 3);
+  const bool heads = dims && (projection.dim() == 2 || projection.size(0) == key.size(1));
+  const bool columns = heads && projection.size(-2) > 0 &&
+                       (exact ? projection.size(-1) == length : projection.size(-1) >= length);
+  require(columns, "{} has shape {}; expected {}, as key is {}", name,
+          projection.defined() ? shape_text(projection) : "undefined",
+          exact ? fmt::format("(r,W) = (r,{0}) or (H,r,W) = ({1},r,{0})", length, key.size(1))
+                : fmt::format("(K,P) or (H,K,P) with H = {} and P at least {}", key.size(1), length),
+          shape_text(key));
+}
+
+void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor& key) {
+  if (!mask) return;
+  require(mask->defined() && mask->scalar_type() == at::kBool,
+          "key_padding_mask has dtype {}; expected bool (true = padding)",
+          mask->defined() ? c10::toString(mask->scalar_type()) : "undefined");
+  require(mask->dim() == 2 && mask->size(0) == key.size(0) && mask->size(1) == key.size(2),
+          "key_padding_mask has shape {}; expected (B,M) = ({}, {}), as key is {}", shape_text(*mask), key.size(0),
+          key.size(2), shape_text(key));
+}
+
+void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options) {
+  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  require(options.causal || options.window == 0,
+          "window is {} without causal; a window is for the causal form: set causal, or window = 0", options.window);
+  require(!options.causal || options.window > 0,
+          "causal attention to given slots needs a window of 1 or more (window is 0): slots that sum the whole sequence "
+          "would show each position its future. The form without a window is `prefix`, made by `attention`");
+  check_query_key_value(query, key, value, options.causal);
+  check_slot_tensor("slot_key", slots.key, query, options.window);
+  check_slot_tensor("slot_value", slots.value, query, options.window);
+  require(slots.key.sizes() == slots.value.sizes(), "slot_value has shape {}; expected that of slot_key, {}",
+          shape_text(slots.value), shape_text(slots.key));
+  if (!options.slot_bias) return;
+  require(options.slot_bias->dim() == 1 && options.slot_bias->size(0) == query.size(1),
+          "slot_bias has shape {}; expected (H) = ({})", shape_text(*options.slot_bias), query.size(1));
+}
+
+void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
+  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  require(options.window > 0 || !options.block,
+          "block summaries need a window of 1 or more (window is 0): set window, or take running summaries");
+  require(options.window == 0 || !options.key_padding_mask,
+          "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at the end");
+  check_padding_mask(options.key_padding_mask, key);
+}
+
+Path choose_path(Path wanted) {
+  require(wanted != Path::kernel, "no kernel for this case yet; use auto, composed or reference");
+  path_that_ran = wanted == Path::automatic ? Path::composed : wanted;
+  return path_that_ran;
+}
+
+Path last_path() { return path_that_ran; }
+
+Path parse_path(std::string_view name) {
+  if (name == "auto") return Path::automatic;
+  if (name == "reference") return Path::reference;
+  if (name == "composed") return Path::composed;
+  if (name == "kernel") return Path::kernel;
+  fail("path is \"{}\"; expected auto, reference, composed or kernel", name);
+}
+
+double scale_or_default(const std::optional<double>& scale, const at::Tensor& query) {
+  require(!scale || std::isfinite(*scale), "scale is {}; expected a finite number", scale.value_or(0));
+  return scale ? *scale : 1.0 / std::sqrt(static_cast<double>(query.size(3)));
+}
+
+bool is_short_float(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
+}
+
+at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim) {
+  if (!is_short_float(tensor)) return tensor.cumsum(dim);
+  return tensor.cumsum(dim, at::kFloat).to(tensor.scalar_type());
+}
+
+}  // namespace linformer::ops

@@ -1,0 +1,42 @@
+// Shape checks and defaults that every form of attention shares. Shape letters: see ops/attention.hpp.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "linformer/ops/attention.hpp"
+#include "linformer/ops/summarise.hpp"
+
+namespace linformer::ops {
+
+/// "(2, 3, 45, 8)".
+std::string shape_text(const at::Tensor& tensor);
+
+/// query (B,H,N,D), key and value (B,H,M,D), floating point, N = M where `same_length`.
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length);
+void check_key_value(const at::Tensor& key, const at::Tensor& value);
+/// (rows, columns) or (H, rows, columns), where `columns` is at least, or with `exact` just, `length`.
+void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length, bool exact);
+void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor& key);
+void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options);
+void check_summarise(const SummariseOptions& options, const at::Tensor& key);
+
+/// The path that runs: the forced one, or `composed` for automatic. Records it for last_path().
+Path choose_path(Path wanted);
+
+/// 1/√D unless given.
+double scale_or_default(const std::optional<double>& scale, const at::Tensor& query);
+
+inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// True where a dtype is too short for sums and softmax: bfloat16 and float16.
+bool is_short_float(const at::Tensor& tensor);
+
+/// Sums along `dim`, in float32 for short floats.
+at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim);
+
+}  // namespace linformer::ops
