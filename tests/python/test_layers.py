@@ -1,0 +1,63 @@
+"""Each layer includes only layers below it (docs/architecture.md), and every public header stays small."""
+import os
+import pathlib
+import re
+
+SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
+# Layer -> the layers it may use, directly or through them.
+USES = {"core": [], "config": ["core"], "kernels": ["core"], "ops": ["kernels"], "data": ["config"], "nn": ["ops", "config"],
+        "infer": ["nn", "data"], "train": ["infer"], "report": ["core", "config"], "study": ["train", "report"]}
+
+
+def below(layer):
+    found = set()
+    for used in USES[layer]:
+        found |= {used} | below(used)
+    return found
+
+
+def violations(files):
+    """(file, included layer) for every include that points upward or sideways; `files` maps paths to (layer, text)."""
+    wrong = []
+    for path, (layer, text) in files.items():
+        for included in re.findall(r'#include\s+["<](?:linformer/)?(\w+)/[\w/.]+[">]', text):
+            if included in USES and included != layer and included not in below(layer):
+                wrong.append((path, included))
+    return wrong
+
+
+def sources():
+    files = {}
+    for root in (SOURCE / "include/linformer", SOURCE / "src"):
+        for path in sorted(root.rglob("*")):
+            if path.suffix in {".hpp", ".cpp", ".inc"}:
+                files[str(path.relative_to(SOURCE))] = (path.relative_to(root).parts[0], path.read_text())
+    return files
+
+
+def test_every_folder_is_a_layer():
+    assert {layer for layer, _ in sources().values()} <= set(USES)
+
+
+def test_includes_point_downward():
+    files = sources()
+    assert len(files) > 30
+    assert violations(files) == []
+
+
+def test_an_upward_include_is_caught():
+    assert violations({"x": ("ops", '#include "linformer/nn/language_model.hpp"')}) == [("x", "nn")]
+    assert violations({"x": ("data", '#include "nn/attention.hpp"')}) == [("x", "nn")]
+    assert violations({"x": ("infer", '#include "linformer/core/error.hpp"')}) == []
+
+
+def test_public_headers_fit_in_the_head():
+    long = {str(p.name): n for p in (SOURCE / "include").rglob("*.hpp") if (n := len(p.read_text().splitlines())) > 160}
+    assert long == {}
+
+
+def test_no_machine_path_or_registry_host():
+    pattern = re.compile("/work" + r"/|/tmp" + r"/w/|file" + r"s\.pythonhosted|pypi\." + "org")
+    tracked = [p for folder in ("include", "src", "cli", "tests", "tools", "cmake", "docs", "configs", "bench", "examples")
+               for p in (SOURCE / folder).rglob("*") if p.is_file() and p.suffix not in {".safetensors", ".pyc"}]
+    assert [str(p) for p in tracked if pattern.search(p.read_text(errors="replace"))] == []

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Installs what is missing, and nothing twice: Debian packages, LibTorch in .venv, the vocabulary and the corpora in data/.
+# Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch to build with.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(g++ cmake ninja-build ccache python3-venv libcli11-dev nlohmann-json3-dev libfmt-dev libpcre2-dev libtomlplusplus-dev
+  libgtest-dev libbenchmark-dev)
+say() { printf 'setup: %s\n' "$*"; }
+stop() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
+
+missing=()
+for package in "${packages[@]}"; do
+  # A compiler, CMake or Ninja from elsewhere serves as well as Debian's.
+  case $package in
+    g++ | cmake | ccache) command -v "$package" >/dev/null && continue ;;
+    ninja-build) command -v ninja >/dev/null && continue ;;
+    python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
+  esac
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  as_root=()
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null && sudo -n true 2>/dev/null ||
+      stop "these Debian packages are missing and neither root nor password-less sudo is at hand: apt-get install ${missing[*]}"
+    as_root=(sudo -n)
+  fi
+  say "installing Debian packages: ${missing[*]}"
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# The Python side: LibTorch itself, and what the tests compare with.
+wanted="torch==2.13.0 numpy tiktoken==0.14.0 tensorboard pytest"
+stamp=.venv/.installed
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+  [ -x .venv/bin/pip ] || { say "making .venv"; python3 -m venv .venv; }
+  say "installing into .venv: $wanted (the first time this may download several hundred MB)"
+  # shellcheck disable=SC2086
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted || stop "pip could not install: $wanted"
+  echo "$wanted" >$stamp
+fi
+
+.venv/bin/python tools/fetch_data.py --pip .venv/bin/pip
+say "everything is in place"
