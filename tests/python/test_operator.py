@@ -1,0 +1,250 @@
+"""torch.ops.linformer.* against independent float64 loops: one row, one head, one slot at a time, as docs/maths.md has it."""
+
+import json
+import math
+import os
+import struct
+
+import numpy as np
+import pytest
+import torch
+
+torch.ops.load_library(os.path.join(os.environ["LINFORMER_BINARY_DIR"], "liblinformer_ops.so"))
+ops = torch.ops.linformer
+GOLDEN = os.path.join(os.environ["LINFORMER_SOURCE_DIR"], "tests", "golden", "attention.safetensors")
+
+
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        raw = file.read()
+    size = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8 : 8 + size])
+    metadata = header.pop("__metadata__")
+    kinds = {"F64": np.float64, "BOOL": np.bool_}
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        data = np.frombuffer(raw[8 + size + begin : 8 + size + end], dtype=kinds[entry["dtype"]])
+        tensors[name] = torch.from_numpy(data.reshape(entry["shape"]).copy())
+    return tensors, json.loads(metadata["cases"])
+
+
+def softmax(x):
+    e = np.exp(x - x.max())
+    return e / e.sum()
+
+
+def loop_attention(q, k, v, e, f, causal, window, summary, padding=None):
+    """Plain numpy, row by row."""
+    b_count, h_count, n, d = q.shape
+    out = np.zeros_like(q)
+    for b in range(b_count):
+        for h in range(h_count):
+            eh, fh = (e[h], f[h]) if e.ndim == 3 else (e, f)
+            kk, vv = k[b, h].copy(), v[b, h].copy()
+            if padding is not None:
+                kk[padding[b]] = 0
+                vv[padding[b]] = 0
+            for t in range(n):
+                keys, values = [], []
+                if not causal:
+                    keys, values = list(eh[:, : len(kk)] @ kk), list(fh[:, : len(vv)] @ vv)
+                elif window == 0:
+                    keys, values = list(eh[:, : t + 1] @ kk[: t + 1]), list(fh[:, : t + 1] @ vv[: t + 1])
+                else:
+                    c = t // window
+                    if c >= 2 and summary == "running":
+                        end = (c - 1) * window
+                        keys, values = list(eh[:, :end] @ kk[:end]), list(fh[:, :end] @ vv[:end])
+                    for block in range(c - 1) if summary == "block" else []:
+                        rows = slice(block * window, (block + 1) * window)
+                        keys += list(eh @ kk[rows])
+                        values += list(fh @ vv[rows])
+                    for s in range(max(0, (c - 1) * window), t + 1):
+                        keys.append(kk[s])
+                        values.append(vv[s])
+                weights = softmax(np.array([key @ q[b, h, t] for key in keys]) / math.sqrt(d))
+                out[b, h, t] = weights @ np.array(values)
+    return out
+
+
+FORMS = {
+    "bidirectional": dict(causal=False, window=0, summary="running"),
+    "prefix": dict(causal=True, window=0, summary="running"),
+    "running": dict(causal=True, window=5, summary="running"),
+    "block": dict(causal=True, window=5, summary="block"),
+}
+
+
+def make(form, n, per_head, dtype=torch.float64, slots=3, seed=0):
+    torch.manual_seed(seed)
+    b, h, d = 2, 3, 4
+    columns = FORMS[form]["window"] if form == "block" else n + 2
+    shape = (h, slots, columns) if per_head else (slots, columns)
+    tensors = [torch.randn(b, h, n, d, dtype=dtype) for _ in range(3)] + [torch.randn(*shape, dtype=dtype) for _ in range(2)]
+    return [x.requires_grad_() for x in tensors]
+
+
+@pytest.mark.parametrize("path", ["auto", "reference", "composed"])
+@pytest.mark.parametrize("per_head", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 10, 11, 23])
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_loops(form, n, per_head, path):
+    inputs = make(form, n, per_head)
+    got = ops.attention(*inputs, **FORMS[form], path=path)
+    want = loop_attention(*[x.detach().numpy() for x in inputs], **FORMS[form])
+    assert np.abs(got.detach().numpy() - want).max() < 1e-12
+    gradients = torch.autograd.grad(got.square().sum(), inputs)
+    assert all(torch.isfinite(g).all() for g in gradients)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_float32(form):
+    inputs = make(form, 67, True, torch.float32, slots=7)
+    got = ops.attention(*inputs, **FORMS[form]).detach().double().numpy()
+    want = loop_attention(*[x.detach().double().numpy() for x in inputs], **FORMS[form])
+    assert np.sqrt(((got - want) ** 2).mean() / (want**2).mean()) < 2e-6
+
+
+@pytest.mark.parametrize("path", ["reference", "composed"])
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients(form, path):
+    inputs = make(form, 13, False, slots=2)
+    assert torch.autograd.gradcheck(lambda *x: ops.attention(*x, **FORMS[form], path=path), inputs, atol=1e-7, rtol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("path", ["reference", "composed"])
+def test_padding_and_cross_attention(path):
+    torch.manual_seed(1)
+    q, k, v = torch.randn(2, 3, 5, 4).double(), torch.randn(2, 3, 9, 4).double(), torch.randn(2, 3, 9, 4).double()
+    e, f = torch.randn(4, 11).double(), torch.randn(4, 11).double()
+    padding = torch.zeros(2, 9, dtype=torch.bool)
+    padding[1, 4:] = True
+    want = loop_attention(*[x.numpy() for x in (q, k, v, e, f)], False, 0, "running", padding.numpy())
+    k[1, :, 4:] = float("nan")
+    got = ops.attention(q, k, v, e, f, key_padding_mask=padding, path=path)
+    assert np.abs(got.numpy() - want).max() < 1e-12
+
+
+@pytest.mark.parametrize("path", ["reference", "composed"])
+@pytest.mark.parametrize("name", read_safetensors(GOLDEN)[1])
+def test_golden(name, path):
+    tensors, cases = read_safetensors(GOLDEN)
+    case = {key[len(name) + 1 :]: x for key, x in tensors.items() if key.startswith(name + ".")}
+    form = cases[name]["form"]
+    if form.startswith("softmax"):
+        pytest.skip("no operator of its own in PyTorch; the C++ tests have it")
+    names = [x for x in ("query", "key", "value", "projection_key", "projection_value", "slot_key", "slot_value", "slot_bias") if x in case]
+    leaves = {x: case[x].requires_grad_() for x in names}
+    if form == "attend":
+        out = ops.attend(*[leaves[x] for x in ("query", "key", "value", "slot_key", "slot_value")], causal=cases[name]["causal"],
+                         window=cases[name]["window"], slot_bias=leaves.get("slot_bias"), path=path)
+    else:
+        projection_value = leaves.get("projection_value", leaves["projection_key"])
+        out = ops.attention(leaves["query"], leaves["key"], leaves["value"], leaves["projection_key"], projection_value,
+                            causal=form != "bidirectional", window=cases[name]["window"], summary="block" if form == "block" else "running",
+                            key_padding_mask=case.get("key_padding_mask"), path=path)
+    assert (out - case["output"]).abs().max() < 1e-10
+    gradients = torch.autograd.grad(out, list(leaves.values()), case["grad_output"], allow_unused=True)
+    for leaf, gradient in zip(names, gradients):
+        want = case["grad_" + leaf]
+        assert (want - (torch.zeros_like(want) if gradient is None else gradient)).abs().max() < 1e-10, leaf
+
+
+@pytest.mark.parametrize("path", ["reference", "composed"])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 2, 4), (2, 3, 10, 4)])
+def test_slots_never_read_may_be_nan(shape, path):
+    torch.manual_seed(2)
+    q, k, v = [torch.randn(2, 3, 23, 4).double().requires_grad_() for _ in range(3)]
+    sk, sv = torch.randn(shape).double(), torch.randn(shape).double()
+    never = (slice(None), slice(None), slice(0, 2)) if len(shape) == 5 else (slice(None), slice(None), slice(6, 10))
+    clean = ops.attend(q, k, v, sk, sv, causal=True, window=5, path=path)
+    sk[never] = float("nan")
+    sv[never] = float("nan")
+    sk.requires_grad_()
+    sv.requires_grad_()
+    out = ops.attend(q, k, v, sk, sv, causal=True, window=5, path=path)
+    assert torch.equal(out, clean)
+    gradients = torch.autograd.grad(out.sum(), [q, k, v, sk, sv])
+    assert all(torch.isfinite(g).all() for g in gradients)
+    assert (gradients[3][never] == 0).all() and (gradients[4][never] == 0).all()
+
+
+@pytest.mark.parametrize("form", ["prefix", "running", "block"])
+@pytest.mark.parametrize("path", ["reference", "composed"])
+def test_no_leak_from_the_future(form, path):
+    inputs = make(form, 23, False)
+    for t in (1, 5, 11, 22):
+        # Leaves too, for the engine folds products otherwise where no gradient is asked, which rounds otherwise.
+        changed = [x.detach().clone() for x in inputs]
+        for x in changed[:3]:
+            x[:, :, t] += 3
+        changed = [x.requires_grad_() for x in changed]
+        before = ops.attention(*inputs, **FORMS[form], path=path)[:, :, :t]
+        after = ops.attention(*changed, **FORMS[form], path=path)[:, :, :t]
+        if path == "reference":
+            assert torch.equal(before, after)
+        else:
+            assert (before - after).abs().max() < 1e-13
+        for gradient in torch.autograd.grad(before.sum(), inputs[:3]):
+            assert (gradient[:, :, t:] == 0).all()
+
+
+def test_masking_slots_leaks():
+    """The negative control of maths 2: a lower triangle over slots is not causal, and the check above sees it."""
+    q, k, v, e, f = make("bidirectional", 23, False)
+    logits = q @ (e[:, :23] @ k).mT
+    logits = logits.masked_fill(~torch.ones(23, 3, dtype=torch.bool).tril(), float("-inf"))
+    before = (logits.softmax(-1) @ (f[:, :23] @ v))[:, :, :11]
+    assert torch.autograd.grad(before.sum(), k)[0][:, :, 11:].abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 4, 7, 100])
+@pytest.mark.parametrize("dtype, bound", [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_cross_entropy(chunk, dtype, bound):
+    torch.manual_seed(3)
+    hidden, weight = torch.randn(2, 7, 5, dtype=dtype).requires_grad_(), torch.randn(11, 5, dtype=dtype).mul(30).requires_grad_()
+    target = torch.randint(0, 11, (2, 7))
+    target[0, 2] = target[1, 6] = -100
+    got = ops.linear_cross_entropy(hidden, weight, target, chunk=chunk)
+    want = torch.nn.functional.cross_entropy((hidden @ weight.T).flatten(0, 1), target.flatten())
+    assert abs(got - want) <= bound * abs(want)
+    for g, w in zip(torch.autograd.grad(got * 3, [hidden, weight]), torch.autograd.grad(want * 3, [hidden, weight])):
+        assert (g - w).norm() <= bound * w.norm()
+
+
+def test_cross_entropy_without_targets_is_nan():
+    hidden, weight = torch.randn(3, 5).requires_grad_(), torch.randn(4, 5).requires_grad_()
+    loss = ops.linear_cross_entropy(hidden, weight, torch.full((3,), -100))
+    assert torch.isnan(loss)
+    loss.backward()
+    assert (hidden.grad == 0).all() or torch.isnan(hidden.grad).all()
+
+
+def attention_of(q=(2, 3, 7, 4), k=(2, 3, 7, 4), v=(2, 3, 7, 4), e=(5, 7), **options):
+    return ops.attention(torch.zeros(q), torch.zeros(k), torch.zeros(v), torch.zeros(e), torch.zeros(e), **options)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: attention_of(path="fast"), "expected auto, reference, composed or kernel"),
+    (lambda: attention_of(path="kernel"), "no kernel for this case yet"),
+    (lambda: attention_of(summary="sum", causal=True, window=2), "expected running or block"),
+    (lambda: attention_of(summary="block"), "need a window"),
+    (lambda: attention_of(window=4), "without causal"),
+    (lambda: attention_of(window=-1, causal=True), "window is -1"),
+    (lambda: attention_of(k=(2, 3, 7, 5), v=(2, 3, 7, 5)), r"key has shape \(2, 3, 7, 5\)"),
+    (lambda: attention_of(v=(2, 3, 6, 4)), r"value has shape \(2, 3, 6, 4\)"),
+    (lambda: attention_of(q=(3, 7, 4)), "query has shape"),
+    (lambda: attention_of(e=(5, 6)), "P at least 7"),
+    (lambda: attention_of(e=(5, 6), causal=True), "P at least 7"),
+    (lambda: attention_of(e=(5, 7), causal=True, window=4, summary="block"), r"\(r,W\)"),
+    (lambda: attention_of(q=(2, 3, 6, 4), causal=True), "as many of both"),
+    (lambda: attention_of(key_padding_mask=torch.zeros(2, 6, dtype=torch.bool)), "key_padding_mask has shape"),
+    (lambda: attention_of(key_padding_mask=torch.zeros(2, 7)), "expected bool"),
+    (lambda: attention_of(scale=float("nan")), "scale"),
+    (lambda: ops.linear_cross_entropy(torch.zeros(3, 2), torch.zeros(4, 2), torch.tensor([0, 4, 1])), "the first 4"),
+    (lambda: ops.linear_cross_entropy(torch.zeros(3, 2), torch.zeros(4, 3), torch.tensor([0, 1, 1])), "weight has shape"),
+])
+def test_errors_name_the_value(call, message):
+    with pytest.raises((RuntimeError, ValueError), match=message):
+        call()
