@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <future>
 
 #include "data/split.hpp"
 #include "linformer/core/error.hpp"
@@ -102,13 +104,21 @@ std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text) const {
   }
   const std::vector<std::size_t> ends = section_ends(text, kSection);
   std::vector<std::vector<std::int32_t>> parts(ends.size());
-  at::parallel_for(0, static_cast<std::int64_t>(ends.size()), 1, [&](std::int64_t first, std::int64_t last) {
-    for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
+  std::atomic<std::size_t> next{0};
+  const auto work = [&] {
+    for (std::size_t i = next++; i < ends.size(); i = next++) {
       const std::size_t start = i == 0 ? 0 : ends[i - 1];
       parts[i].reserve((ends[i] - start) / 3);
       encode_part(text.substr(start, ends[i] - start), parts[i]);
     }
-  });
+  };
+  {
+    // Threads of its own: at::parallel_for is a header's OpenMP, which runs serially in code compiled without it.
+    std::vector<std::future<void>> helpers;
+    for (int i = 1; i < at::get_num_threads(); ++i) helpers.push_back(std::async(std::launch::async, work));
+    work();
+    for (auto& helper : helpers) helper.get();
+  }
   std::size_t count = 0;
   for (const auto& part : parts) count += part.size();
   ids.reserve(count);
