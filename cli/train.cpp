@@ -1,0 +1,91 @@
+// linformer train: trains a language model on prepared data, or continues a run.
+#include <csignal>
+#include <memory>
+
+#include "linformer/core/error.hpp"
+#include "linformer/nn/device.hpp"
+#include "linformer/train/trainer.hpp"
+#include "verbs.hpp"
+
+namespace linformer::cli {
+namespace {
+
+struct TrainOptions {
+  Common common;
+  RunConfig config;
+  std::string data, out;
+  bool resume = false, overwrite = false;
+};
+
+std::vector<FieldHandle> fields(RunConfig& config) {
+  auto all = fields_of(config.model);
+  auto train = fields_of(config.train);
+  all.insert(all.end(), train.begin(), train.end());
+  return all;
+}
+
+void print_summary(const TrainSummary& summary, const TrainOptions& options) {
+  const auto& validation = summary.validation;
+  if (options.common.json) {
+    const json object = {{"steps", summary.steps},
+                         {"loss", summary.loss},
+                         {"validation_loss", validation.loss},
+                         {"perplexity", validation.perplexity},
+                         {"bits_per_byte", validation.bits_per_byte},
+                         {"tokens_per_second", summary.tokens_per_second},
+                         {"parameters", summary.parameters},
+                         {"peak_memory_bytes", summary.peak_memory_bytes},
+                         {"seconds", summary.seconds}};
+    fmt::print("{}\n", object.dump());
+    return;
+  }
+  fmt::print("{}: {} steps, validation loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte\n", options.out, summary.steps,
+             validation.loss, validation.perplexity, validation.bits_per_byte);
+  fmt::print("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
+             summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
+}
+
+void train(TrainOptions& options, FieldFlags& flags, bool seed_given) {
+  apply(options.common);
+  // Over a limit on file sizes a write is to fail like one on a full disk, not to end the process.
+  std::signal(SIGXFSZ, SIG_IGN);
+  // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
+  if (options.resume) options.config = read_run_config(options.out);
+  flags.merge(options.common.config);
+  auto& config = options.config;
+  if (options.common.dtype != "auto") {
+    for (auto& field : fields_of(config.train)) {
+      if (field.name == "train.dtype") field.parse(options.common.dtype);
+    }
+  }
+  if (!options.resume || seed_given) config.seed = options.common.seed;
+  if (!options.data.empty()) config.data.folder = options.data;
+  require(!config.data.folder.empty(), "--data is missing: expected the folder that `linformer prepare` made");
+  const auto existing = options.resume      ? ExistingRun::resume
+                        : options.overwrite ? ExistingRun::overwrite
+                                            : ExistingRun::refuse;
+  Trainer trainer(config, {.out = options.out, .existing = existing, .device = parse_device(options.common.device)});
+  const auto summary = trainer.run();
+  if (summary.stop_signal) {
+    fmt::print(stderr, "linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n", summary.steps,
+               trainer.config().train.steps, options.out);
+    throw Exit{128 + summary.stop_signal};
+  }
+  print_summary(summary, options);
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto& verb = *app.add_subcommand("train", "train a language model, or continue a run");
+  auto options = std::make_shared<TrainOptions>();
+  add_common(verb, options->common);
+  verb.add_option("--data", options->data, "folder that `linformer prepare` made; --resume knows it");
+  verb.add_option("--out", options->out, "folder of the run")->required();
+  auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
+  verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);
+  auto flags = std::make_shared<FieldFlags>(verb, fields(options->config));
+  verb.callback([&verb, options, flags] { train(*options, *flags, verb.count("--seed") > 0); });
+}
+
+}  // namespace linformer::cli

@@ -1,0 +1,39 @@
+// Checkpoints: everything that training changes, on disk.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "linformer/nn/language_model.hpp"
+#include "linformer/train/optimizer.hpp"
+#include "linformer/train/run_folder.hpp"
+
+namespace linformer {
+
+/// Everything that training changes.
+struct TrainState {
+  TrainState(LanguageModel trained) : model(std::move(trained)), optimizer(model.parameters()) {}
+
+  LanguageModel model;
+  AdamW optimizer;
+  std::int64_t step = 0;                                        ///< steps taken; also gives the data position and the dropout seed
+  double best_loss = std::numeric_limits<double>::infinity();   ///< lowest validation loss
+  std::optional<double> loss;                                   ///< of the last step
+  double train_seconds = 0;                                     ///< in steps alone, over all sessions
+  double seconds = 0;                                           ///< wall time over all sessions
+};
+
+/// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the run's own model, then removes all but the `keep` latest.
+/// UserError when it can't be written; older checkpoints are then as they were.
+void save_checkpoint(const std::filesystem::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer);
+/// Writes checkpoints/best: a model folder, with step and loss in state.json.
+void save_best(const std::filesystem::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer);
+
+/// The newest complete checkpoint. One that can't be read is passed over, and `note` told why. No checkpoint: std::nullopt.
+/// UserError when there are checkpoints but none can be read.
+std::optional<TrainState> load_newest_checkpoint(const std::filesystem::path& run, at::Device device,
+                                                 const std::function<void(const std::string&)>& note);
+
+}  // namespace linformer

@@ -1,0 +1,50 @@
+// AdamW (Loshchilov & Hutter 2019) over the engine's fused kernel.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "linformer/config/train_config.hpp"
+#include "linformer/nn/model_file.hpp"
+
+namespace linformer {
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Holds the moments of a model's parameters, and their gradients in place. Weight decay acts on every parameter of two or more
+/// dimensions, embeddings and projections included, and on no bias, norm or other vector.
+class AdamW {
+ public:
+  /// The parameters are shared, not copied: step() changes the model.
+  explicit AdamW(const NamedTensors& parameters);
+
+  void zero_gradients();
+  /// Norm of all gradients taken as one vector.
+  double gradient_norm() const;
+
+  struct Step {
+    std::int64_t number = 1;        ///< 1 for the first: corrects the bias of the moments
+    double learning_rate = 0;
+    double gradient_divisor = 1;    ///< gradients are divided by this in the same pass: norm / clip where that is above 1
+  };
+  void step(const Step& step, const TrainConfig& config);
+
+  /// Moments on the CPU, as "NAME.mean" and "NAME.square".
+  NamedTensors moments() const;
+  /// UserError on a missing tensor, a wrong shape or a wrong dtype; then nothing has changed.
+  void load_moments(const TensorFile& file);
+  /// Names of the parameters that decay, in order.
+  std::vector<std::string> decayed() const;
+
+ private:
+  struct Group {
+    std::vector<std::string> names;
+    std::vector<at::Tensor> parameters, gradients, means, squares;
+  };
+  Group decay_, no_decay_;
+};
+
+}  // namespace linformer

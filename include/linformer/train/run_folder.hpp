@@ -1,0 +1,51 @@
+// The folder of a run: what it was started with, what may be replaced, which checkpoints it holds.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "linformer/config/model_config.hpp"
+#include "linformer/config/train_config.hpp"
+#include "linformer/core/json.hpp"
+#include "linformer/data/token_file.hpp"
+
+namespace linformer {
+
+/// What names the data of a run.
+struct DataReference {
+  std::string folder, vocabulary_hash;
+  std::int64_t train_tokens = 0, validation_tokens = 0;
+};
+DataReference reference_of(const std::filesystem::path& folder, const TokenData& data);
+
+/// All that a run is started with; config.json of the run folder and of its checkpoints holds it.
+struct RunConfig {
+  ModelConfig model;
+  TrainConfig train;
+  std::uint64_t seed = 0;
+  DataReference data;
+};
+
+/// The sections that config.json of a run has beside those of the model: "train", "data", "seed".
+json run_sections(RunConfig config);
+bool is_run(const std::filesystem::path& folder);
+/// UserError when the folder holds no run.
+RunConfig read_run_config(const std::filesystem::path& run);
+/// UserError that names the first field in which a resumed run may not differ from what it was started with. evaluate_every,
+/// save_every, keep and checkpoint_activations may differ.
+void check_resumable(RunConfig stored, RunConfig given);
+
+enum class ExistingRun { refuse, resume, overwrite };
+/// UserError unless `run` may be written to: it is new or empty, or holds a run and `existing` says what to do with it.
+void check_run_folder(const std::filesystem::path& run, ExistingRun existing);
+/// Removes the files of an older run, and nothing else.
+void remove_run_files(const std::filesystem::path& run);
+
+/// checkpoints/step-000100
+std::filesystem::path checkpoint_path(const std::filesystem::path& run, std::int64_t step);
+std::filesystem::path best_path(const std::filesystem::path& run);
+/// The checkpoints by step, newest first.
+std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints_of(const std::filesystem::path& run);
+
+}  // namespace linformer

@@ -1,0 +1,66 @@
+// Training: one step, and a whole run with its folder.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "linformer/data/batches.hpp"
+#include "linformer/infer/evaluate.hpp"
+#include "linformer/train/checkpoint.hpp"
+
+namespace linformer {
+
+struct StepOptions {
+  at::ScalarType dtype = at::kFloat;  ///< of products; parameters, moments and gradients stay float32
+  std::uint64_t seed = 0;             ///< with the step it seeds dropout, so that no generator state needs keeping
+};
+struct StepResult {
+  double loss = 0;           ///< mean over the micro-batches, nats a token
+  double gradient_norm = 0;  ///< before clipping
+  double learning_rate = 0;
+  bool finite = true;        ///< false: loss or gradient are not finite, and nothing was changed
+};
+/// One optimiser step: mean gradient over `accumulate` micro-batches, clipped to global norm `clip`, then AdamW.
+StepResult train_step(TrainState& state, const TrainBatches& batches, const TrainConfig& config, const StepOptions& options);
+
+struct RunOptions {
+  std::filesystem::path out;
+  ExistingRun existing = ExistingRun::refuse;
+  at::Device device = at::kCPU;
+  bool quiet = false;  ///< no progress on standard error
+};
+struct TrainSummary {
+  std::int64_t steps = 0;
+  double loss = 0;               ///< of the last step
+  Evaluation validation;         ///< of the final model; tokens = 0 when the run was stopped
+  double tokens_per_second = 0;  ///< of steps alone: evaluation and saving don't count
+  std::int64_t parameters = 0, peak_memory_bytes = 0;
+  double seconds = 0;
+  int stop_signal = 0;           ///< SIGINT or SIGTERM: saved and left before the end
+};
+
+/// A run: model, data, folder. Its files are described in docs/formats.md.
+class Trainer {
+ public:
+  /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a vocabulary of 0 is that of the data.
+  /// On resume loads the newest checkpoint. UserError names what to change.
+  Trainer(RunConfig config, RunOptions options);
+  /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be written.
+  TrainSummary run();
+  const TrainState& state() const { return *state_; }
+  const RunConfig& config() const { return config_; }
+
+ private:
+  void prepare_folder();
+  bool due(std::int64_t every) const;
+  Evaluation evaluate_and_keep_best();
+  void check_finite(const StepResult& result) const;
+  std::string last_checkpoint() const;
+
+  RunConfig config_;
+  RunOptions options_;
+  TokenData data_;
+  json tokenizer_;
+  std::optional<TrainState> state_;
+};
+
+}  // namespace linformer

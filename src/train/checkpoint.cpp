@@ -1,0 +1,107 @@
+#include "linformer/train/checkpoint.hpp"
+
+#include <ATen/Parallel.h>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+json number_or_null(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+json state_json(const TrainState& state, const RunConfig& config) {
+  return {{"format_version", 1},
+          {"step", state.step},
+          {"loss", state.loss ? json(*state.loss) : json(nullptr)},
+          {"best_loss", number_or_null(state.best_loss)},
+          {"next_batch", state.step * config.train.accumulate},
+          {"seed", config.seed},
+          {"dtype", enum_name(config.train.dtype)},
+          {"threads", at::get_num_threads()},
+          {"train_seconds", state.train_seconds},
+          {"seconds", state.seconds}};
+}
+
+void write_json(const fs::path& path, const json& object) { write_atomically(path, object.dump(2) + "\n"); }
+
+// Older checkpoints beyond the `keep` latest. The newest is always kept: it is what a resume needs.
+void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
+  const auto all = checkpoints_of(run);
+  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < all.size(); ++i) fs::remove_all(all[i].second);
+}
+
+TrainState load_checkpoint(const fs::path& folder, std::int64_t step, at::Device device,
+                           const std::function<void(const std::string&)>& note) {
+  const auto source = folder / "state.json";
+  const auto object = read_json(source);
+  auto loaded = load_model(folder);
+  loaded.model.to(device, at::kFloat);
+  TrainState state(std::move(loaded.model));
+  try {
+    require(object.at("format_version").get<int>() == 1, "{}: format_version is {}, expected 1", source.string(),
+            object.at("format_version").dump());
+    state.step = object.at("step").get<std::int64_t>();
+    if (!object.at("loss").is_null()) state.loss = object["loss"].get<double>();
+    if (!object.at("best_loss").is_null()) state.best_loss = object["best_loss"].get<double>();
+    state.train_seconds = object.at("train_seconds").get<double>();
+    state.seconds = object.at("seconds").get<double>();
+    const auto threads = object.at("threads").get<int>();
+    if (threads != at::get_num_threads()) {
+      note(fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)", threads,
+                       at::get_num_threads(), threads));
+    }
+  } catch (const json::exception& error) {
+    fail("{}: can't be read: {}", source.string(), error.what());
+  }
+  require(state.step == step, "{}: step is {}, expected {}, the folder's", source.string(), state.step, step);
+  state.optimizer.load_moments(read_safetensors(folder / "optimizer.safetensors"));
+  return state;
+}
+
+}  // namespace
+
+void save_checkpoint(const fs::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer) {
+  fs::create_directories(run / "checkpoints");
+  const auto sections = run_sections(config);
+  write_folder_atomically(checkpoint_path(run, state.step), [&](const fs::path& folder) {
+    save_model(folder, state.model, tokenizer, sections);
+    write_safetensors(folder / "optimizer.safetensors", {.tensors = state.optimizer.moments(), .metadata = {}});
+    write_json(folder / "state.json", state_json(state, config));
+  });
+  // A resume may have passed over damaged checkpoints of later steps: they would count among the latest.
+  for (const auto& [step, path] : checkpoints_of(run)) {
+    if (step > state.step) fs::remove_all(path);
+  }
+  remove_old_checkpoints(run, config.train.keep);
+  save_model(run, state.model, tokenizer, sections);
+}
+
+void save_best(const fs::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer) {
+  fs::create_directories(run / "checkpoints");
+  write_folder_atomically(best_path(run), [&](const fs::path& folder) {
+    save_model(folder, state.model, tokenizer, run_sections(config));
+    write_json(folder / "state.json", state_json(state, config));
+  });
+}
+
+std::optional<TrainState> load_newest_checkpoint(const fs::path& run, at::Device device,
+                                                 const std::function<void(const std::string&)>& note) {
+  const auto all = checkpoints_of(run);
+  std::string reason;
+  for (const auto& [step, path] : all) {
+    try {
+      return load_checkpoint(path, step, device, note);
+    } catch (const UserError& error) {
+      reason = error.what();
+      note(fmt::format("checkpoint of step {} can't be used: {}", step, reason));
+    }
+  }
+  require(all.empty(), "{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
+          run.string(), all.size(), reason);
+  return std::nullopt;
+}
+
+}  // namespace linformer

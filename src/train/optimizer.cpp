@@ -1,0 +1,84 @@
+#include "linformer/train/optimizer.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_foreach_zero.h>
+#include <ATen/ops/_fused_adamw.h>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+
+AdamW::AdamW(const NamedTensors& parameters) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : parameters) {
+    Group& group = parameter.dim() >= 2 ? decay_ : no_decay_;
+    // Gradients have a fixed place: a parameter that a step does not use then has gradient zero instead of none.
+    parameter.mutable_grad() = at::zeros_like(parameter);
+    group.names.push_back(name);
+    group.parameters.push_back(parameter.detach());
+    group.gradients.push_back(parameter.grad());
+    group.means.push_back(at::zeros_like(parameter));
+    group.squares.push_back(at::zeros_like(parameter));
+  }
+}
+
+void AdamW::zero_gradients() {
+  for (auto* group : {&decay_, &no_decay_}) {
+    if (!group->gradients.empty()) at::_foreach_zero_(group->gradients);
+  }
+}
+
+double AdamW::gradient_norm() const {
+  std::vector<at::Tensor> gradients = decay_.gradients;
+  gradients.insert(gradients.end(), no_decay_.gradients.begin(), no_decay_.gradients.end());
+  return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
+}
+
+void AdamW::step(const Step& step, const TrainConfig& config) {
+  constexpr double kEpsilon = 1e-8;
+  for (auto* group : {&decay_, &no_decay_}) {
+    if (group->parameters.empty()) continue;
+    const auto options = group->parameters.front().options().dtype(at::kFloat);
+    const auto number = at::full({}, static_cast<double>(step.number), options);
+    const std::vector<at::Tensor> numbers(group->parameters.size(), number);
+    const auto divisor = at::full({}, step.gradient_divisor, options);
+    at::_fused_adamw_(group->parameters, group->gradients, group->means, group->squares, {}, numbers, step.learning_rate,
+                      config.beta1, config.beta2, group == &decay_ ? config.weight_decay : 0.0, kEpsilon,
+                      /*amsgrad=*/false, /*maximize=*/false, divisor);
+  }
+}
+
+NamedTensors AdamW::moments() const {
+  NamedTensors moments;
+  for (const auto* group : {&decay_, &no_decay_}) {
+    for (std::size_t i = 0; i < group->names.size(); ++i) {
+      moments.emplace_back(group->names[i] + ".mean", group->means[i].cpu());
+      moments.emplace_back(group->names[i] + ".square", group->squares[i].cpu());
+    }
+  }
+  return moments;
+}
+
+void AdamW::load_moments(const TensorFile& file) {
+  const auto find = [&](const std::string& name, const at::Tensor& like) {
+    const auto& tensor = file.at(name);
+    require(tensor.sizes() == like.sizes() && tensor.scalar_type() == like.scalar_type(),
+            "optimiser state '{}': has another shape or dtype than the model's parameter; the checkpoint's files don't belong together",
+            name);
+    return tensor;
+  };
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+  for (auto* group : {&decay_, &no_decay_}) {
+    for (std::size_t i = 0; i < group->names.size(); ++i) {
+      copies.emplace_back(group->means[i], find(group->names[i] + ".mean", group->means[i]));
+      copies.emplace_back(group->squares[i], find(group->names[i] + ".square", group->squares[i]));
+    }
+  }
+  for (const auto& [to, from] : copies) to.copy_(from);
+}
+
+std::vector<std::string> AdamW::decayed() const { return decay_.names; }
+
+}  // namespace linformer

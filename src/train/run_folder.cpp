@@ -1,0 +1,140 @@
+#include "linformer/train/run_folder.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "linformer/config/io.hpp"
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::vector<FieldHandle> all_fields(RunConfig& config) {
+  auto fields = fields_of(config.model);
+  auto train = fields_of(config.train);
+  fields.insert(fields.end(), train.begin(), train.end());
+  return fields;
+}
+
+bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / "state.json"); }
+
+// The step of "step-000100", or −1.
+std::int64_t step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "step-";
+  if (!name.starts_with(kPrefix)) return -1;
+  std::int64_t step = -1;
+  const char* end = name.data() + name.size();
+  const auto result = std::from_chars(name.data() + kPrefix.size(), end, step);
+  return result.ptr == end ? step : -1;
+}
+
+}  // namespace
+
+DataReference reference_of(const fs::path& folder, const TokenData& data) {
+  return {.folder = fs::absolute(folder).lexically_normal().string(), .vocabulary_hash = data.vocabulary_hash(),
+          .train_tokens = data.train_size(), .validation_tokens = data.validation_size()};
+}
+
+json run_sections(RunConfig config) {
+  json sections = to_json(fields_of(config.train));
+  sections["data"] = {{"folder", config.data.folder},
+                      {"vocabulary_hash", config.data.vocabulary_hash},
+                      {"train_tokens", config.data.train_tokens},
+                      {"validation_tokens", config.data.validation_tokens}};
+  sections["seed"] = config.seed;
+  return sections;
+}
+
+bool is_run(const fs::path& folder) {
+  if (!fs::is_regular_file(folder / "config.json") || is_checkpoint(folder)) return false;
+  const auto config = read_json(folder / "config.json");
+  return config.is_object() && config.contains("train") && config.contains("data") && config.contains("seed");
+}
+
+RunConfig read_run_config(const fs::path& run) {
+  require(fs::exists(run), "{}: there is no run to resume; leave out --resume to start one", run.string());
+  require(is_run(run), "{}: holds no training run to resume (expected a config.json with the sections train, data and seed)",
+          run.string());
+  const auto source = (run / "config.json").string();
+  const auto object = read_json(source);
+  RunConfig config;
+  from_json(all_fields(config), object, source, {"format_version", "tokenizer", "data", "seed"});
+  try {
+    const auto& data = object.at("data");
+    config.data = {.folder = data.at("folder").get<std::string>(),
+                   .vocabulary_hash = data.at("vocabulary_hash").get<std::string>(),
+                   .train_tokens = data.at("train_tokens").get<std::int64_t>(),
+                   .validation_tokens = data.at("validation_tokens").get<std::int64_t>()};
+    config.seed = object.at("seed").get<std::uint64_t>();
+  } catch (const json::exception& error) {
+    fail("{}: sections data and seed can't be read: {}", source, error.what());
+  }
+  return config;
+}
+
+void check_resumable(RunConfig stored, RunConfig given) {
+  static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
+                                              "train.checkpoint_activations"};
+  const auto was = all_fields(stored), is = all_fields(given);
+  for (std::size_t i = 0; i < was.size(); ++i) {
+    if (kFree.contains(was[i].name)) continue;
+    require(was[i].text() == is[i].text(),
+            "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in another folder",
+            was[i].name, is[i].text(), was[i].text());
+  }
+  require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it", given.seed,
+          stored.seed);
+  require(stored.data.vocabulary_hash == given.data.vocabulary_hash && stored.data.train_tokens == given.data.train_tokens &&
+              stored.data.validation_tokens == given.data.validation_tokens,
+          "{}: is other data than the run was started with ({}): {} training tokens, expected {}; name that data, or start a new run",
+          given.data.folder, stored.data.folder, given.data.train_tokens, stored.data.train_tokens);
+}
+
+void check_run_folder(const fs::path& run, ExistingRun existing) {
+  require(!fs::exists(run) || fs::is_directory(run), "{}: is a file, expected a folder for the run; choose another --out",
+          run.string());
+  const bool occupied = fs::exists(run) && !fs::is_empty(run);
+  const bool run_there = occupied && is_run(run);
+  if (existing == ExistingRun::resume) {
+    require(run_there, "{}: there is no training run to resume; leave out --resume to start one", run.string());
+    return;
+  }
+  if (!occupied) return;
+  require(run_there, "{}: the folder is not empty and holds no training run; choose another --out, or empty it", run.string());
+  require(existing == ExistingRun::overwrite,
+          "{}: holds a run already; continue it with --resume, replace it with --overwrite, or choose another --out", run.string());
+}
+
+void remove_run_files(const fs::path& run) {
+  for (const auto& [step, path] : checkpoints_of(run)) fs::remove_all(path);
+  fs::remove_all(best_path(run));
+  if (fs::is_directory(run / "tensorboard")) {
+    for (const auto& entry : std::vector<fs::directory_entry>(fs::directory_iterator(run / "tensorboard"), {})) {
+      if (entry.path().filename().string().starts_with("events.out.tfevents.")) fs::remove(entry.path());
+    }
+  }
+  // config.json, which makes the folder a run, is replaced by the new run; a kill between leaves a run to overwrite.
+  for (const auto* name : {"metrics.jsonl", "model.safetensors", "tokenizer.json"}) fs::remove(run / name);
+}
+
+fs::path checkpoint_path(const fs::path& run, std::int64_t step) {
+  return run / "checkpoints" / fmt::format("step-{:06}", step);
+}
+
+fs::path best_path(const fs::path& run) { return run / "checkpoints" / "best"; }
+
+std::vector<std::pair<std::int64_t, fs::path>> checkpoints_of(const fs::path& run) {
+  std::vector<std::pair<std::int64_t, fs::path>> found;
+  if (!fs::is_directory(run / "checkpoints")) return found;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints")) {
+    const auto step = step_of(entry.path().filename().string());
+    if (step >= 0 && entry.is_directory()) found.emplace_back(step, entry.path());
+  }
+  std::sort(found.rbegin(), found.rend());
+  return found;
+}
+
+}  // namespace linformer

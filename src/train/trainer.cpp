@@ -1,0 +1,169 @@
+#include "linformer/train/trainer.hpp"
+
+#include <sys/resource.h>
+
+#include <chrono>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/progress.hpp"
+#include "linformer/core/stop_signal.hpp"
+#include "linformer/nn/device.hpp"
+#include "linformer/train/metrics.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Stopwatch {
+ public:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+std::int64_t peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+DType as_config(at::ScalarType dtype) { return dtype == at::kBFloat16 ? DType::bfloat16 : DType::float32; }
+
+std::int64_t tokens_per_step(const RunConfig& config) {
+  return config.train.batch * config.train.accumulate * config.model.length;
+}
+
+json metrics_line(std::int64_t step, const StepResult& result, double tokens_per_second) {
+  return {{"step", step},
+          {"loss", result.loss},
+          {"learning_rate", result.learning_rate},
+          {"gradient_norm", result.gradient_norm},
+          {"tokens_per_second", tokens_per_second}};
+}
+
+void add_validation(json& line, const Evaluation& validation) {
+  line["validation_loss"] = validation.loss;
+  line["perplexity"] = validation.perplexity;
+  line["bits_per_byte"] = validation.bits_per_byte;
+}
+
+// Fills in what the data decides, so that stored and given configs compare field by field.
+ModelConfig for_data(ModelConfig model, const TokenData& data) {
+  const auto size = data.tokenizer()->size();
+  if (model.vocabulary == 0) model.vocabulary = size;
+  require(model.vocabulary >= size, "model.vocabulary is {}, but the data has {} token ids; leave it out, or give at least {}",
+          model.vocabulary, size, size);
+  return resolved(model);
+}
+
+}  // namespace
+
+Trainer::Trainer(RunConfig config, RunOptions options)
+    : config_(std::move(config)), options_(std::move(options)), data_(TokenData::open(config_.data.folder)),
+      tokenizer_(data_.tokenizer()->to_json()) {
+  check(config_.train);
+  check_run_folder(options_.out, options_.existing);
+  config_.model = for_data(config_.model, data_);
+  config_.data = reference_of(config_.data.folder, data_);
+  const TrainBatches batches_fit(data_, config_.train.batch, config_.model.length, config_.seed);
+  if (options_.existing == ExistingRun::resume) {
+    const auto stored = read_run_config(options_.out);
+    if (config_.train.dtype == DType::automatic) config_.train.dtype = stored.train.dtype;
+    check_resumable(stored, config_);
+    state_ = load_newest_checkpoint(options_.out, options_.device, [&](const std::string& line) {
+      if (!options_.quiet) fmt::print(stderr, "linformer: {}\n", line);
+    });
+  }
+  config_.train.dtype = as_config(choose_dtype(config_.train.dtype));
+  if (state_) return;
+  LanguageModel model(config_.model, config_.seed);
+  model.to(options_.device, at::kFloat);
+  state_.emplace(std::move(model));
+}
+
+void Trainer::prepare_folder() {
+  if (options_.existing == ExistingRun::overwrite) remove_run_files(options_.out);
+  std::error_code error;
+  fs::create_directories(options_.out, error);
+  require(!error, "{}: the folder can't be made: {}", options_.out.string(), error.message());
+  // From here on the folder is a run, so that a kill before the first checkpoint can be resumed too.
+  if (state_->step == 0) save_model(options_.out, state_->model, tokenizer_, run_sections(config_));
+}
+
+bool Trainer::due(std::int64_t every) const {
+  return state_->step == config_.train.steps || (every > 0 && state_->step % every == 0);
+}
+
+Evaluation Trainer::evaluate_and_keep_best() {
+  const auto validation =
+      evaluate(state_->model, data_, {.batch = config_.train.batch, .dtype = choose_dtype(config_.train.dtype)});
+  if (validation.loss < state_->best_loss) {
+    state_->best_loss = validation.loss;
+    save_best(options_.out, *state_, config_, tokenizer_);
+  }
+  return validation;
+}
+
+std::string Trainer::last_checkpoint() const {
+  const auto all = checkpoints_of(options_.out);
+  return all.empty() ? "none yet" : all.front().second.string();
+}
+
+void Trainer::check_finite(const StepResult& result) const {
+  require(result.finite,
+          "step {}: loss {} with gradient norm {} is not finite, and the step was not taken. Last good checkpoint: {}. "
+          "Try a lower train.learning_rate (now {}), a smaller train.clip (now {}), or train.dtype float32 (now {})",
+          state_->step + 1, result.loss, result.gradient_norm, last_checkpoint(), config_.train.learning_rate,
+          config_.train.clip, enum_name(config_.train.dtype));
+}
+
+TrainSummary Trainer::run() {
+  const Stopwatch session;
+  const StopSignal stop_signal;
+  prepare_folder();
+  const double earlier_seconds = state_->seconds;
+  const StepOptions step_options{.dtype = choose_dtype(config_.train.dtype), .seed = config_.seed};
+  const TrainBatches batches(data_, config_.train.batch, config_.model.length, config_.seed);
+  MetricsLog metrics(options_.out, state_->step);
+  Progress progress("training", config_.train.steps, state_->step, options_.quiet);
+  if (!config_.model.causal) progress.note("note: model.causal is false: the model sees the token that it is to predict");
+  TrainSummary summary;
+  const bool already_done = state_->step >= config_.train.steps;
+  if (already_done) summary.validation = evaluate_and_keep_best();
+
+  while (state_->step < config_.train.steps && !summary.stop_signal) {
+    const Stopwatch watch;
+    const auto result = train_step(*state_, batches, config_.train, step_options);
+    check_finite(result);
+    const double step_seconds = watch.seconds();
+    state_->train_seconds += step_seconds;
+    const double tokens_per_second = static_cast<double>(tokens_per_step(config_)) / step_seconds;
+    auto line = metrics_line(state_->step, result, tokens_per_second);
+    if (due(config_.train.evaluate_every)) {
+      summary.validation = evaluate_and_keep_best();
+      add_validation(line, summary.validation);
+      progress.note(fmt::format("step {}: loss {:.4f}, validation loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", state_->step,
+                                result.loss, summary.validation.loss, summary.validation.perplexity,
+                                summary.validation.bits_per_byte));
+    }
+    metrics.write(line);
+    summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;
+    state_->seconds = earlier_seconds + session.seconds();
+    if (due(config_.train.save_every) || summary.stop_signal) save_checkpoint(options_.out, *state_, config_, tokenizer_);
+    progress.update(state_->step, fmt::format("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
+  }
+  progress.finish();
+
+  summary.steps = state_->step;
+  summary.loss = state_->loss.value_or(0);
+  summary.tokens_per_second =
+      static_cast<double>(state_->step * tokens_per_step(config_)) / std::max(state_->train_seconds, 1e-9);
+  summary.parameters = state_->model.parameter_count();
+  summary.peak_memory_bytes = peak_memory_bytes();
+  summary.seconds = earlier_seconds + session.seconds();
+  return summary;
+}
+
+}  // namespace linformer
