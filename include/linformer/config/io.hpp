@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "linformer/config/model_config.hpp"
+#include "linformer/config/sampling_config.hpp"
 #include "linformer/config/train_config.hpp"
 #include "linformer/core/json.hpp"
 
@@ -26,6 +27,7 @@ struct FieldHandle {
 /// The fields of a config struct; the handles point into `config`, which must outlive them.
 std::vector<FieldHandle> fields_of(ModelConfig& config);
 std::vector<FieldHandle> fields_of(TrainConfig& config);
+std::vector<FieldHandle> fields_of(SamplingConfig& config);
 
 /// {"model":{"length":512,…},"attention":{…}}: sections by the part of each name before its dot.
 json to_json(std::vector<FieldHandle> fields);
@@ -34,6 +36,9 @@ json to_json(std::vector<FieldHandle> fields);
 /// `source` names the file. Sections in `other_sections` are left alone.
 void from_json(std::vector<FieldHandle> fields, const json& object, std::string_view source,
                const std::vector<std::string>& other_sections = {});
+
+/// The name nearest to `name` by edit distance, or "" when none is near enough to be what was meant.
+std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
 
 /// Reads a TOML file into JSON of the same shape; a UserError names file, line and column.
 json read_toml(const std::filesystem::path& path);

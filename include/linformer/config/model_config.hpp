@@ -43,7 +43,7 @@ struct AttentionConfig {
     visitor("attention.normalise", self.normalise, "layer norms of slots and window: none, keys or both; auto: keys with a window");
     visitor("attention.slot_bias", self.slot_bias, "start of the learned bias on slot logits; none: no bias; auto: -4 with a window");
   }
-  bool operator==(const AttentionConfig&) const = default;
+  bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) are equal
 };
 
 struct ModelConfig {

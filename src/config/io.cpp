@@ -1,0 +1,137 @@
+#include "linformer/config/io.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "config/field_codec.hpp"
+
+namespace linformer {
+namespace {
+
+template <class T>
+FieldHandle handle(const char* name, T& value, const char* help) {
+  using C = Codec<T>;
+  FieldHandle field{.name = name, .help = help, .type = C::type(), .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
+  field.parse = [name = field.name, &value](const std::string& text) {
+    auto parsed = C::parse(text);
+    require(parsed.has_value(), "{} is '{}', expected {}", name, text, C::expected());
+    value = std::move(*parsed);
+  };
+  field.text = [&value] { return C::text(value); };
+  field.from_json = [name = field.name, &value](const json& found) {
+    auto read = C::from_json(found);
+    // Text out of a file may be any bytes: replaced, not thrown about.
+    require(read.has_value(), "{} is {}, expected {}", name, found.dump(-1, ' ', false, json::error_handler_t::replace),
+            C::expected());
+    value = std::move(*read);
+  };
+  field.to_json = [&value] { return C::to_json(value); };
+  return field;
+}
+
+template <class Config>
+std::vector<FieldHandle> handles(Config& config) {
+  std::vector<FieldHandle> fields;
+  Config::visit(config, [&fields](const char* name, auto& value, const char* help) {
+    fields.push_back(handle(name, value, help));
+  });
+  return fields;
+}
+
+std::string section_of(const std::string& name) { return name.substr(0, name.find('.')); }
+std::string key_of(const std::string& name) { return name.substr(name.find('.') + 1); }
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    auto diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const auto replaced = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
+    }
+  }
+  return row.back();
+}
+
+[[noreturn]] void fail_unknown_key(const std::vector<FieldHandle>& fields, std::string_view source,
+                                   const std::string& section, const std::string& key) {
+  std::vector<std::string> here, all;
+  for (const auto& field : fields) {
+    if (section_of(field.name) == section) here.push_back(key_of(field.name));
+    all.push_back(key_of(field.name));
+  }
+  if (const auto near = nearest_name(key, here); !near.empty()) {
+    fail("{}: unknown key {}.{}; did you mean {}.{}?", source, section, key, section, near);
+  }
+  if (const auto near = nearest_name(key, all); !near.empty()) {
+    const auto known = std::find(all.begin(), all.end(), near) - all.begin();
+    fail("{}: unknown key {}.{}; did you mean {}?", source, section, key, fields[static_cast<std::size_t>(known)].name);
+  }
+  fail("{}: unknown key {}.{}; [{}] has {}", source, section, key, section, fmt::join(here, ", "));
+}
+
+void read_section(const std::vector<FieldHandle>& fields, std::string_view source, const std::string& section,
+                  const json& values) {
+  require(values.is_object(), "{}: {} is not a section; write [{}] and a line for each of its keys", source, section, section);
+  for (const auto& [key, value] : values.items()) {
+    const auto name = section + "." + key;
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.name == name; });
+    if (field == fields.end()) fail_unknown_key(fields, source, section, key);
+    try {
+      field->from_json(value);
+    } catch (const UserError& error) {
+      fail("{}: {}", source, error.what());
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<FieldHandle> fields_of(ModelConfig& config) { return handles(config); }
+std::vector<FieldHandle> fields_of(TrainConfig& config) { return handles(config); }
+std::vector<FieldHandle> fields_of(SamplingConfig& config) { return handles(config); }
+
+json to_json(std::vector<FieldHandle> fields) {
+  json sections = json::object();
+  for (const auto& field : fields) sections[section_of(field.name)][key_of(field.name)] = field.to_json();
+  return sections;
+}
+
+void from_json(std::vector<FieldHandle> fields, const json& object, std::string_view source,
+               const std::vector<std::string>& other_sections) {
+  require(object.is_object(), "{}: expected sections such as \"model\"", source);
+  std::vector<std::string> sections;
+  for (const auto& field : fields) {
+    const auto section = section_of(field.name);
+    if (std::find(sections.begin(), sections.end(), section) == sections.end()) sections.push_back(section);
+  }
+  for (const auto& [section, values] : object.items()) {
+    const auto among = [&section = section](const auto& names) { return std::find(names.begin(), names.end(), section) != names.end(); };
+    if (among(sections)) {
+      read_section(fields, source, section, values);
+    } else if (!among(other_sections)) {
+      auto known = sections;
+      known.insert(known.end(), other_sections.begin(), other_sections.end());
+      const auto near = nearest_name(section, known);
+      fail("{}: unknown section {}; {}", source, section,
+           near.empty() ? fmt::format("the sections are {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
+    }
+  }
+}
+
+std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
+  std::string nearest;
+  // More wrong letters than a third of the word is another word, not a slip.
+  auto smallest = std::max<std::size_t>(name.size() / 3, 1) + 1;
+  for (const auto& candidate : names) {
+    const auto distance = edit_distance(name, candidate);
+    if (distance < smallest) {
+      smallest = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
+}  // namespace linformer

@@ -1,0 +1,168 @@
+// Shape letters: K slots, P model.length, W window, r slots a block.
+#include "linformer/config/model_config.hpp"
+
+#include <cmath>
+#include <tuple>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+namespace {
+
+constexpr std::int64_t kAutomaticWindow = 64;
+constexpr double kAutomaticSlotBias = -4.0;
+// Far above any model, far below where products of two sizes overflow.
+constexpr std::int64_t kLargest = std::int64_t{1} << 30;
+
+void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1) {
+  require(value >= smallest && value <= kLargest, "{} is {}, expected a whole number from {} to {}", name, value, smallest,
+          kLargest);
+}
+
+void check_model(const ModelConfig& config) {
+  check_size("model.length", config.length);
+  check_size("model.width", config.width);
+  check_size("model.layers", config.layers);
+  check_size("model.heads", config.heads);
+  check_size("model.feed_forward", config.feed_forward, 0);
+  check_size("model.vocabulary", config.vocabulary, 0);
+  require(config.width % config.heads == 0,
+          "model.width is {}, which model.heads = {} does not divide; set model.width to {} or change model.heads",
+          config.width, config.heads, (config.width / config.heads + 1) * config.heads);
+  require(config.dropout >= 0 && config.dropout < 1,
+          "model.dropout is {}, expected a share of at least 0 and below 1, such as 0.1", config.dropout);
+  require(config.position != Position::sinusoidal || config.width % 2 == 0,
+          "model.position = sinusoidal needs an even model.width, which is {}", config.width);
+}
+
+void check_slots(const ModelConfig& config) {
+  const auto& attention = config.attention;
+  const auto layers = static_cast<std::int64_t>(attention.slots_by_layer.size());
+  require(layers == 0 || layers == config.layers,
+          "attention.slots_by_layer holds {} numbers, expected one for each of model.layers = {}", layers, config.layers);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto slots = config.slots_of(layer);
+    const auto* name = layers ? "attention.slots_by_layer" : "attention.slots";
+    check_size(name, slots);
+    require(slots <= config.length,
+            "{} has {} slots, more than model.length = {}: nothing would be compressed; use at most {}", name, slots,
+            config.length, config.length);
+    require(attention.sharing != Sharing::layerwise || slots == config.slots_of(0),
+            "attention.sharing = layerwise shares one projection, so every layer needs the same number of slots, but "
+            "attention.slots_by_layer holds {} and {}; use another sharing or equal numbers",
+            config.slots_of(0), slots);
+  }
+}
+
+void check_window(const ModelConfig& config) {
+  const auto& attention = config.attention;
+  const auto window = config.window();
+  check_size("attention.window", window, 0);
+  require(window == 0 || config.causal,
+          "attention.window is {}, but a window needs model.causal = true; set attention.window to 0", window);
+  require(window <= config.length,
+          "attention.window is {}{}, longer than model.length = {}; set attention.window to at most {}, such as {}", window,
+          attention.window ? "" : " (auto)", config.length, config.length, std::max<std::int64_t>(config.length / 8, 1));
+  if (window > 0) {
+    const auto bias = attention.slot_bias.value_or(0);
+    require(!std::isinf(bias), "attention.slot_bias is {}, expected a finite number or none", bias);
+    return;
+  }
+  require(attention.summary == Summary::running,
+          "attention.summary = block needs a causal window: set model.causal = true and attention.window, such as 64");
+  require(attention.normalise.value_or(Normalise::none) == Normalise::none,
+          "attention.normalise = {} is only used with a causal window; set attention.window, or leave attention.normalise auto",
+          enum_name(attention.normalise.value_or(Normalise::none)));
+  require(std::isnan(attention.slot_bias.value_or(std::nan(""))),
+          "attention.slot_bias = {} is only used with a causal window; set attention.window, or leave attention.slot_bias auto",
+          attention.slot_bias.value_or(0));
+}
+
+// r = K·W/P has to be whole.
+void check_block_slots(const ModelConfig& config) {
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto slots = config.slots_of(layer), window = config.window();
+    const auto step = std::max<std::int64_t>(config.length / window, 1);
+    require(slots * window % config.length == 0 && slots * window >= config.length,
+            "attention.summary = block makes slots·window/length slots a block, a whole number of at least 1, but "
+            "{}·{}/{} is {:.4g}; with window and length as they are, attention.slots = {} gives 1",
+            slots, window, config.length,
+            static_cast<double>(slots) * static_cast<double>(window) / static_cast<double>(config.length), step);
+  }
+}
+
+void check_projection(const ModelConfig& config) {
+  const auto& attention = config.attention;
+  if (attention.projection == Projection::linear) return;
+  const auto name = enum_name(attention.projection);
+  const bool block = attention.summary == Summary::block;
+  require(!config.causal || block,
+          "attention.projection = {} is bidirectional or needs attention.summary = block: {} slots of a causal model are "
+          "running sums, which only attention.projection = linear makes",
+          name, config.window() ? "running" : "prefix");
+  if (attention.projection == Projection::dynamic) {
+    require(attention.sharing != Sharing::key_value,
+            "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
+            "projection for keys and values; use headwise, none or layerwise");
+    return;
+  }
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    const auto positions = block ? config.window() : config.length;
+    const auto slots = block ? config.block_slots_of(layer) : config.slots_of(layer);
+    require(positions % slots == 0,
+            "attention.projection = {} cuts {} = {} positions into {} equal parts, which {} does not divide; change "
+            "attention.slots or {}",
+            name, block ? "attention.window" : "model.length", positions, slots, slots,
+            block ? "attention.window" : "model.length");
+  }
+}
+
+}  // namespace
+
+bool AttentionConfig::operator==(const AttentionConfig& other) const {
+  const auto rest = [](const AttentionConfig& c) {
+    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.window, c.summary, c.normalise);
+  };
+  const bool both_without =
+      slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
+  return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
+}
+
+std::int64_t ModelConfig::slots_of(std::int64_t layer) const {
+  return attention.slots_by_layer.empty() ? attention.slots
+                                          : attention.slots_by_layer.at(static_cast<std::size_t>(layer));
+}
+
+std::int64_t ModelConfig::block_slots_of(std::int64_t layer) const { return slots_of(layer) * window() / length; }
+
+std::int64_t ModelConfig::window() const {
+  if (attention.kind == AttentionKind::softmax) return 0;
+  return attention.window.value_or(causal ? kAutomaticWindow : 0);
+}
+
+Normalise ModelConfig::normalise() const {
+  if (window() == 0) return Normalise::none;
+  return attention.normalise.value_or(Normalise::keys);
+}
+
+std::optional<double> ModelConfig::slot_bias() const {
+  const auto start = attention.slot_bias.value_or(kAutomaticSlotBias);
+  if (window() == 0 || std::isnan(start)) return std::nullopt;
+  return start;
+}
+
+ModelConfig resolved(ModelConfig config) {
+  check_model(config);
+  config.feed_forward = config.hidden_width();
+  if (config.attention.kind == AttentionKind::softmax) return config;
+  check_slots(config);
+  check_window(config);
+  if (config.attention.summary == Summary::block) check_block_slots(config);
+  check_projection(config);
+  config.attention.window = config.window();
+  config.attention.normalise = config.normalise();
+  config.attention.slot_bias = config.slot_bias().value_or(std::nan(""));
+  return config;
+}
+
+}  // namespace linformer
