@@ -63,7 +63,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
                             const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const c10::NoGradGuard no_grad;
-  const AutocastGuard autocast(options.dtype);
+  const AutocastGuard autocast(options.dtype, model.output_weight().device().type());
   auto weight = model.output_weight();
   if (options.dtype == at::kBFloat16) weight = weight.to(at::kBFloat16);
   const auto device = weight.device();

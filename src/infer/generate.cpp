@@ -216,7 +216,7 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
     for (const auto& prompt : ids) check_length(prompt, sampling.max_tokens, model.config().length);
   }
   const c10::NoGradGuard no_grad;
-  const AutocastGuard autocast(options.dtype);
+  const AutocastGuard autocast(options.dtype, model.output_weight().device().type());
   return Generator(model, tokenizer, sampling, options).run(ids);
 }
 
