@@ -1,1 +1,56 @@
-int main() { return 0; }
+// The program: parses the command line, runs one verb, turns errors into messages and exit statuses.
+#include <csignal>
+#include <iostream>
+#include <string>
+
+#include "linformer/core/error.hpp"
+#include "verbs.hpp"
+
+namespace {
+
+int report(const std::string& message, int status) {
+  std::cerr << "linformer: error: " << message << '\n';
+  return status;
+}
+
+int run(int argc, char** argv) {
+  using namespace linformer;
+  CLI::App app{"Linformer and Transformer language models: prepare text, train, evaluate, generate", "linformer"};
+  app.set_version_flag("--version", "linformer " LINFORMER_VERSION);
+  app.require_subcommand(1);
+  cli::add_prepare(app);
+  cli::add_tokenize(app);
+  cli::add_train(app);
+  cli::add_evaluate(app);
+  cli::add_generate(app);
+#ifdef LINFORMER_HAS_LOGITS
+  cli::add_logits(app);
+  cli::add_info(app);
+#endif
+  try {
+    app.parse(argc, argv);
+    std::cout.flush();
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const cli::Exit& exit) {
+    return exit.status;
+  } catch (const UserError& error) {
+    return report(error.what(), 2);
+  } catch (const std::bad_alloc&) {
+    return report("out of memory: use a smaller batch, length or width", 1);
+  } catch (const std::exception& error) {
+    // LibTorch appends a backtrace; its first line says what happened.
+    const std::string text = error.what();
+    return report(text.substr(0, text.find('\n')), 1);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A full disk, a file-size limit and a closed pipe are to arrive as errors of the write, not as the end of the process.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
+  return run(argc, argv);
+}

@@ -10,6 +10,11 @@
 
 namespace linformer::cli {
 
+/// Thrown by a verb that ends the program with a status of its own and has said why (130 and 143 after a signal).
+struct Exit {
+  int status;
+};
+
 /// Options that every verb has.
 struct Common {
   std::string config;          ///< --config FILE.toml

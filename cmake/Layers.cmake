@@ -2,7 +2,8 @@
 #
 # TORCH: the layer uses LibTorch and shares one precompiled header of it, since parsing LibTorch costs more than everything else.
 
-set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror)
+set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror
+  -Wno-stringop-overflow -Wno-restrict)  # both warn wrongly about std::string in GCC 12
 if(LINFORMER_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
@@ -12,15 +13,19 @@ endif()
 file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "")
 configure_file("${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp" COPYONLY)
 add_library(torch_pch OBJECT "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp")
-target_link_libraries(torch_pch PRIVATE linformer::torch)
+# LibTorch brings fmt headers of its own version, which shadow the system's: header-only, each translation unit is whole with either.
+target_link_libraries(torch_pch PRIVATE linformer::torch fmt::fmt-header-only)
 target_precompile_headers(torch_pch PRIVATE
   <ATen/ATen.h> <torch/csrc/autograd/custom_function.h>
   <algorithm> <array> <cmath> <cstdint> <filesystem> <functional> <map> <memory> <optional> <span> <string> <vector>)
-target_compile_options(torch_pch PRIVATE -Wno-pedantic)
+target_compile_options(torch_pch PRIVATE ${LINFORMER_WARNINGS})  # a precompiled header serves only the same flags
 
 function(linformer_uses_torch target)
   target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:linformer::torch>)
   target_precompile_headers(${target} REUSE_FROM torch_pch)
+  # An executable would get -fPIE, which does not match the precompiled header.
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${target} PRIVATE -fPIC)
 endfunction()
 
 function(linformer_layer name)

@@ -1,0 +1,94 @@
+#include "nn/attention.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+
+std::int64_t DecodeState::bytes() const {
+  std::int64_t total = static_cast<std::int64_t>(positions_.size() * sizeof(std::int64_t));
+  for (const auto& layer : layers_) total += layer->bytes();
+  return total;
+}
+
+DecodeState DecodeState::repeat(std::int64_t times) const {
+  std::vector<std::int64_t> positions;
+  for (const auto position : positions_) positions.insert(positions.end(), static_cast<std::size_t>(times), position);
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (const auto& layer : layers_) layers.push_back(layer->repeat(times));
+  return {std::move(positions), std::move(layers)};
+}
+
+namespace nn {
+
+std::int64_t LayerState::bytes() const {
+  std::int64_t total = 0;
+  for (const auto& tensor : tensors) total += static_cast<std::int64_t>(tensor.nbytes());
+  return total;
+}
+
+std::unique_ptr<DecodeState::Layer> LayerState::repeat(std::int64_t times) const {
+  std::vector<at::Tensor> copies;
+  for (const auto& tensor : tensors) copies.push_back(tensor.repeat_interleave(times, 0));
+  return std::make_unique<LayerState>(std::move(copies));
+}
+
+StatePointer join(const std::vector<StatePointer>& states) {
+  std::vector<at::Tensor> joined;
+  for (std::size_t i = 0; i < states.front()->tensors.size(); ++i) {
+    std::int64_t longest = 0;
+    for (const auto& state : states) longest = std::max(longest, state->tensors[i].size(2));
+    std::vector<at::Tensor> parts;
+    for (const auto& state : states) {
+      const auto& tensor = state->tensors[i];
+      parts.push_back(at::constant_pad_nd(tensor, {0, 0, 0, longest - tensor.size(2)}));
+    }
+    joined.push_back(at::cat(parts, 0));
+  }
+  return std::make_unique<LayerState>(std::move(joined));
+}
+
+void reserve(at::Tensor& tensor, std::int64_t length) {
+  const auto held = tensor.size(2);
+  if (length > held) tensor = at::constant_pad_nd(tensor, {0, 0, 0, std::max(length, 2 * held) - held});
+}
+
+Attention::Attention(const LayerContext& context)
+    : heads_(context.config.heads),
+      head_width_(context.config.head_width()),
+      query_(context.parameters, context.name + ".query", context.config.width, context.config.width),
+      key_(context.parameters, context.name + ".key", context.config.width, context.config.width),
+      value_(context.parameters, context.name + ".value", context.config.width, context.config.width),
+      output_(context.parameters, context.name + ".output", context.config.width, context.config.width,
+              kWeightDeviation / std::sqrt(2.0 * static_cast<double>(context.config.layers))) {}
+
+at::Tensor Attention::split(const at::Tensor& x_BNd) const { return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2); }
+at::Tensor Attention::merge(const at::Tensor& x_BHND) const { return output_(x_BHND.transpose(1, 2).flatten(2)); }
+Heads Attention::heads_of(const at::Tensor& x) const { return {split(query_(x)), split(key_(x)), split(value_(x))}; }
+
+at::Tensor Attention::forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const {
+  return merge(attend(x_BNd, heads_of(x_BNd), padding_mask));
+}
+
+std::pair<at::Tensor, StatePointer> Attention::prefill(const at::Tensor& x_BNd) const {
+  const auto heads = heads_of(x_BNd);
+  return {merge(attend(x_BNd, heads, std::nullopt)), state_after(x_BNd, heads)};
+}
+
+at::Tensor Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const {
+  return merge(attend_step(x_B1d, heads_of(x_B1d), positions, state));
+}
+
+std::unique_ptr<Attention> make_attention(const LayerContext& context) {
+  const auto& config = context.config;
+  if (config.attention.kind == AttentionKind::softmax) return make_softmax(context);
+  if (!config.causal) return make_bidirectional(context);
+  return config.window() > 0 ? make_window(context) : make_prefix(context);
+}
+
+}  // namespace nn
+}  // namespace linformer

@@ -1,0 +1,78 @@
+// How a layer attends: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached positions.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "linformer/config/model_config.hpp"
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/ops/attention.hpp"
+#include "nn/parameters.hpp"
+
+namespace linformer::nn {
+
+/// What a layer keeps while decoding: tensors (B,H,L,·), grown in dimension 2 where a variant needs it.
+struct LayerState final : DecodeState::Layer {
+  std::vector<at::Tensor> tensors;
+  explicit LayerState(std::vector<at::Tensor> values) : tensors(std::move(values)) {}
+  std::int64_t bytes() const override;
+  std::unique_ptr<DecodeState::Layer> repeat(std::int64_t times) const override;
+};
+using StatePointer = std::unique_ptr<LayerState>;
+
+/// One state of several, in order; shorter tensors are padded with zeros.
+StatePointer join(const std::vector<StatePointer>& states);
+/// Room for `length` entries in dimension 2, at least doubling what is there.
+void reserve(at::Tensor& tensor, std::int64_t length);
+
+/// A projection that several layers may share.
+struct SharedProjection {
+  at::Tensor key, value;
+  Linear scores;
+};
+
+struct LayerContext {
+  Parameters& parameters;
+  const ModelConfig& config;
+  std::int64_t layer;
+  std::string name;           ///< "blocks.0.attention"
+  SharedProjection& shared;   ///< filled by the first layer where sharing is layerwise
+};
+
+struct Heads { at::Tensor query, key, value; };  ///< (B,H,N,D) each
+
+class Attention {
+ public:
+  explicit Attention(const LayerContext& context);
+  virtual ~Attention() = default;
+  /// x (B,N,d) → (B,N,d).
+  virtual at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
+  /// forward() and the state after the last position.
+  std::pair<at::Tensor, StatePointer> prefill(const at::Tensor& x_BNd) const;
+  /// One position a sequence: x (B,1,d); `positions` of these tokens.
+  at::Tensor step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
+
+ protected:
+  virtual at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const = 0;
+  virtual StatePointer state_after(const at::Tensor& x, const Heads& heads) const = 0;
+  virtual at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
+                                 LayerState& state) const = 0;
+  Heads heads_of(const at::Tensor& x) const;
+  at::Tensor split(const at::Tensor& x_BNd) const;
+  at::Tensor merge(const at::Tensor& x_BHND) const;
+
+  std::int64_t heads_, head_width_;
+  Linear query_, key_, value_, output_;
+};
+
+std::unique_ptr<Attention> make_softmax(const LayerContext& context);
+std::unique_ptr<Attention> make_bidirectional(const LayerContext& context);
+std::unique_ptr<Attention> make_prefix(const LayerContext& context);
+std::unique_ptr<Attention> make_window(const LayerContext& context);
+/// The one place that reads which attention a model has.
+std::unique_ptr<Attention> make_attention(const LayerContext& context);
+
+}  // namespace linformer::nn

@@ -1,0 +1,203 @@
+#include "linformer/nn/language_model.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <map>
+#include <numeric>
+
+#include "linformer/core/error.hpp"
+#include "linformer/nn/decode_state.hpp"
+#include "nn/attention.hpp"
+#include "nn/checkpoint.hpp"
+
+namespace linformer {
+
+namespace {
+
+using nn::Linear, nn::Norm;
+
+// Vaswani et al. 2017, section 3.5: sines at even, cosines at odd columns.
+at::Tensor sinusoidal_table(std::int64_t length, std::int64_t width) {
+  const auto columns = at::arange(width, at::kDouble);
+  const auto rates = at::pow(10000.0, -2.0 * at::floor(columns / 2) / static_cast<double>(width));
+  const auto angles = at::arange(length, at::kDouble).unsqueeze(1) * rates;
+  return at::where(columns.remainder(2) == 0, angles.sin(), angles.cos());
+}
+
+// x + attention(norm(x)), then x + feed_forward(norm(x)).
+struct Block {
+  Norm attention_norm;
+  std::unique_ptr<nn::Attention> attention;
+  Norm feed_forward_norm;
+  Linear up, down;
+  std::vector<at::Tensor> parameters;  // all that it uses, shared ones included
+
+  at::Tensor feed_forward(const at::Tensor& x) const { return down(at::gelu(up(feed_forward_norm(x)))); }
+};
+
+}  // namespace
+
+struct LanguageModel::Impl {
+  ModelConfig config;
+  nn::Parameters parameters;
+  at::Tensor token_embedding, position_embedding, output;  // position_embedding: a parameter, a table, or undefined
+  std::vector<Block> blocks;
+  Norm final_norm;
+
+  Impl(const ModelConfig& resolved_config, std::uint64_t seed, at::TensorOptions options);
+  void add_block(std::int64_t layer, nn::SharedProjection& shared);
+  at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
+  at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
+  void check_ids(const at::Tensor& ids) const;
+  std::pair<at::Tensor, std::vector<nn::StatePointer>> read(const at::Tensor& ids_BN) const;
+};
+
+LanguageModel::Impl::Impl(const ModelConfig& resolved_config, std::uint64_t seed, at::TensorOptions options)
+    : config(resolved_config), parameters(seed, options) {
+  require(config.vocabulary > 0, "model.vocabulary {}: expected the number of token ids.", config.vocabulary);
+  token_embedding = parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, nn::kWeightDeviation);
+  if (config.position == Position::learned) {
+    position_embedding = parameters.normal("position_embedding.weight", {config.length, config.width}, nn::kWeightDeviation);
+  } else if (config.position == Position::sinusoidal) {
+    position_embedding = sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
+  }
+  nn::SharedProjection shared;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) add_block(layer, shared);
+  final_norm = Norm(parameters, "final_norm", config.width);
+  output = config.tied ? token_embedding : parameters.normal("output.weight", {config.vocabulary, config.width}, nn::kWeightDeviation);
+}
+
+void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& shared) {
+  const auto name = fmt::format("blocks.{}", layer);
+  const auto first = parameters.list().size();
+  Block block;
+  block.attention_norm = Norm(parameters, name + ".attention_norm", config.width);
+  block.attention = nn::make_attention({parameters, config, layer, name + ".attention", shared});
+  block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width);
+  block.up = Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width());
+  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width,
+                      nn::kWeightDeviation / std::sqrt(2.0 * static_cast<double>(config.layers)));
+  for (std::size_t i = first; i < parameters.list().size(); ++i) block.parameters.push_back(parameters.list()[i].second);
+  if (layer > 0 && config.attention.kind == AttentionKind::linformer && config.attention.sharing == Sharing::layerwise) {
+    for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {
+      if (tensor.defined()) block.parameters.push_back(tensor);
+    }
+  }
+  blocks.push_back(std::move(block));
+}
+
+void LanguageModel::Impl::check_ids(const at::Tensor& ids) const {
+  require(ids.scalar_type() == at::kLong && ids.numel() > 0, "ids: expected at least one int64 id.");
+  const auto least = ids.min().item<std::int64_t>(), most = ids.max().item<std::int64_t>();
+  require(least >= 0 && most < config.vocabulary, "token id {}: outside the vocabulary of {} ids.", least < 0 ? least : most, config.vocabulary);
+}
+
+at::Tensor LanguageModel::Impl::embed(const at::Tensor& ids_BN, const at::Tensor& positions) const {
+  const auto x = at::embedding(token_embedding, ids_BN);
+  return position_embedding.defined() ? x + at::embedding(position_embedding, positions) : x;
+}
+
+std::pair<at::Tensor, std::vector<nn::StatePointer>> LanguageModel::Impl::read(const at::Tensor& ids_BN) const {
+  auto x = embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options()));
+  std::vector<nn::StatePointer> states;
+  for (const auto& block : blocks) {
+    auto [attended, state] = block.attention->prefill(block.attention_norm(x));
+    x = x + attended;
+    x = x + block.feed_forward(x);
+    states.push_back(std::move(state));
+  }
+  return {at::linear(final_norm(x.select(1, -1)), output), std::move(states)};
+}
+
+LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed, at::TensorOptions options)
+    : impl_(std::make_unique<Impl>(resolved(config), seed, options)) {}
+LanguageModel::~LanguageModel() = default;
+LanguageModel::LanguageModel(LanguageModel&&) noexcept = default;
+LanguageModel& LanguageModel::operator=(LanguageModel&&) noexcept = default;
+
+const ModelConfig& LanguageModel::config() const { return impl_->config; }
+std::vector<std::pair<std::string, at::Tensor>> LanguageModel::parameters() const { return impl_->parameters.list(); }
+at::Tensor LanguageModel::output_weight() const { return impl_->output; }
+
+std::int64_t LanguageModel::parameter_count() const {
+  std::int64_t count = 0;
+  for (const auto& [name, tensor] : impl_->parameters.list()) count += tensor.numel();
+  return count;
+}
+
+void LanguageModel::to(at::Device device, at::ScalarType dtype) {
+  for (const auto& [name, tensor] : impl_->parameters.list()) {
+    tensor.mutable_grad() = at::Tensor();
+    tensor.set_data(tensor.detach().to(device, dtype));
+  }
+  auto& table = impl_->position_embedding;
+  if (table.defined() && !table.requires_grad()) table = sinusoidal_table(impl_->config.length, impl_->config.width).to(device, dtype);
+}
+
+at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions& options) const {
+  const auto& model = *impl_;
+  require(ids_BN.dim() == 2, "ids: expected (batch, length), got {} dimensions.", ids_BN.dim());
+  model.check_ids(ids_BN);
+  require(ids_BN.size(1) <= model.config.length, "{} tokens: longer than model.length {}.", ids_BN.size(1), model.config.length);
+  require(!options.padding_mask || !model.config.causal, "padding_mask: only for bidirectional models; a causal one needs none, since padding comes last.");
+  auto x = model.drop(model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), options.training);
+  for (const auto& block : model.blocks) {
+    const auto body = [&model, &block, options](const at::Tensor& input) {
+      const auto attended = input + model.drop(block.attention->forward(block.attention_norm(input), options.padding_mask), options.training);
+      return attended + model.drop(block.feed_forward(attended), options.training);
+    };
+    x = options.checkpoint && at::GradMode::is_enabled() ? nn::checkpointed(body, x, block.parameters) : body(x);
+  }
+  return model.final_norm(x);
+}
+
+at::Tensor LanguageModel::logits(const at::Tensor& ids_BN, const ForwardOptions& options) const {
+  return at::linear(hidden(ids_BN, options), impl_->output);
+}
+
+std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std::vector<std::int64_t>>& prompts) const {
+  const at::NoGradGuard no_grad;
+  const auto& model = *impl_;
+  require(model.config.causal, "this model is bidirectional (model.causal false): each of its outputs sees the whole text, so it can't write "
+                               "what comes next. Train one with model.causal true.");
+  require(!prompts.empty(), "prompts: expected at least one.");
+  std::vector<std::vector<nn::StatePointer>> states(model.blocks.size());
+  std::vector<at::Tensor> logits;
+  std::vector<std::int64_t> positions;
+  for (const auto& prompt : prompts) {
+    require(!prompt.empty(), "prompt: expected at least one token.");
+    const auto count = static_cast<std::int64_t>(prompt.size());
+    require(count <= model.config.length, "prompt of {} tokens: longer than model.length {}. Shorten it.", count, model.config.length);
+    const auto ids = at::tensor(prompt, at::kLong).unsqueeze(0).to(model.output.device());
+    model.check_ids(ids);
+    auto [last, layers] = model.read(ids);
+    logits.push_back(last);
+    for (std::size_t i = 0; i < layers.size(); ++i) states[i].push_back(std::move(layers[i]));
+    positions.push_back(count);
+  }
+  std::vector<std::unique_ptr<DecodeState::Layer>> joined;
+  for (auto& layer : states) joined.push_back(nn::join(layer));
+  return {at::cat(logits, 0), DecodeState(std::move(positions), std::move(joined))};
+}
+
+at::Tensor LanguageModel::step(const at::Tensor& ids_B, DecodeState& state) const {
+  const at::NoGradGuard no_grad;
+  const auto& model = *impl_;
+  require(ids_B.dim() == 1 && ids_B.size(0) == state.batch(), "ids: expected one for each of the {} sequences.", state.batch());
+  model.check_ids(ids_B);
+  for (const auto position : state.positions()) {
+    require(position < model.config.length, "position {}: past model.length {}. Start again from a shorter text.", position, model.config.length);
+  }
+  const auto positions = at::tensor(state.positions(), at::kLong).to(ids_B.device());
+  auto x = model.embed(ids_B.unsqueeze(1), positions.unsqueeze(1));
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    const auto& block = model.blocks[i];
+    x = x + block.attention->step(block.attention_norm(x), state.positions(), static_cast<nn::LayerState&>(state.layer(i)));
+    x = x + block.feed_forward(x);
+  }
+  state.advance();
+  return at::linear(model.final_norm(x.squeeze(1)), model.output);
+}
+
+}  // namespace linformer

@@ -1,0 +1,59 @@
+// The paper's bidirectional attention (maths 1).
+#include <ATen/ATen.h>
+
+#include "linformer/core/error.hpp"
+#include "nn/slot_maker.hpp"
+
+namespace linformer::nn {
+
+namespace {
+
+class BidirectionalAttention final : public Attention {
+ public:
+  explicit BidirectionalAttention(const LayerContext& context) : Attention(context), maker_(context, false) {
+    if (context.config.normalise() != Normalise::none) slot_key_norm_ = Norm(context.parameters, context.name + ".slot_key_norm", head_width_);
+    if (context.config.normalise() == Normalise::both) slot_value_norm_ = Norm(context.parameters, context.name + ".slot_value_norm", head_width_);
+  }
+
+  at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
+    if (maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
+    // E (X Wᵀ + 1 bᵀ) = (E X) Wᵀ + (E 1) bᵀ: the sequence is shortened before the products with W (maths 1, reassociation).
+    const auto n = x_BNd.size(1);
+    auto present = at::ones({x_BNd.size(0), n, 1}, x_BNd.options());
+    if (padding_mask) present = padding_mask->logical_not().unsqueeze(-1).to(x_BNd.scalar_type());
+    const auto x = padding_mask ? x_BNd.masked_fill(padding_mask->unsqueeze(-1), 0) : x_BNd;
+    const auto project = [&](const at::Tensor& projection, const Linear& linear, const at::Tensor& shortened) {
+      const auto mass = at::matmul(projection.narrow(1, 0, n).to(present.scalar_type()), present);
+      return split(at::matmul(shortened, linear.weight.t().to(shortened.scalar_type())) + mass * linear.bias);
+    };
+    const auto shorten = [&](const at::Tensor& projection) { return at::matmul(projection.narrow(1, 0, n).to(x.scalar_type()), x); };
+    const auto key_x = shorten(maker_.key);
+    const auto value_x = maker_.value.is_same(maker_.key) ? key_x : shorten(maker_.value);
+    const auto query = split(query_(x_BNd));
+    return merge(mix(query, {project(maker_.key, key_, key_x), project(maker_.value, value_, value_x)}));
+  }
+
+ protected:
+  at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const override {
+    return mix(heads.query, maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.key_padding_mask = padding_mask}));
+  }
+  StatePointer state_after(const at::Tensor&, const Heads&) const override { fail("a bidirectional model has no decode state."); }
+  at::Tensor attend_step(const at::Tensor&, const Heads&, const std::vector<std::int64_t>&, LayerState&) const override {
+    fail("a bidirectional model can't continue a sequence.");
+  }
+
+ private:
+  at::Tensor mix(const at::Tensor& query, const ops::Slots& slots) const {
+    const auto dtype = query.scalar_type();
+    const ops::Slots normed{slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
+    return ops::attend(query, normed.key, normed.value, normed, {});
+  }
+  SlotMaker maker_;
+  Norm slot_key_norm_, slot_value_norm_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_bidirectional(const LayerContext& context) { return std::make_unique<BidirectionalAttention>(context); }
+
+}  // namespace linformer::nn

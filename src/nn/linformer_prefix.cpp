@@ -1,0 +1,54 @@
+// Causal prefix attention (maths 3); its decode state is the two running sums.
+#include <ATen/ATen.h>
+
+#include "linformer/core/error.hpp"
+#include "nn/slot_maker.hpp"
+
+namespace linformer::nn {
+
+namespace {
+
+class PrefixAttention final : public Attention {
+ public:
+  explicit PrefixAttention(const LayerContext& context) : Attention(context), maker_(context, false) {
+    require(maker_.projection == Projection::linear, "attention.projection {}: prefix attention (attention.window 0) needs linear.",
+            enum_name(maker_.projection));
+  }
+
+ protected:
+  at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>&) const override {
+    const auto dtype = heads.key.scalar_type();
+    return ops::prefix_attention(heads.query, heads.key, heads.value, maker_.key.to(dtype), maker_.value.to(dtype), {});
+  }
+
+  StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
+    const auto n = heads.key.size(2);
+    return std::make_unique<LayerState>(std::vector{at::matmul(maker_.key.narrow(-1, 0, n), heads.key.to(maker_.key.scalar_type())),
+                                                    at::matmul(maker_.value.narrow(-1, 0, n), heads.value.to(maker_.key.scalar_type()))});
+  }
+
+  at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
+                         LayerState& state) const override {
+    auto& sums = state.tensors;
+    const auto dtype = sums[0].scalar_type();
+    const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
+    sums[0].add_(column(maker_.key, rows) * heads.key.to(dtype));
+    sums[1].add_(column(maker_.value, rows) * heads.value.to(dtype));
+    const auto weights = at::softmax(at::matmul(heads.query.to(dtype), sums[0].transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
+    return at::matmul(weights, sums[1]).to(heads.query.scalar_type());
+  }
+
+ private:
+  // E[:, position] of each row of the batch: (B,1 or H,K,1).
+  static at::Tensor column(const at::Tensor& projection, const at::Tensor& rows) {
+    const auto columns = projection.index_select(-1, rows);
+    return (projection.dim() == 2 ? columns.unsqueeze(0) : columns).permute({2, 0, 1}).unsqueeze(-1);
+  }
+  SlotMaker maker_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_prefix(const LayerContext& context) { return std::make_unique<PrefixAttention>(context); }
+
+}  // namespace linformer::nn

@@ -1,0 +1,43 @@
+#include "nn/parameters.hpp"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/layer_norm.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/randn.h>
+
+namespace linformer::nn {
+
+Parameters::Parameters(std::uint64_t seed, at::TensorOptions options)
+    : generator_(at::detail::createCPUGenerator(seed)), options_(options) {}
+
+at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape, double deviation) {
+  return add(name, at::randn(shape, generator_, at::kFloat).mul_(deviation));
+}
+
+at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, double value) {
+  return add(name, at::full(shape, value, at::kFloat));
+}
+
+at::Tensor Parameters::around(const std::string& name, const at::Tensor& start, double deviation) {
+  return add(name, at::randn(start.sizes(), generator_, at::kFloat).mul_(deviation).add_(start));
+}
+
+at::Tensor Parameters::add(const std::string& name, const at::Tensor& value) {
+  list_.emplace_back(name, value.to(options_.requires_grad(std::nullopt)).requires_grad_());
+  return list_.back().second;
+}
+
+Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation)
+    : weight(parameters.normal(name + ".weight", {out, in}, deviation)), bias(parameters.constant(name + ".bias", {out}, 0)) {}
+
+at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+
+Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
+    : weight(parameters.constant(name + ".weight", {width}, 1)), bias(parameters.constant(name + ".bias", {width}, 0)) {}
+
+at::Tensor Norm::operator()(const at::Tensor& x) const {
+  return weight.defined() ? at::layer_norm(x, weight.sizes(), weight, bias, 1e-5) : x;
+}
+
+}  // namespace linformer::nn

@@ -1,0 +1,51 @@
+// The named parameters of a model and how they are drawn.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace linformer::nn {
+
+/// Names and tensors in the order of their making. Values come from one generator of its own, in float32 whatever the dtype, so that a seed
+/// means the same model everywhere.
+class Parameters {
+ public:
+  Parameters(std::uint64_t seed, at::TensorOptions options);
+  at::Tensor normal(const std::string& name, at::IntArrayRef shape, double deviation);
+  at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
+  /// `start` (float32, CPU) plus noise of `deviation`.
+  at::Tensor around(const std::string& name, const at::Tensor& start, double deviation);
+
+  const std::vector<std::pair<std::string, at::Tensor>>& list() const { return list_; }
+
+ private:
+  at::Tensor add(const std::string& name, const at::Tensor& value);
+  at::Generator generator_;
+  at::TensorOptions options_;
+  std::vector<std::pair<std::string, at::Tensor>> list_;
+};
+
+constexpr double kWeightDeviation = 0.02;
+
+/// y = x Wᵀ + b; weight (out,in), bias (out).
+struct Linear {
+  at::Tensor weight, bias;
+  Linear() = default;
+  Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation = kWeightDeviation);
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+/// Layer norm over the last dimension, epsilon 1e-5.
+struct Norm {
+  at::Tensor weight, bias;
+  Norm() = default;
+  Norm(Parameters& parameters, const std::string& name, std::int64_t width);
+  /// Unchanged where the norm was never made (normalise = none).
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+}  // namespace linformer::nn

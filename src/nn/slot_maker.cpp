@@ -1,0 +1,76 @@
+#include "nn/slot_maker.hpp"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+namespace linformer::nn {
+
+namespace {
+
+// Where training starts (maths 1, 4): what a fresh entry is, by kind.
+at::Tensor draw(const LayerContext& context, const std::string& name, const SlotMaker& maker, bool block) {
+  const std::int64_t heads = context.config.heads;
+  const bool linear = maker.projection == Projection::linear;
+  std::vector<std::int64_t> shape = linear ? std::vector{maker.slots, maker.length} : std::vector{maker.segment};
+  if (!maker.shared_by_heads) shape.insert(shape.begin(), heads);
+  if (!linear) return context.parameters.around(name, at::full(shape, 1.0 / static_cast<double>(maker.segment)), 0.02 / std::sqrt(static_cast<double>(maker.segment)));
+  if (block) {
+    auto means = at::zeros({maker.slots, maker.length});
+    for (std::int64_t slot = 0; slot < maker.slots; ++slot) {
+      const auto first = slot * maker.length / maker.slots, last = (slot + 1) * maker.length / maker.slots;
+      means[slot].slice(0, first, last).fill_(1.0 / static_cast<double>(std::max<std::int64_t>(last - first, 1)));
+    }
+    return context.parameters.around(name, means.expand(shape), 0.02 / std::sqrt(static_cast<double>(maker.length)));
+  }
+  const auto variance = 1.0 / static_cast<double>(context.config.causal ? maker.length : maker.slots);
+  return context.parameters.normal(name, shape, std::sqrt(variance));
+}
+
+}  // namespace
+
+SlotMaker::SlotMaker(const LayerContext& context, bool block)
+    : projection(context.config.attention.projection), shared_by_heads(context.config.attention.sharing != Sharing::none) {
+  const auto& config = context.config;
+  slots = block ? config.block_slots_of(context.layer) : config.slots_of(context.layer);
+  length = block ? config.window() : config.length;
+  segment = length / slots;
+  const bool layerwise = config.attention.sharing == Sharing::layerwise;
+  if (projection == Projection::dynamic) {
+    if (layerwise && context.shared.scores.weight.defined()) {
+      scores = context.shared.scores;
+      return;
+    }
+    scores = Linear(context.parameters, context.name + ".projection", config.width, config.heads * slots);
+    context.shared.scores = scores;
+  } else if (projection == Projection::linear || projection == Projection::convolution) {
+    if (layerwise && context.shared.key.defined()) {
+      key = value = context.shared.key;
+      return;
+    }
+    key = draw(context, context.name + ".projection_key", *this, block);
+    const bool tied = layerwise || config.attention.sharing == Sharing::key_value;
+    value = tied ? key : draw(context, context.name + ".projection_value", *this, block);
+    context.shared.key = key;
+  }
+}
+
+at::Tensor SlotMaker::scores_of(const at::Tensor& x_BNd, std::int64_t heads) const {
+  if (projection != Projection::dynamic) return {};
+  return scores(x_BNd).unflatten(-1, {heads, slots}).permute({0, 2, 3, 1});
+}
+
+ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
+                                 const ops::SummariseOptions& options) const {
+  const auto dtype = key_BHMD.scalar_type();
+  switch (projection) {
+    case Projection::linear: return ops::summarise_linear(key_BHMD, value_BHMD, key.to(dtype), value.to(dtype), options);
+    case Projection::dynamic: return ops::summarise_dynamic(key_BHMD, value_BHMD, scores_BHKM, options);
+    case Projection::convolution: return ops::summarise_convolution(key_BHMD, value_BHMD, key.to(dtype), value.to(dtype), options);
+    case Projection::mean: return ops::summarise_mean(key_BHMD, value_BHMD, segment, options);
+    case Projection::max: return ops::summarise_max(key_BHMD, value_BHMD, segment, options);
+  }
+  return {};
+}
+
+}  // namespace linformer::nn

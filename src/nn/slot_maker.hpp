@@ -1,0 +1,25 @@
+// How a Linformer layer makes its slots: the learned part, whatever the projection kind.
+#pragma once
+
+#include "linformer/ops/summarise.hpp"
+#include "nn/attention.hpp"
+
+namespace linformer::nn {
+
+struct SlotMaker {
+  Projection projection;
+  bool shared_by_heads;
+  std::int64_t slots;     ///< K, or r with block summaries
+  std::int64_t length;    ///< P, or W with block summaries
+  std::int64_t segment;   ///< positions a slot, of convolution and pooling
+  at::Tensor key, value;  ///< (K,P) or (H,K,P); convolution: (segment) or (H,segment)
+  Linear scores;          ///< dynamic
+
+  SlotMaker(const LayerContext& context, bool block);
+  /// (B,H,K,M) for dynamic projection, else undefined.
+  at::Tensor scores_of(const at::Tensor& x_BNd, std::int64_t heads) const;
+  ops::Slots operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
+                        const ops::SummariseOptions& options) const;
+};
+
+}  // namespace linformer::nn

@@ -1,0 +1,49 @@
+// Standard attention (maths 5); its decode state is a key-value cache.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "nn/attention.hpp"
+
+namespace linformer::nn {
+
+namespace {
+
+class SoftmaxAttention final : public Attention {
+ public:
+  explicit SoftmaxAttention(const LayerContext& context) : Attention(context), causal_(context.config.causal) {}
+
+ protected:
+  at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const override {
+    return ops::softmax_attention(heads.query, heads.key, heads.value, {.causal = causal_, .key_padding_mask = padding_mask});
+  }
+
+  StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
+    return std::make_unique<LayerState>(std::vector{heads.key.contiguous(), heads.value.contiguous()});
+  }
+
+  at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
+                         LayerState& state) const override {
+    const auto longest = *std::max_element(positions.begin(), positions.end()) + 1;
+    const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
+    const auto index = rows.view({-1, 1, 1, 1}).expand(heads.key.sizes());
+    auto& cached = state.tensors;
+    reserve(cached[0], longest);
+    reserve(cached[1], longest);
+    cached[0].scatter_(2, index, heads.key.to(cached[0].scalar_type()));
+    cached[1].scatter_(2, index, heads.value.to(cached[1].scalar_type()));
+    ops::SoftmaxOptions options;
+    const bool ragged = *std::min_element(positions.begin(), positions.end()) + 1 != longest;
+    if (ragged) options.key_padding_mask = at::arange(longest, rows.options()).unsqueeze(0) > rows.unsqueeze(1);
+    return ops::softmax_attention(heads.query, cached[0].narrow(2, 0, longest), cached[1].narrow(2, 0, longest), options);
+  }
+
+ private:
+  bool causal_;
+};
+
+}  // namespace
+
+std::unique_ptr<Attention> make_softmax(const LayerContext& context) { return std::make_unique<SoftmaxAttention>(context); }
+
+}  // namespace linformer::nn
