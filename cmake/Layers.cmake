@@ -3,7 +3,7 @@
 # TORCH: the layer uses LibTorch and shares one precompiled header of it, since parsing LibTorch costs more than everything else.
 
 set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror
-  -Wno-stringop-overflow -Wno-restrict)  # both warn wrongly about std::string in GCC 12
+  -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)  # these warn wrongly about std::string in GCC 12
 if(LINFORMER_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
