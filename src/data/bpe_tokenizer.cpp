@@ -136,7 +136,7 @@ std::string_view BpeTokenizer::bytes_of(std::int32_t id) const {
 json BpeTokenizer::to_json() const {
   json tokens = json::array();
   for (std::size_t id = 0; id < ordinary(); ++id) tokens.push_back(base64_encode(ranks_.tokens()[id]));
-  return {{"format_version", 1}, {"name", name_}, {"kind", "bpe"}, {"end_of_text", end_of_text_}, {"tokens", std::move(tokens)}};
+  return {{"format_version", 1}, {"name", name_}, {"kind", "bpe"}, {"hash", hash()}, {"end_of_text", end_of_text_}, {"tokens", std::move(tokens)}};
 }
 
 std::string rank_file(const std::vector<std::string>& tokens, std::size_t ordinary) {

@@ -36,7 +36,7 @@ class BytesTokenizer final : public Tokenizer {
     for (const char byte : bytes_) tokens.emplace_back(1, byte);
     return sha256(rank_file(tokens, tokens.size()));
   }
-  json to_json() const override { return {{"format_version", 1}, {"name", "bytes"}, {"kind", "bytes"}}; }
+  json to_json() const override { return {{"format_version", 1}, {"name", "bytes"}, {"kind", "bytes"}, {"hash", hash()}}; }
 
  private:
   std::array<char, 256> bytes_;
