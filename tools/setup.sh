@@ -42,5 +42,5 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
   echo "$wanted" >$stamp
 fi
 
-.venv/bin/python tools/fetch_data.py --pip .venv/bin/pip
+.venv/bin/python tools/fetch_data.py --pip "$PWD/.venv/bin/pip"
 say "everything is in place"
