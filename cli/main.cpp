@@ -23,10 +23,6 @@ int run(int argc, char** argv) {
   cli::add_train(app);
   cli::add_evaluate(app);
   cli::add_generate(app);
-#ifdef LINFORMER_HAS_LOGITS
-  cli::add_logits(app);
-  cli::add_info(app);
-#endif
   try {
     app.parse(argc, argv);
     std::cout.flush();

@@ -1,5 +1,4 @@
 // linformer train: trains a language model on prepared data, or continues a run.
-#include <csignal>
 #include <memory>
 
 #include "linformer/core/error.hpp"
@@ -16,13 +15,6 @@ struct TrainOptions {
   std::string data, out;
   bool resume = false, overwrite = false;
 };
-
-std::vector<FieldHandle> fields(RunConfig& config) {
-  auto all = fields_of(config.model);
-  auto train = fields_of(config.train);
-  all.insert(all.end(), train.begin(), train.end());
-  return all;
-}
 
 void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   const auto& validation = summary.validation;
@@ -47,8 +39,6 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
 
 void train(TrainOptions& options, FieldFlags& flags, bool seed_given) {
   apply(options.common);
-  // Over a limit on file sizes a write is to fail like one on a full disk, not to end the process.
-  std::signal(SIGXFSZ, SIG_IGN);
   // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
   flags.merge(options.common.config);
@@ -84,7 +74,7 @@ void add_train(CLI::App& app) {
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);
-  auto flags = std::make_shared<FieldFlags>(verb, fields(options->config));
+  auto flags = std::make_shared<FieldFlags>(verb, fields_of(options->config));
   verb.callback([&verb, options, flags] { train(*options, *flags, verb.count("--seed") > 0); });
 }
 

@@ -10,9 +10,7 @@ if(LINFORMER_SANITIZE)
 endif()
 
 # The one precompiled header of LibTorch; every TORCH target reuses it.
-file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "")
-configure_file("${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp.in" "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp" COPYONLY)
-add_library(torch_pch OBJECT "${CMAKE_CURRENT_BINARY_DIR}/torch_pch.cpp")
+add_library(torch_pch OBJECT "${CMAKE_CURRENT_SOURCE_DIR}/cmake/empty.cpp")
 # LibTorch brings fmt headers of its own version, which shadow the system's: header-only, each translation unit is whole with either.
 target_link_libraries(torch_pch PRIVATE linformer::torch fmt::fmt-header-only)
 target_precompile_headers(torch_pch PRIVATE

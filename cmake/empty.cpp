@@ -1,1 +1,1 @@
-// A shared library needs one source; all of this one comes from the static library of the ops layer.
+// CMake wants one source of a target: the operator library is all static library, and the precompiled header all header.

@@ -63,7 +63,7 @@ at::Device parse_device(const std::string& name) {
   if (!cuda) return at::kCPU;
   load_cuda(name);
   const at::Device device(name);
-  const int count = static_cast<std::int64_t>(at::detail::getCUDAHooks().deviceCount());
+  const auto count = at::detail::getCUDAHooks().deviceCount();
   require(device.index() < count, "device '{}': there are {} CUDA devices, numbered from 0.", name, count);
   return device;
 }

@@ -8,7 +8,6 @@
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
-#include "linformer/core/hash.hpp"
 #include "linformer/nn/model_file.hpp"
 
 namespace linformer {
@@ -18,8 +17,9 @@ void save_model(const std::filesystem::path& folder, const LanguageModel& model,
   json object = {{"format_version", 1}};
   object.update(to_json(fields_of(config)));
   if (tokenizer.is_object()) {
-    const auto hash = tokenizer.contains("hash") ? tokenizer["hash"] : json(sha256(tokenizer.dump()));
-    object["tokenizer"] = {{"name", tokenizer.value("name", "")}, {"hash", hash}};
+    // Only the tokenizer knows its hash: one made up here from the text would never match it again.
+    require(tokenizer.contains("hash"), "tokenizer: expected the vocabulary's \"hash\", as Tokenizer::to_json() writes it.");
+    object["tokenizer"] = {{"name", tokenizer.value("name", "")}, {"hash", tokenizer["hash"]}};
     write_atomically(folder / "tokenizer.json", tokenizer.dump());
   }
   object.update(extra);

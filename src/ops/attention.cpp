@@ -27,10 +27,7 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                             const at::Tensor& projection_value, const PrefixOptions& options) {
   check_query_key_value(query, key, value, true);
-  check_projection("projection_key", projection_key, key, key.size(2), false);
-  check_projection("projection_value", projection_value, key, key.size(2), false);
-  require(projection_key.size(-2) == projection_value.size(-2), "projection_value has shape {}; expected as many slots as projection_key, {}",
-          shape_text(projection_value), shape_text(projection_key));
+  check_projections(projection_key, projection_value, key, key.size(2), false);
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more", options.chunk);
   return choose_path(options.path) == Path::reference
              ? reference::prefix_attention(query, key, value, projection_key, projection_value, options)

@@ -145,4 +145,20 @@ at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim) {
   return tensor.cumsum(dim, at::kFloat).to(tensor.scalar_type());
 }
 
+void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value, const at::Tensor& key, std::int64_t length,
+                       bool exact) {
+  check_projection("projection_key", projection_key, key, length, exact);
+  check_projection("projection_value", projection_value, key, length, exact);
+  require(projection_key.size(-2) == projection_value.size(-2),
+          "projection_value has shape {}; expected as many slots as projection_key, {}", shape_text(projection_value),
+          shape_text(projection_key));
+}
+
+void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                          const at::Tensor& projection_value, const SummariseOptions& options) {
+  check_key_value(key, value);
+  check_summarise(options, key);
+  check_projections(projection_key, projection_value, key, options.block ? options.window : key.size(2), options.block);
+}
+
 }  // namespace linformer::ops

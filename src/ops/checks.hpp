@@ -20,6 +20,12 @@ void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const
 void check_key_value(const at::Tensor& key, const at::Tensor& value);
 /// (rows, columns) or (H, rows, columns), where `columns` is at least, or with `exact` just, `length`.
 void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length, bool exact);
+/// Both projections, and that they make equally many slots.
+void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value, const at::Tensor& key, std::int64_t length,
+                       bool exact);
+/// What summarise_linear takes, on either path.
+void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                          const at::Tensor& projection_value, const SummariseOptions& options);
 void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor& key);
 void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);

@@ -130,11 +130,7 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
 
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key, const at::Tensor& projection_value,
                        const SummariseOptions& options) {
-  check_key_value(key, value);
-  check_summarise(options, key);
-  const auto length = options.block ? options.window : key.size(2);
-  check_projection("projection_key", projection_key, key, length, options.block);
-  check_projection("projection_value", projection_value, key, length, options.block);
+  check_linear_summary(key, value, projection_key, projection_value, options);
   return {project(wide(projection_key), wide(key), options), project(wide(projection_value), wide(value), options)};
 }
 

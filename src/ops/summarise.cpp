@@ -87,13 +87,7 @@ at::Tensor softmax_present(const at::Tensor& scores, const at::Tensor& present, 
 
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key, const at::Tensor& projection_value,
                        const SummariseOptions& options) {
-  check_key_value(key, value);
-  check_summarise(options, key);
-  const auto length = options.block ? options.window : key.size(2);
-  check_projection("projection_key", projection_key, key, length, options.block);
-  check_projection("projection_value", projection_value, key, length, options.block);
-  require(projection_key.size(-2) == projection_value.size(-2), "projection_value has shape {}; expected as many slots as projection_key, {}",
-          shape_text(projection_value), shape_text(projection_key));
+  check_linear_summary(key, value, projection_key, projection_value, options);
   return {project(projection_key, key, options), project(projection_value, value, options)};
 }
 

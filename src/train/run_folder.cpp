@@ -12,13 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<FieldHandle> all_fields(RunConfig& config) {
-  auto fields = fields_of(config.model);
-  auto train = fields_of(config.train);
-  fields.insert(fields.end(), train.begin(), train.end());
-  return fields;
-}
-
 bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / "state.json"); }
 
 // The step of "step-000100", or −1.
@@ -32,6 +25,13 @@ std::int64_t step_of(const std::string& name) {
 }
 
 }  // namespace
+
+std::vector<FieldHandle> fields_of(RunConfig& config) {
+  auto fields = fields_of(config.model);
+  auto train = fields_of(config.train);
+  fields.insert(fields.end(), train.begin(), train.end());
+  return fields;
+}
 
 DataReference reference_of(const fs::path& folder, const TokenData& data) {
   return {.folder = fs::absolute(folder).lexically_normal().string(), .vocabulary_hash = data.vocabulary_hash(),
@@ -61,7 +61,7 @@ RunConfig read_run_config(const fs::path& run) {
   const auto source = (run / "config.json").string();
   const auto object = read_json(source);
   RunConfig config;
-  from_json(all_fields(config), object, source, {"format_version", "tokenizer", "data", "seed"});
+  from_json(fields_of(config), object, source, {"format_version", "tokenizer", "data", "seed"});
   try {
     const auto& data = object.at("data");
     config.data = {.folder = data.at("folder").get<std::string>(),
@@ -78,7 +78,7 @@ RunConfig read_run_config(const fs::path& run) {
 void check_resumable(RunConfig stored, RunConfig given) {
   static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
                                               "train.checkpoint_activations"};
-  const auto was = all_fields(stored), is = all_fields(given);
+  const auto was = fields_of(stored), is = fields_of(given);
   for (std::size_t i = 0; i < was.size(); ++i) {
     if (kFree.contains(was[i].name)) continue;
     require(was[i].text() == is[i].text(),

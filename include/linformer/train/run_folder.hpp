@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "linformer/config/model_config.hpp"
-#include "linformer/config/train_config.hpp"
+#include "linformer/config/io.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/token_file.hpp"
 
@@ -29,6 +29,8 @@ struct RunConfig {
 
 /// The sections that config.json of a run has beside those of the model: "train", "data", "seed".
 json run_sections(RunConfig config);
+/// Model and training fields; the handles point into `config`.
+std::vector<FieldHandle> fields_of(RunConfig& config);
 bool is_run(const std::filesystem::path& folder);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
