@@ -4,10 +4,11 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup build test asan clean
+.PHONY: all help setup build demo test asan clean
 all: help
 
 help:
+	@echo "make demo    set up, build, train on six novels, generate, compare with the Transformer (results in build/demo)"
 	@echo "make test    set up, build, run every test"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -18,6 +19,10 @@ setup:
 build: setup
 	@cmake --preset $(PRESET) --log-level=WARNING
 	@cmake --build --preset $(PRESET)
+
+# DEMO_FLAGS=--update-readme puts the tables into the README; `tools/demo.py --help` lists the others.
+demo: build
+	@python3 tools/demo.py --program $(BUILD)/linformer $(DEMO_FLAGS)
 
 test: build
 	@ctest --preset $(PRESET)
