@@ -1,0 +1,174 @@
+"""What the README and the demo say is so: every command and code block in the README runs, and so does every file in configs/."""
+
+import json
+import os
+import pathlib
+import random
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
+BINARY = pathlib.Path(os.environ["LINFORMER_BINARY_DIR"])
+README = (SOURCE / "README.md").read_text(encoding="utf-8")
+FLAGS = ["--train.steps", "2", "--train.batch", "2", "--train.accumulate", "1", "--model.vocabulary", "256", "--train.dtype", "float32"]
+
+# How a command of the README is shortened: nothing else about it changes. `make` targets build, or would run this test again;
+# what they run is tested on its own (test_make_targets_exist, test_demo).
+SHORTER = {"train": ["--train.steps", "2"], "generate": ["--max-tokens", "5"]}
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.M | re.S)
+
+
+def commands():
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+def run(command, folder, status=0):
+    result = subprocess.run([str(word) for word in command], cwd=folder, capture_output=True, text=True, errors="replace", timeout=300)
+    assert result.returncode == status, f"{command}\n{result.stdout}\n{result.stderr}"
+    return result.stdout
+
+
+def shortened(words):
+    """The command with the flags that SHORTER names: replaced where the README gives them, appended where not."""
+    words = list(words)
+    flags = SHORTER.get(words[1], [])
+    for flag, value in zip(flags[::2], flags[1::2]):
+        if flag in words:
+            words[words.index(flag) + 1] = value
+        else:
+            words += [flag, value]
+    return words
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder that looks like the top of the source tree, for commands that write where they stand."""
+    folder = tmp_path_factory.mktemp("readme")
+    for name in ("data", "configs"):
+        (folder / name).symlink_to(SOURCE / name)
+    (folder / "build").mkdir()
+    (folder / "build/release").symlink_to(BINARY)
+    return folder
+
+
+def test_the_first_model(place):
+    ran = []
+    for command in commands():
+        words = shlex.split(command)
+        if words[0] != "make":
+            ran.append(words[1])
+            output = run(shortened(words), place)
+            if words[1] == "generate":
+                assert output.startswith(words[words.index("--prompt") + 1])
+    assert ran == ["prepare", "train", "generate"]
+
+
+def test_make_targets_exist():
+    targets = {shlex.split(command)[1] for command in commands() if command.startswith("make ")}
+    assert {"demo", "test"} <= targets
+    for target in targets:
+        dry = subprocess.run(["make", "-n", target], cwd=SOURCE, capture_output=True, text=True)
+        assert dry.returncode == 0, dry.stderr
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python"))))
+def test_python_code(number, place):
+    run([sys.executable, "-c", blocks("python")[number]], place)
+
+
+def test_every_verb_is_named():
+    listed = set(re.findall(r"^\| `(\w+)` \|", README.split("## What the demo measured")[0], flags=re.M))
+    told = run([BINARY / "linformer", "--help"], SOURCE).split("Subcommands:")[1]
+    assert listed == set(re.findall(r"^  ([a-z]+)\s", told, flags=re.M))
+
+
+def test_links_and_folders_exist():
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (SOURCE / target).exists(), target
+    folders = re.findall(r"^\| `(\w+)` \|", README.split("## The code")[1], flags=re.M)
+    for folder in folders:
+        assert (SOURCE / "src" / folder).is_dir(), folder
+    assert len(folders) >= 7
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """Enough bytes for the longest config: its validation part must hold a whole sequence."""
+    folder = tmp_path_factory.mktemp("letters")
+    words = random.Random(1).choices("the of and a to in he was that it her she had not be".split(), k=4000)
+    (folder / "text.txt").write_text(" ".join(words))
+    run([BINARY / "linformer", "prepare", "--input", folder / "text.txt", "--out", folder / "data", "--tokenizer", "bytes",
+         "--validation", "0.4"], folder)
+    return folder / "data"
+
+
+@pytest.mark.parametrize("config", sorted((SOURCE / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_config_file(config, letters, tmp_path):
+    flags = list(FLAGS)
+    flags[flags.index("--train.batch") + 1] = "1"
+    run([BINARY / "linformer", "train", "--config", config, "--data", letters, "--out", tmp_path / "run", *flags], tmp_path)
+    made = json.loads((tmp_path / "run/config.json").read_text())
+    overridden = set(flags[::2])
+    compared = 0
+    for section, fields in tomllib.loads(config.read_text()).items():
+        for name, value in fields.items():
+            if f"--{section}.{name}" not in overridden:
+                assert made[section][name] == value, f"{section}.{name}"
+                compared += 1
+    assert compared > 5
+
+
+def test_seed_config_is_the_reference():
+    """The setting that results are compared at: a change here breaks comparisons with older runs."""
+    seed = tomllib.loads((SOURCE / "configs/seed.toml").read_text())
+    assert seed["model"] == {"length": 512, "width": 384, "layers": 6, "heads": 6, "dropout": 0.1, "vocabulary": 50257}
+    assert (seed["attention"]["slots"], seed["attention"]["sharing"]) == (64, "headwise")
+    train = {name: seed["train"][name] for name in ("steps", "batch", "learning_rate_start", "learning_rate", "weight_decay")}
+    assert train == {"steps": 5000, "batch": 16, "learning_rate_start": 1e-5, "learning_rate": 5e-4, "weight_decay": 0.01}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    corpus = folder / "text.txt"
+    corpus.write_text((SOURCE / "data/corpora/austen.txt").read_text(encoding="utf-8")[:40_000], encoding="utf-8")
+    readme = folder / "README.md"
+    readme.write_text("before\n<!-- demo:begin -->\nold\n<!-- demo:end -->\nafter\n", encoding="utf-8")
+    command = [sys.executable, SOURCE / "tools/demo.py", "--program", BINARY / "linformer", "--corpus", corpus, "--out", folder / "out",
+               "--update-readme", readme]
+    return folder, command, run([*command, "--steps", 2, "--long-length", 300, "--long-steps", 2], folder)
+
+
+def test_demo(demo):
+    folder, _, printed = demo
+    document = json.loads((folder / "out/demo.json").read_text())
+    table = (folder / "out/demo.md").read_text()
+    assert table in printed and "It was a" in printed
+    for kind in ("linformer", "softmax"):
+        result = document["results"][kind]
+        assert result["steps"] == 2 and result["sample"].startswith("It was a")
+        assert f"{result['validation_loss']:.3f}" in table
+        assert result["train_peak_memory_bytes"] > 20e6 and result["generate_tokens_per_second"] > 0
+    assert document["long"]["linformer"]["prompt_tokens"] == 300 - 64
+    # Constant state against one that grows with the text.
+    assert document["long"]["linformer"]["state_bytes"] < document["long"]["softmax"]["state_bytes"]
+
+
+def test_demo_writes_the_readme_between_its_markers(demo):
+    folder, command, _ = demo
+    readme = folder / "README.md"
+    written = f"before\n<!-- demo:begin -->\n{(folder / 'out/demo.md').read_text()}<!-- demo:end -->\nafter\n"
+    assert readme.read_text() == written
+    run([*command, "--no-run"], folder)
+    assert readme.read_text() == written
+    readme.write_text("no markers")
+    run([*command, "--no-run"], folder, status=2)
+    assert readme.read_text() == "no markers"
