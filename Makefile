@@ -12,6 +12,7 @@ help:
 	@echo "make test    set up, build, run every test"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
 setup:
 	@tools/setup.sh
@@ -32,6 +33,10 @@ asan: setup
 	@cmake --preset asan --log-level=WARNING
 	@cmake --build --preset asan
 	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -E "^test_"
+
+# A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
+peers: build
+	@python3 bench/peers/run.py $(PEERS)
 
 clean:
 	rm -rf build

@@ -1,0 +1,144 @@
+"""docs/performance.md: what was measured, against the targets."""
+
+from targets import Measured, all_targets
+
+FAMILIES = [  # title, metric, unit, prefix of the cases, what the columns are called
+    ("Training, shape S", "tokens_per_second", "tokens/s", "train-S-", "n {}"),
+    ("Training, reference setting", "tokens_per_second", "tokens/s", "train-reference", "n 512"),
+    ("Training, long sequences (activations checkpointed)", "tokens_per_second", "tokens/s", "train-long-", "N {}"),
+    ("Generation, d 384, batch 1", "tokens_per_second", "tokens/s", "generate-d384-b1-", "after {}"),
+    ("Generation, d 512, batch 1", "tokens_per_second", "tokens/s", "generate-d512-b1-", "after {}"),
+    ("Generation, d 384, batch 16", "tokens_per_second", "tokens/s", "generate-d384-b16-", "after {}"),
+    ("Generation, d 512, batch 16", "tokens_per_second", "tokens/s", "generate-d512-b16-", "after {}"),
+    ("Prompt reading, d 384", "prompt_tokens_per_second", "tokens/s", "generate-d384-b1-", "{} tokens"),
+    ("Prompt reading, d 512", "prompt_tokens_per_second", "tokens/s", "generate-d512-b1-", "{} tokens"),
+    ("Generation at any length", "tokens_per_second", "tokens/s", "generate-endless-", "after {}"),
+    ("Generation, N 4096, against reading the window again", "tokens_per_second", "tokens/s", "generate-again", "after 4000"),
+    ("Tokenizing, GPT-2's vocabulary", "mb_per_second", "MB/s", "tokenize-", "threads: {}"),
+]
+
+NOTES = """\
+- **Protocol.** Rounds of the entrants take turns, each entrant in a process of its own, with the same threads and the same settings of
+  glibc's allocator (large buffers are kept). A first round of each is not counted. Cells: median (lowest–highest) over the rounds.
+- **Same work.** Parameters without the tables of the length (positions, projections) agree within 2 %, tokens a step too; checked before
+  an entrant's first round. A step is forward, mean cross-entropy, backward and AdamW; ours also measures and clips the gradient norm.
+- **Shape S**: d 384, 4 layers, 6 heads, K 64, vocabulary 256. **Reference**: d 384, 6 layers, K 64, vocabulary 50257.
+- **Generation**: GPT-2 of random weights, 6 layers, vocabulary 50257, 4096 positions, tied output, greedy; ours: window 64 and 64 running
+  slots, sampling included. A batch is one prompt several times; all but CTranslate2 read it once. `float cache`: flash attention off,
+  cache in float32. Prompt reading counts until the first token.
+"""
+
+
+def number(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def cell(numbers):
+    if numbers is None:
+        return "–"
+    if len(numbers.values) == 1:
+        return number(numbers.median)
+    return f"{number(numbers.median)} ({number(numbers.low)}–{number(numbers.high)})"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def family(measured, title, metric, unit, prefix, column):
+    cases = [case for case in measured.runs if case.startswith(prefix)]
+    cases.sort(key=lambda case: (len(case), case))
+    columns = {case: measured.series(case, metric) for case in cases}
+    entrants = list(dict.fromkeys(entrant for numbers in columns.values() for entrant in numbers))
+    if not entrants:
+        return ""
+    head = [unit] + [column.format(case.removeprefix(prefix)) for case in cases]
+    rows = [[entrant] + [cell(columns[case].get(entrant)) for case in cases] for entrant in entrants]
+    return f"### {title}\n{table(head, rows)}\n"
+
+
+def memory(measured):
+    cases = [case for case in measured.runs if case.startswith("train-")]
+    peaks = {}
+    for case in cases:
+        for event in measured.results.find("round", measured.runs[case], case):
+            if "tokens_per_second" in event["metrics"]:
+                of_case = peaks.setdefault(event["entrant"], {})
+                of_case[case] = max(of_case.get(case, 0), event["peak_bytes"])
+    if not peaks:
+        return ""
+    rows = [[entrant] + [f"{of_case[case] / 2**30:.2f}" if case in of_case else "–" for case in cases] for entrant, of_case in peaks.items()]
+    return "### Peak memory of training processes\n" + table(["GiB"] + [case.removeprefix("train-") for case in cases], rows) + "\n"
+
+
+def kind_of(start):
+    """A: products are faster in bfloat16; B: in float32."""
+    rates = start["rates"]
+    return "A" if rates.get("bfloat16_gflops", 0) > rates["float32_gflops"] and not rates.get("bfloat16_hopeless") else "B"
+
+
+def describe_kind(start, kind):
+    rates = start["rates"]
+    how = "faster" if kind == "A" else "slower"
+    if rates.get("bfloat16_hopeless"):
+        how = f"hopeless ({rates['bfloat16_gflops']:.1f} GFLOP/s), so that it was left out"
+    features = ", ".join(start["machine"]["features"]) or "none of AVX2 and AVX-512"
+    exact = {"A": "AMD" in start["machine"]["processor"] and "avx512f" in start["machine"]["features"],
+             "B": "Intel" in start["machine"]["processor"] and "avx512f" in start["machine"]["features"]}[kind]
+    other = "" if exact else f" It is neither of the two kinds that the targets were written for; column {kind} is the one that fits its dtypes."
+    return (f"Processor: {start['machine']['processor']} ({features}), {start['identity']['threads']} threads. Products of 2048×2048: float32 "
+            f"{rates['float32_gflops']:.0f} GFLOP/s, a matrix–vector product reads {rates['float32_read_gbps']:.1f} GB/s; bfloat16 is {how}. "
+            f"Kind of machine: {kind}.{other}")
+
+
+def targets_table(measured, kind):
+    rows, missed = [], 0
+    for target in all_targets(measured):
+        sign = "≤" if target.at_most else "≥"
+        goals = [f"{sign} {goal:g}{target.unit}" for goal in target.goal]
+        if target.value is None:
+            verdict = "not measured"
+        else:
+            verdict = "met" if target.met(kind) else "**missed**"
+            missed += not target.met(kind)
+        rows.append([target.what, *goals, "–" if target.value is None else f"{target.value:.3g}{target.unit}", verdict, target.detail])
+    return missed, table(["ratio", "on A", "on B", "measured", f"on {kind}", "what was compared"], rows)
+
+
+def absent(measured):
+    lines = []
+    for case, run in measured.runs.items():
+        for event in measured.results.find("failed", run, case):
+            lines.append(f"- {case}: {event['entrant']}: {event['reason']}")
+    return "### Absent\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def runs_table(measured):
+    rows = []
+    for run, start in measured.starts.items():
+        cases = [case for case, of in measured.runs.items() if of == run]
+        load = f"{start['load']:.1f}"
+        rows.append([run, start["identity"]["code"], "quick" if start["identity"]["quick"] else "full", load, ", ".join(cases)])
+    return table(["run", "code", "size", "load at its start", "cases"], rows)
+
+
+def page_of(results):
+    measured = Measured(results)
+    if not measured.runs:
+        return None
+    last = list(measured.starts.values())[-1]
+    kind = kind_of(last)
+    missed, targets = targets_table(measured, kind)
+    parts = ["# Performance\n", "Written by `make peers` (`bench/peers/`) from `build/peers/results.jsonl`; do not edit.\n",
+             describe_kind(last, kind) + "\n", "## Targets", f"Missed: {missed}. Each entrant at its best dtype unless one is named.\n", targets,
+             "## How it was measured", NOTES, "## Results"]
+    parts += [family(measured, *entry) for entry in FAMILIES]
+    parts += [memory(measured), absent(measured), "### Runs", runs_table(measured)]
+    return "\n".join(part for part in parts if part)
+
+
+def write(results, path):
+    page = page_of(results)
+    if page is not None:
+        path.write_text(page)
