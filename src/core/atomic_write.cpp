@@ -8,7 +8,9 @@
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <string>
+#include <string_view>
 
 #include "core/descriptor.hpp"
 #include "linformer/core/error.hpp"
@@ -20,13 +22,19 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::size_t kBuffer = std::size_t{1} << 18;
 
-// Where the new content is built: ".NAME.tmp-PID-COUNT" beside `path`.
+// Tells this process from an earlier one of the same number: in a container the program often has the same number each time.
+std::string process_tag() {
+  static const auto start = std::chrono::system_clock::now().time_since_epoch().count();
+  return fmt::format("{}-{:x}-", ::getpid(), start);
+}
+
+// Where the new content is built: ".NAME.tmp-PID-START-COUNT" beside `path`.
 fs::path temporary_prefix(const fs::path& path) {
   return path.parent_path() / ("." + path.filename().string() + ".tmp-");
 }
 fs::path temporary_name(const fs::path& path) {
   static std::atomic<int> count{0};
-  return temporary_prefix(path).string() + fmt::format("{}-{}", ::getpid(), count++);
+  return temporary_prefix(path).string() + process_tag() + std::to_string(count++);
 }
 
 // Processes that were killed while they wrote `path` left their temporaries: gigabytes, for checkpoints.
@@ -39,7 +47,8 @@ void remove_stale_temporaries(const fs::path& path) {
     if (!name.starts_with(prefix)) continue;
     pid_t owner = 0;
     std::from_chars(name.data() + prefix.size(), name.data() + name.size(), owner);
-    const bool dead = owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH;
+    const bool earlier_self = owner == ::getpid() && !std::string_view(name).substr(prefix.size()).starts_with(process_tag());
+    const bool dead = earlier_self || (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH);
     std::error_code not_removed;
     if (dead) fs::remove_all(entry->path(), not_removed);
   }
@@ -91,6 +100,14 @@ void put_in_place(const fs::path& made, const fs::path& path) {
   fs::rename(older, made);
 }
 
+// While write_folder_atomically() fills its temporary folder, files in it need no fsync of their own: the whole folder is synced
+// before it gets its name, and each fsync costs milliseconds.
+thread_local int folders_being_filled = 0;
+struct FillingFolder {
+  FillingFolder() { ++folders_being_filled; }
+  ~FillingFolder() { --folders_being_filled; }
+};
+
 // Removes the temporary when the writing fails, or what is left of it when it succeeds.
 struct Remover {
   fs::path path;
@@ -100,13 +117,14 @@ struct Remover {
   }
 };
 
-void write_all(int descriptor, const char* bytes, std::size_t count, const fs::path& path) {
-  while (count > 0) {
-    const auto written = ::write(descriptor, bytes, count);
+// Calls `write_from(done)`, which writes some of what stands behind the first `done` bytes, until all `count` are written.
+template <class WriteFrom>
+void write_all(std::size_t count, const fs::path& path, const WriteFrom& write_from) {
+  for (std::size_t done = 0; done < count;) {
+    const auto written = write_from(done);
     if (written < 0 && errno == EINTR) continue;
     require(written > 0, "{}: can't be written: {}", path.string(), written ? system_reason() : "no progress");
-    bytes += written;
-    count -= static_cast<std::size_t>(written);
+    done += static_cast<std::size_t>(written);
   }
 }
 
@@ -120,25 +138,21 @@ void FileWriter::write(const void* bytes, std::size_t count) {
     return;
   }
   flush();
-  write_all(descriptor_, data, count, path_);
+  write_all(count, path_, [&](std::size_t done) { return ::write(descriptor_, data + done, count - done); });
 }
 
 void FileWriter::write_at(std::uint64_t offset, const void* bytes, std::size_t count) {
   require(offset <= size_ && count <= size_ - offset, "{}: write_at outside of what was written", path_.string());
   flush();
   const auto* data = static_cast<const char*>(bytes);
-  while (count > 0) {
-    const auto written = ::pwrite(descriptor_, data, count, static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    require(written > 0, "{}: can't be written: {}", path_.string(), written ? system_reason() : "no progress");
-    data += written;
-    offset += static_cast<std::uint64_t>(written);
-    count -= static_cast<std::size_t>(written);
-  }
+  write_all(count, path_, [&](std::size_t done) {
+    return ::pwrite(descriptor_, data + done, count - done, static_cast<off_t>(offset + done));
+  });
 }
 
 void FileWriter::flush() {
-  write_all(descriptor_, buffer_.data(), buffer_.size(), path_);
+  write_all(buffer_.size(), path_,
+            [&](std::size_t done) { return ::write(descriptor_, buffer_.data() + done, buffer_.size() - done); });
   buffer_.clear();
 }
 
@@ -156,10 +170,11 @@ void write_atomically(const fs::path& path, const std::function<void(FileWriter&
   FileWriter writer(file.get(), path);
   fill(writer);
   writer.flush();
-  require(::fsync(file.get()) == 0, "{}: can't be written: {}", path.string(), system_reason());
+  const bool synced_later = folders_being_filled > 0;
+  require(synced_later || ::fsync(file.get()) == 0, "{}: can't be written: {}", path.string(), system_reason());
   require(file.close(), "{}: can't be written: {}", path.string(), system_reason());
   require(::rename(temporary.c_str(), target.c_str()) == 0, "{}: can't be replaced: {}", path.string(), system_reason());
-  sync_parent(target);
+  if (!synced_later) sync_parent(target);
 }
 
 void write_atomically(const fs::path& path, std::string_view content) {
@@ -176,7 +191,10 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
   require(::mkdir(temporary.c_str(), 0777) == 0, "{}: can't be written: {}", path.string(), system_reason());
   const Remover remover{temporary};
   try {
-    fill(temporary);
+    {
+      const FillingFolder filling;
+      fill(temporary);
+    }
     sync_tree(temporary);
     put_in_place(temporary, target);
   } catch (const fs::filesystem_error& error) {

@@ -14,7 +14,7 @@ namespace linformer {
 namespace {
 
 using std::chrono::steady_clock;
-constexpr int kBarWidth = 24;
+constexpr std::size_t kWidestBar = 24, kNarrowestBar = 5;
 
 double seconds_since(steady_clock::time_point start) {
   return std::chrono::duration<double>(steady_clock::now() - start).count();
@@ -30,6 +30,35 @@ std::size_t terminal_columns() {
   return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 79u;
 }
 
+bool starts_character(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }
+
+std::int64_t done_of(const ProgressState& state) { return std::clamp<std::int64_t>(state.done, 0, state.total); }
+
+std::string percent(const ProgressState& state) {
+  if (state.total <= 0) return "";
+  return fmt::format(" {:3.0f}%", std::floor(100.0 * static_cast<double>(done_of(state)) / static_cast<double>(state.total)));
+}
+
+std::string bar_of(const ProgressState& state, std::size_t columns, std::size_t others) {
+  constexpr std::size_t kFrame = 3;  // " [" and "]"
+  if (columns < others + kFrame + kNarrowestBar) return "";
+  const auto width = std::min(columns - others - kFrame, kWidestBar);
+  const auto share = static_cast<double>(done_of(state)) / static_cast<double>(state.total);
+  const auto filled = static_cast<std::size_t>(share * static_cast<double>(width));
+  return " [" + std::string(filled, '=') + std::string(width - filled, ' ') + "]";
+}
+
+std::string count_and_time(const ProgressState& state) {
+  if (state.total <= 0) return fmt::format(" {}  {}", state.done, format_duration(state.seconds));
+  const auto count = fmt::format(" {}/{}", state.done, state.total);
+  const auto since_first = state.done - state.first;
+  if (state.finished) return count + "  " + format_duration(state.seconds);
+  if (since_first <= 0) return count;
+  const auto seconds_per_step = state.seconds / static_cast<double>(since_first);
+  const auto left = seconds_per_step * static_cast<double>(state.total - state.done);
+  return count + fmt::format("  {} left", format_duration(left));
+}
+
 }  // namespace
 
 std::string format_duration(double seconds) {
@@ -40,35 +69,22 @@ std::string format_duration(double seconds) {
                : fmt::format("{}:{:02}", minutes, whole % 60);
 }
 
-std::string progress_line(const ProgressState& state, bool bar) {
-  std::string line{state.label};
-  if (state.total > 0) {
-    const auto done = std::clamp<std::int64_t>(state.done, 0, state.total);
-    line += fmt::format(" {:3}%", done * 100 / state.total);
-    if (bar) {
-      const auto filled = static_cast<std::size_t>(done * kBarWidth / state.total);
-      line += " [" + std::string(filled, '=') + std::string(kBarWidth - filled, ' ') + "]";
-    }
-    line += fmt::format(" {}/{}", state.done, state.total);
-  } else {
-    line += fmt::format(" {}", state.done);
-  }
-  const auto since_first = state.done - state.first;
-  if (state.finished || state.total <= 0) {
-    line += "  " + format_duration(state.seconds);
-  } else if (since_first > 0) {
-    const auto per_step = state.seconds / static_cast<double>(since_first);
-    line += fmt::format("  {} left", format_duration(per_step * static_cast<double>(state.total - state.done)));
-  }
-  if (!state.detail.empty()) line += "  " + std::string(state.detail);
-  return line;
+std::string progress_line(const ProgressState& state, std::size_t columns) {
+  const auto head = std::string(state.label) + percent(state);
+  const auto tail = count_and_time(state) + (state.detail.empty() ? "" : "  " + std::string(state.detail));
+  const auto bar = columns == 0 || state.total <= 0 ? "" : bar_of(state, columns, columns_of(head) + columns_of(tail));
+  const auto line = head + bar + tail;
+  return columns == 0 ? line : std::string(clip_to_columns(line, columns));
+}
+
+std::size_t columns_of(std::string_view text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), starts_character));
 }
 
 std::string_view clip_to_columns(std::string_view text, std::size_t columns) {
   std::size_t seen = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool starts_character = (static_cast<unsigned char>(text[i]) & 0xc0) != 0x80;
-    if (starts_character && seen++ == columns) return text.substr(0, i);
+    if (starts_character(text[i]) && seen++ == columns) return text.substr(0, i);
   }
   return text;
 }
@@ -108,11 +124,10 @@ void Progress::draw(bool last) {
   if (quiet_ || finished_) return;
   const ProgressState state{.label = label_, .detail = detail_, .total = total_, .first = first_, .done = done_,
                             .seconds = seconds_since(start_), .finished = last};
-  const auto line = progress_line(state, terminal_);
   if (terminal_) {
-    fmt::print(stderr, "\r{}\033[K{}", clip_to_columns(line, terminal_columns()), last ? "\n" : "");
+    fmt::print(stderr, "\r{}\033[K{}", progress_line(state, terminal_columns()), last ? "\n" : "");
   } else {
-    fmt::print(stderr, "{}\n", line);
+    fmt::print(stderr, "{}\n", progress_line(state, 0));
   }
   std::fflush(stderr);
   drawn_ = true;

@@ -14,10 +14,12 @@ struct ProgressState {
   bool finished = false;
 };
 
-/// "train  43% [======>       ] 430/1000  1:02 left  loss 3.21", or without `bar` the same without the bar; no total: "read 430  0:12  …".
-std::string progress_line(const ProgressState& state, bool bar);
+/// "train  43% [======        ] 430/1000  1:02 left  loss 3.21" in at most `columns`: the bar shrinks, then goes, before anything is cut.
+/// 0 columns: no bar and nothing cut. No total: "read 430  0:12  …".
+std::string progress_line(const ProgressState& state, std::size_t columns);
 
-/// The first `columns` characters of UTF-8 text.
+/// Characters of UTF-8 text, and the first `columns` of them.
+std::size_t columns_of(std::string_view text);
 std::string_view clip_to_columns(std::string_view text, std::size_t columns);
 
 }  // namespace linformer

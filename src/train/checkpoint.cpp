@@ -2,8 +2,12 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/hash.hpp"
 
 namespace linformer {
 namespace {
@@ -25,7 +29,37 @@ json state_json(const TrainState& state, const RunConfig& config) {
           {"seconds", state.seconds}};
 }
 
-void write_json(const fs::path& path, const json& object) { write_atomically(path, object.dump(2) + "\n"); }
+std::string hash_of_file(const fs::path& path) { return sha256(MappedFile(path).bytes()); }
+
+// state.json, which holds the hashes of the files that stand beside it, and of itself.
+void write_state(const fs::path& folder, json object) {
+  for (const auto* name : {"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors"}) {
+    if (fs::exists(folder / name)) object["files"][name] = hash_of_file(folder / name);
+  }
+  object["sha256"] = sha256(object.dump());
+  write_atomically(folder / "state.json", object.dump(2) + "\n");
+}
+
+// A changed bit in a weight would train on unseen: every file must be what was saved.
+json read_state(const fs::path& folder) {
+  const auto source = folder / "state.json";
+  auto object = read_json(source);
+  try {
+    require(object.at("format_version").get<int>() == 1, "{}: format_version is {}, expected 1", source.string(),
+            object.at("format_version").dump());
+    const auto own = object.at("sha256").get<std::string>();
+    object.erase("sha256");
+    require(own == sha256(object.dump()), "{}: is damaged: its sha256 is not the one it holds", source.string());
+    for (const auto& [name, expected] : object.at("files").items()) {
+      const auto found = hash_of_file(folder / name);
+      require(found == expected.get<std::string>(), "{}: is damaged: its sha256 is {}, expected {}", (folder / name).string(), found,
+              expected.get<std::string>());
+    }
+  } catch (const json::exception& error) {
+    fail("{}: can't be read: {}", source.string(), error.what());
+  }
+  return object;
+}
 
 // Older checkpoints beyond the `keep` latest. The newest is always kept: it is what a resume needs.
 void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
@@ -33,31 +67,32 @@ void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
   for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < all.size(); ++i) fs::remove_all(all[i].second);
 }
 
-TrainState load_checkpoint(const fs::path& folder, std::int64_t step, at::Device device,
+void note_threads(int threads, const std::function<void(const std::string&)>& note) {
+  if (threads == at::get_num_threads()) return;
+  note(fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)", threads,
+                   at::get_num_threads(), threads));
+}
+
+TrainState load_checkpoint(const fs::path& folder, std::int64_t step, const RunConfig& config, at::Device device,
                            const std::function<void(const std::string&)>& note) {
-  const auto source = folder / "state.json";
-  const auto object = read_json(source);
+  const auto object = read_state(folder);
+  check_resumable(read_config_file(folder / "config.json"), config);
   auto loaded = load_model(folder);
   loaded.model.to(device, at::kFloat);
   TrainState state(std::move(loaded.model));
+  state.optimizer.load_moments(read_safetensors(folder / "optimizer.safetensors"));
+  const auto source = (folder / "state.json").string();
   try {
-    require(object.at("format_version").get<int>() == 1, "{}: format_version is {}, expected 1", source.string(),
-            object.at("format_version").dump());
     state.step = object.at("step").get<std::int64_t>();
+    require(state.step == step, "{}: step is {}, expected {}, the folder's", source, state.step, step);
     if (!object.at("loss").is_null()) state.loss = object["loss"].get<double>();
     if (!object.at("best_loss").is_null()) state.best_loss = object["best_loss"].get<double>();
     state.train_seconds = object.at("train_seconds").get<double>();
     state.seconds = object.at("seconds").get<double>();
-    const auto threads = object.at("threads").get<int>();
-    if (threads != at::get_num_threads()) {
-      note(fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)", threads,
-                       at::get_num_threads(), threads));
-    }
+    note_threads(object.at("threads").get<int>(), note);
   } catch (const json::exception& error) {
-    fail("{}: can't be read: {}", source.string(), error.what());
+    fail("{}: can't be read: {}", source, error.what());
   }
-  require(state.step == step, "{}: step is {}, expected {}, the folder's", source.string(), state.step, step);
-  state.optimizer.load_moments(read_safetensors(folder / "optimizer.safetensors"));
   return state;
 }
 
@@ -69,31 +104,32 @@ void save_checkpoint(const fs::path& run, const TrainState& state, const RunConf
   write_folder_atomically(checkpoint_path(run, state.step), [&](const fs::path& folder) {
     save_model(folder, state.model, tokenizer, sections);
     write_safetensors(folder / "optimizer.safetensors", {.tensors = state.optimizer.moments(), .metadata = {}});
-    write_json(folder / "state.json", state_json(state, config));
+    write_state(folder, state_json(state, config));
   });
   // A resume may have passed over damaged checkpoints of later steps: they would count among the latest.
   for (const auto& [step, path] : checkpoints_of(run)) {
     if (step > state.step) fs::remove_all(path);
   }
   remove_old_checkpoints(run, config.train.keep);
-  save_model(run, state.model, tokenizer, sections);
+  // The run's config.json and tokenizer.json have been there since its start.
+  write_safetensors(run / "model.safetensors", {.tensors = state.model.parameters(), .metadata = {{"format", "linformer"}}});
 }
 
 void save_best(const fs::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer) {
   fs::create_directories(run / "checkpoints");
   write_folder_atomically(best_path(run), [&](const fs::path& folder) {
     save_model(folder, state.model, tokenizer, run_sections(config));
-    write_json(folder / "state.json", state_json(state, config));
+    write_state(folder, state_json(state, config));
   });
 }
 
-std::optional<TrainState> load_newest_checkpoint(const fs::path& run, at::Device device,
+std::optional<TrainState> load_newest_checkpoint(const fs::path& run, const RunConfig& config, at::Device device,
                                                  const std::function<void(const std::string&)>& note) {
   const auto all = checkpoints_of(run);
   std::string reason;
   for (const auto& [step, path] : all) {
     try {
-      return load_checkpoint(path, step, device, note);
+      return load_checkpoint(path, step, config, device, note);
     } catch (const UserError& error) {
       reason = error.what();
       note(fmt::format("checkpoint of step {} can't be used: {}", step, reason));

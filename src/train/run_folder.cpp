@@ -6,6 +6,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
 
 namespace linformer {
 namespace {
@@ -13,6 +14,13 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / "state.json"); }
+
+// A start that was killed may leave the temporary of its first file.
+bool holds_files(const fs::path& folder) {
+  return std::any_of(fs::directory_iterator(folder), {}, [](const fs::directory_entry& entry) {
+    return !entry.path().filename().string().starts_with(".config.json.tmp-");
+  });
+}
 
 // The step of "step-000100", or −1.
 std::int64_t step_of(const std::string& name) {
@@ -48,6 +56,13 @@ json run_sections(RunConfig config) {
   return sections;
 }
 
+void write_run_config(const fs::path& run, RunConfig config) {
+  json object = {{"format_version", 1}};
+  object.update(to_json(fields_of(config.model)));
+  object.update(run_sections(config));
+  write_atomically(run / "config.json", object.dump(2) + "\n");
+}
+
 bool is_run(const fs::path& folder) {
   if (!fs::is_regular_file(folder / "config.json") || is_checkpoint(folder)) return false;
   const auto config = read_json(folder / "config.json");
@@ -58,8 +73,12 @@ RunConfig read_run_config(const fs::path& run) {
   require(fs::exists(run), "{}: there is no run to resume; leave out --resume to start one", run.string());
   require(is_run(run), "{}: holds no training run to resume (expected a config.json with the sections train, data and seed)",
           run.string());
-  const auto source = (run / "config.json").string();
-  const auto object = read_json(source);
+  return read_config_file(run / "config.json");
+}
+
+RunConfig read_config_file(const fs::path& path) {
+  const auto source = path.string();
+  const auto object = read_json(path);
   RunConfig config;
   from_json(fields_of(config), object, source, {"format_version", "tokenizer", "data", "seed"});
   try {
@@ -87,16 +106,19 @@ void check_resumable(RunConfig stored, RunConfig given) {
   }
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it", given.seed,
           stored.seed);
-  require(stored.data.vocabulary_hash == given.data.vocabulary_hash && stored.data.train_tokens == given.data.train_tokens &&
-              stored.data.validation_tokens == given.data.validation_tokens,
-          "{}: is other data than the run was started with ({}): {} training tokens, expected {}; name that data, or start a new run",
-          given.data.folder, stored.data.folder, given.data.train_tokens, stored.data.train_tokens);
+  require(stored.data.vocabulary_hash == given.data.vocabulary_hash,
+          "{}: was made with another vocabulary than the data that the run was started with ({}); name that data, or start a new run",
+          given.data.folder, stored.data.folder);
+  require(stored.data.train_tokens == given.data.train_tokens && stored.data.validation_tokens == given.data.validation_tokens,
+          "{}: is other data than the run was started with ({}): {} + {} tokens, expected {} + {}; name that data, or start a new run",
+          given.data.folder, stored.data.folder, given.data.train_tokens, given.data.validation_tokens, stored.data.train_tokens,
+          stored.data.validation_tokens);
 }
 
 void check_run_folder(const fs::path& run, ExistingRun existing) {
   require(!fs::exists(run) || fs::is_directory(run), "{}: is a file, expected a folder for the run; choose another --out",
           run.string());
-  const bool occupied = fs::exists(run) && !fs::is_empty(run);
+  const bool occupied = fs::exists(run) && holds_files(run);
   const bool run_there = occupied && is_run(run);
   if (existing == ExistingRun::resume) {
     require(run_there, "{}: there is no training run to resume; leave out --resume to start one", run.string());

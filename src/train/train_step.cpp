@@ -12,8 +12,8 @@ namespace linformer {
 namespace {
 
 at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const ForwardOptions& options, at::ScalarType dtype) {
-  const AutocastGuard autocast(dtype);
   const auto weight_Vd = model.output_weight();
+  const AutocastGuard autocast(dtype, weight_Vd.device().type());
   const auto hidden_BNd = model.hidden(batch_BN.ids.to(weight_Vd.device()), options);
   return ops::linear_cross_entropy(hidden_BNd.to(dtype), weight_Vd.to(dtype), batch_BN.targets.to(weight_Vd.device()));
 }
@@ -34,13 +34,16 @@ StepResult train_step(TrainState& state, const TrainBatches& batches, const Trai
   state.optimizer.zero_gradients();
   StepResult result{.loss = 0, .gradient_norm = 0, .learning_rate = learning_rate_at(config, step), .finite = true};
   const ForwardOptions forward{.training = true, .checkpoint = config.checkpoint_activations};
+  at::Tensor loss_sum;
   const auto share = 1.0 / static_cast<double>(config.accumulate);
   for (std::int64_t micro = 0; micro < config.accumulate; ++micro) {
     const auto batch = batches.at(state.step * config.accumulate + micro);
     const auto loss = loss_of(state.model, batch, forward, options.dtype) * share;
     loss.backward();
-    result.loss += loss.item<double>();
+    const auto detached = loss.detach().to(at::kDouble);
+    loss_sum = loss_sum.defined() ? loss_sum + detached : detached;
   }
+  result.loss = loss_sum.item<double>();  // the first wait for a device
   result.gradient_norm = state.optimizer.gradient_norm();
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   if (!result.finite) return result;

@@ -67,16 +67,20 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   check_run_folder(options_.out, options_.existing);
   config_.model = for_data(config_.model, data_);
   config_.data = reference_of(config_.data.folder, data_);
+  // Checked now, not at the first evaluation, which may be hours away.
+  require(config_.model.causal, "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true");
+  require(config_.data.validation_tokens >= 2, "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation",
+          config_.data.folder, config_.data.validation_tokens);
   const TrainBatches batches_fit(data_, config_.train.batch, config_.model.length, config_.seed);
   if (options_.existing == ExistingRun::resume) {
     const auto stored = read_run_config(options_.out);
     if (config_.train.dtype == DType::automatic) config_.train.dtype = stored.train.dtype;
     check_resumable(stored, config_);
-    state_ = load_newest_checkpoint(options_.out, options_.device, [&](const std::string& line) {
+    state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
       if (!options_.quiet) fmt::print(stderr, "linformer: {}\n", line);
     });
   }
-  config_.train.dtype = as_config(choose_dtype(config_.train.dtype));
+  config_.train.dtype = as_config(choose_dtype(config_.train.dtype, options_.device));
   if (state_) return;
   LanguageModel model(config_.model, config_.seed);
   model.to(options_.device, at::kFloat);
@@ -89,16 +93,19 @@ void Trainer::prepare_folder() {
   fs::create_directories(options_.out, error);
   require(!error, "{}: the folder can't be made: {}", options_.out.string(), error.message());
   // From here on the folder is a run, so that a kill before the first checkpoint can be resumed too.
-  if (state_->step == 0) save_model(options_.out, state_->model, tokenizer_, run_sections(config_));
+  write_run_config(options_.out, config_);
+  // On resume the folder holds an older model than the newest checkpoint, when the kill came between the two.
+  save_model(options_.out, state_->model, tokenizer_, run_sections(config_));
 }
+
+at::ScalarType Trainer::dtype() const { return choose_dtype(config_.train.dtype, options_.device); }
 
 bool Trainer::due(std::int64_t every) const {
   return state_->step == config_.train.steps || (every > 0 && state_->step % every == 0);
 }
 
 Evaluation Trainer::evaluate_and_keep_best() {
-  const auto validation =
-      evaluate(state_->model, data_, {.batch = config_.train.batch, .dtype = choose_dtype(config_.train.dtype)});
+  const auto validation = evaluate(state_->model, data_, {.batch = config_.train.batch, .dtype = dtype()});
   if (validation.loss < state_->best_loss) {
     state_->best_loss = validation.loss;
     save_best(options_.out, *state_, config_, tokenizer_);
@@ -124,11 +131,11 @@ TrainSummary Trainer::run() {
   const StopSignal stop_signal;
   prepare_folder();
   const double earlier_seconds = state_->seconds;
-  const StepOptions step_options{.dtype = choose_dtype(config_.train.dtype), .seed = config_.seed};
+  const StepOptions step_options{.dtype = dtype(), .seed = config_.seed};
   const TrainBatches batches(data_, config_.train.batch, config_.model.length, config_.seed);
   MetricsLog metrics(options_.out, state_->step);
   Progress progress("training", config_.train.steps, state_->step, options_.quiet);
-  if (!config_.model.causal) progress.note("note: model.causal is false: the model sees the token that it is to predict");
+  progress.update(state_->step, "");  // a first step may take a minute
   TrainSummary summary;
   const bool already_done = state_->step >= config_.train.steps;
   if (already_done) summary.validation = evaluate_and_keep_best();

@@ -38,7 +38,8 @@ void write_atomically(const std::filesystem::path& path, const std::function<voi
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
 /// Builds a folder under a temporary name beside `path` (filled by `fill`, which gets that name), fsyncs it and renames it to `path`;
-/// an older folder of that name is replaced and then removed.
+/// an older folder of that name is replaced and then removed. `fill` writes into that folder only: files that it writes are not
+/// fsynced one by one.
 void write_folder_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& fill);
 
 /// A read-only memory map of a whole file. UserError when it can't be mapped; an empty file gives an empty span.

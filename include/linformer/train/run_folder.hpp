@@ -31,7 +31,11 @@ struct RunConfig {
 json run_sections(RunConfig config);
 /// Model and training fields; the handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
+/// Writes config.json alone, which makes a folder a run.
+void write_run_config(const std::filesystem::path& run, RunConfig config);
 bool is_run(const std::filesystem::path& folder);
+/// The config.json of a run or of one of its checkpoints.
+RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
 /// UserError that names the first field in which a resumed run may not differ from what it was started with. evaluate_every,

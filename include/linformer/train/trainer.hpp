@@ -51,6 +51,7 @@ class Trainer {
 
  private:
   void prepare_folder();
+  at::ScalarType dtype() const;
   bool due(std::int64_t every) const;
   Evaluation evaluate_and_keep_best();
   void check_finite(const StepResult& result) const;
