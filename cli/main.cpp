@@ -23,6 +23,8 @@ int run(int argc, char** argv) {
   cli::add_train(app);
   cli::add_evaluate(app);
   cli::add_generate(app);
+  cli::add_logits(app);
+  cli::add_info(app);
   try {
     app.parse(argc, argv);
     std::cout.flush();

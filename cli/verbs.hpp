@@ -47,5 +47,7 @@ void add_tokenize(CLI::App& app);
 void add_train(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_generate(CLI::App& app);
+void add_logits(CLI::App& app);
+void add_info(CLI::App& app);
 
 }  // namespace linformer::cli

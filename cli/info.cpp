@@ -1,0 +1,200 @@
+// linformer info: what a model, prepared text or this machine is.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <fmt/format.h>
+#include <torch/headeronly/version.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string_view>
+#include <thread>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
+#include "linformer/data/token_file.hpp"
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/device.hpp"
+#include "linformer/nn/model_file.hpp"
+#include "linformer/train/run_folder.hpp"
+#include "verbs.hpp"
+
+namespace linformer::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct InfoFlags {
+  Common common;
+  std::string path;
+};
+
+/// Which part of a model a parameter belongs to, by its name (docs/model_format.md).
+std::string part_of(std::string_view name) {
+  const auto holds = [&](std::string_view piece) { return name.find(piece) != std::string_view::npos; };
+  if (name.starts_with("token_embedding")) return "token_embedding";
+  if (name.starts_with("position_embedding")) return "position_embedding";
+  if (name.starts_with("output")) return "output";
+  if (holds(".attention.projection")) return "projections";
+  if (holds(".attention.")) return "attention";
+  if (holds(".feed_forward.")) return "feed_forward";
+  return "norms";
+}
+
+json parameters_of(const LanguageModel& model) {
+  json parts = {{"total", model.parameter_count()}};
+  for (const auto* part : {"token_embedding", "position_embedding", "attention", "projections", "feed_forward", "norms", "output"}) {
+    parts[part] = 0;
+  }
+  for (const auto& [name, tensor] : model.parameters()) {
+    auto& count = parts[part_of(name)];
+    count = count.get<std::int64_t>() + tensor.numel();
+  }
+  return parts;
+}
+
+json layer_of(const ModelConfig& config, std::int64_t layer) {
+  const auto& attention = config.attention;
+  if (attention.kind == AttentionKind::softmax) return {{"layer", layer}, {"form", config.causal ? "softmax, causal" : "softmax, bidirectional"}};
+  const auto window = config.window();
+  json object = {{"layer", layer},
+                 {"form", !config.causal ? "linformer, bidirectional" : window > 0 ? "linformer, window" : "linformer, prefix"},
+                 {"slots", config.slots_of(layer)},
+                 {"sharing", enum_name(attention.sharing)},
+                 {"projection", enum_name(attention.projection)}};
+  if (window == 0) return object;
+  object["window"] = window;
+  object["summary"] = enum_name(attention.summary);
+  if (attention.summary == Summary::block) object["slots_a_block"] = config.block_slots_of(layer);
+  object["normalise"] = enum_name(config.normalise());
+  object["slot_bias"] = config.slot_bias() ? json(*config.slot_bias()) : json("none");
+  return object;
+}
+
+/// What generation keeps after `tokens` tokens, measured.
+std::int64_t state_bytes(const LanguageModel& model, std::int64_t tokens) {
+  return model.prefill({std::vector<std::int64_t>(static_cast<std::size_t>(tokens), 0)}).second.bytes();
+}
+
+/// How far a run or a checkpoint has been trained.
+json training_of(const fs::path& folder) {
+  const auto run = read_run_config(folder);
+  json object = {{"data", run.data.folder}, {"steps_asked", run.train.steps}, {"seed", run.seed}};
+  std::int64_t step = -1;
+  if (fs::exists(folder / "state.json")) {
+    step = read_json(folder / "state.json").value("step", step);
+  } else if (const auto checkpoints = checkpoints_of(folder); !checkpoints.empty()) {
+    step = checkpoints.front().first;
+  }
+  if (step >= 0) {
+    object["steps"] = step;
+    object["tokens"] = step * run.train.batch * run.train.accumulate * run.model.length;
+  }
+  return object;
+}
+
+json model_info(const fs::path& folder) {
+  const auto loaded = load_model(folder);
+  const auto& config = loaded.model.config();
+  json object = {{"kind", "model"}, {"path", folder.string()}, {"model", loaded.config["model"]}, {"attention", loaded.config["attention"]}};
+  if (loaded.config.contains("tokenizer")) object["tokenizer"] = loaded.config["tokenizer"];
+  object["parameters"] = parameters_of(loaded.model);
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) object["layers"].push_back(layer_of(config, layer));
+  if (config.causal) object["decode_state_bytes"] = {{"first_token", state_bytes(loaded.model, 1)}, {"full_length", state_bytes(loaded.model, config.length)}};
+  if (is_run(folder)) object["training"] = training_of(folder);
+  return object;
+}
+
+json data_info(const fs::path& folder) {
+  const auto data = TokenData::open(folder);
+  const auto train = data.train_size(), validation = data.validation_size();
+  return {{"kind", "prepared text"},
+          {"path", folder.string()},
+          {"tokenizer", data.tokenizer()->name()},
+          {"vocabulary", data.tokenizer()->size()},
+          {"vocabulary_hash", data.vocabulary_hash()},
+          {"train_tokens", train},
+          {"validation_tokens", validation},
+          {"validation_share", train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
+          {"bytes_per_token", data.validation_bytes_per_token()}};
+}
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
+  }
+  return "unknown";
+}
+
+json machine_info(const Common& common) {
+  const auto rates = measure_products(parse_device(common.device));
+  const auto gflops = [](double multiply_adds) { return 2e-9 * multiply_adds; };
+  return {{"kind", "machine"},
+          {"version", LINFORMER_VERSION},
+          {"libtorch", fmt::format("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH)},
+          {"processor", processor()},
+          {"cores", std::thread::hardware_concurrency()},
+          {"threads", at::get_num_threads()},
+          {"capability", at::get_cpu_capability()},
+          {"device", common.device},
+          {"float32_gflops", gflops(rates.float32)},
+          {"bfloat16_gflops", gflops(rates.bfloat16)}};
+}
+
+json info_of(const std::string& path, const Common& common) {
+  if (path.empty()) return machine_info(common);
+  require(fs::exists(path), "{}: no such file or folder; give a run, a checkpoint or a folder that `linformer prepare` made", path);
+  const bool is_token_file = fs::is_regular_file(path) && fs::path(path).filename() == "tokens.bin";
+  if (is_token_file) return data_info(fs::absolute(path).parent_path());
+  if (fs::is_regular_file(fs::path(path) / "tokens.bin")) return data_info(path);
+  require(fs::is_regular_file(fs::path(path) / "config.json"),
+          "{} is neither a model (a folder with config.json and model.safetensors) nor prepared text (a folder with tokens.bin and "
+          "tokenizer.json); give a run, a checkpoint or a folder that `linformer prepare` made",
+          path);
+  return model_info(path);
+}
+
+/// One line a value, sections indented.
+void print(const json& object, int indent = 0) {
+  for (const auto& [key, value] : object.items()) {
+    const bool section = value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());
+    if (!section) {
+      const auto text = value.is_string() ? value.get<std::string>() : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>()) : value.dump();
+      fmt::print("{:{}}{:{}}{}\n", "", indent, key, 24 - indent, text);
+    } else if (value.is_object()) {
+      fmt::print("{:{}}{}\n", "", indent, key);
+      print(value, indent + 2);
+    } else {
+      fmt::print("{:{}}{}\n", "", indent, key);
+      for (const auto& element : value) fmt::print("{:{}}{}\n", "", indent + 2, element.dump());
+    }
+  }
+}
+
+void run(const InfoFlags& flags) {
+  apply(flags.common);
+  const auto object = info_of(flags.path, flags.common);
+  if (flags.common.json) {
+    fmt::print("{}\n", object.dump());
+  } else {
+    print(object);
+  }
+}
+
+}  // namespace
+
+void add_info(CLI::App& app) {
+  auto flags = std::make_shared<InfoFlags>();
+  auto* verb = app.add_subcommand("info", "What a model, prepared text or this machine is");
+  add_common(*verb, flags->common);
+  verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; without it: the machine");
+  auto config = std::make_shared<FieldFlags>(*verb, std::vector<FieldHandle>{});
+  verb->callback([flags, config] {
+    config->merge(flags->common.config);  // no fields here, but a mistyped file is to be an error
+    run(*flags);
+  });
+}
+
+}  // namespace linformer::cli
