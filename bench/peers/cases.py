@@ -57,7 +57,8 @@ def training_cases(settings):
     for length in (512, 2048, 8192) if quick else (512, 2048, 8192, 32768):
         yield training_case(settings, f"train-S-{length}", SHAPE_S, length, 8192 if length <= 8192 else length, ours + rivals,
                             "bytes", settings.rounds or (2 if quick else 5))
-    rivals = ["transformer", "transformer, chunked-loss", "linformer"] + ([] if quick else ["linformer-pytorch"])
+    rivals = ["transformer", "transformer, chunked-loss 512", "linformer"]
+    rivals += [] if quick else ["linformer-pytorch", "transformer, chunked-loss"]
     yield training_case(settings, "train-reference", REFERENCE, 512, 2048 if quick else 8192, ["ours, window"] + rivals, "gpt2",
                         settings.rounds or (2 if quick else 3))
 
