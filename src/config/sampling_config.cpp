@@ -2,56 +2,12 @@
 
 #include <cmath>
 
+#include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 
 namespace linformer {
-namespace {
-
-bool assign(std::int64_t& member, const json& value) {
-  if (value.is_number_integer()) member = value.get<std::int64_t>();
-  return value.is_number_integer();
-}
-bool assign(double& member, const json& value) {
-  if (value.is_number()) member = value.get<double>();
-  return value.is_number();
-}
-bool assign(std::vector<std::string>& member, const json& value) {
-  if (!value.is_array()) return false;
-  member.clear();
-  for (const auto& item : value) {
-    if (!item.is_string()) return false;
-    member.push_back(item.get<std::string>());
-  }
-  return true;
-}
-
-constexpr std::string_view type_name(const std::int64_t&) { return "a whole number"; }
-constexpr std::string_view type_name(const double&) { return "a number"; }
-constexpr std::string_view type_name(const std::vector<std::string>&) { return "a list of texts"; }
-
-}  // namespace
-
 void from_json(SamplingConfig& config, const json& object, std::string_view source) {
-  for (const auto& [name, value] : object.items()) {
-    require(name == "generate" || name == "model" || name == "attention" || name == "train" || name == "data",
-            "{}: unknown section '{}'; sampling is set in [generate]", source, name);
-  }
-  const auto section = object.find("generate");
-  if (section == object.end()) return;
-  require(section->is_object(), "{}: 'generate' must be a section with keys", source);
-  for (const auto& [key, value] : section->items()) {
-    bool known = false;
-    std::string names;
-    SamplingConfig::visit(config, [&](std::string_view name, auto& member, std::string_view) {
-      name.remove_prefix(name.find('.') + 1);
-      names += fmt::format(" {}", name);
-      if (name != key) return;
-      known = true;
-      require(assign(member, value), "{}: generate.{} is {}, but must be {}", source, key, value.dump(),
-              type_name(member));
-    });
-    require(known, "{}: unknown key generate.{}; there are{}", source, key, names);
-  }
+  from_json(fields_of(config), object, source, {"model", "attention", "train", "data"});
 }
 
 void check(const SamplingConfig& config) {

@@ -1,0 +1,170 @@
+// Sizes and combinations: what is filled in, and the message of each mistake.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/support.hpp"
+#include "linformer/config/io.hpp"
+
+namespace linformer {
+namespace {
+
+using test::holds;
+using test::message_of;
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+template <class Config>
+Config with(Config config, const Settings& settings) {
+  auto fields = fields_of(config);
+  for (const auto& [name, value] : settings) {
+    const auto field = std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.name == name; });
+    if (field == fields.end()) throw std::logic_error(name);
+    field->parse(value);
+  }
+  return config;
+}
+
+ModelConfig model_with(const Settings& settings) {
+  ModelConfig small;
+  small.length = 24, small.width = 12, small.layers = 3, small.heads = 2, small.vocabulary = 11;
+  small.attention.slots = 6, small.attention.window = 4;
+  return with(small, settings);
+}
+
+struct Mistake {
+  Settings settings;
+  std::vector<std::string> parts;  ///< of the message: the field, its value, what was expected or what to change
+};
+
+TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
+  const std::vector<Mistake> mistakes = {
+      {{{"model.length", "0"}}, {"model.length is 0", "from 1 to"}},
+      {{{"model.width", "-12"}}, {"model.width is -12", "from 1"}},
+      {{{"model.layers", "0"}}, {"model.layers is 0"}},
+      {{{"model.heads", "0"}}, {"model.heads is 0"}},
+      {{{"model.feed_forward", "-1"}}, {"model.feed_forward is -1", "from 0"}},
+      {{{"model.vocabulary", "-1"}}, {"model.vocabulary is -1"}},
+      {{{"model.length", "9223372036854775807"}}, {"model.length is 9223372036854775807", "to 1073741824"}},
+      {{{"model.heads", "5"}}, {"model.width is 12", "model.heads = 5", "set model.width to 15"}},
+      {{{"model.dropout", "1"}}, {"model.dropout is 1", "below 1", "0.1"}},
+      {{{"model.dropout", "-0.1"}}, {"model.dropout is -0.1"}},
+      {{{"model.width", "15"}, {"model.heads", "3"}, {"model.position", "sinusoidal"}}, {"sinusoidal", "even model.width", "15"}},
+      {{{"attention.slots", "0"}}, {"attention.slots is 0"}},
+      {{{"attention.slots", "25"}}, {"attention.slots has 25", "model.length = 24", "at most 24"}},
+      {{{"attention.slots_by_layer", "6,6"}}, {"attention.slots_by_layer holds 2", "model.layers = 3"}},
+      {{{"attention.slots_by_layer", "6,0,6"}}, {"attention.slots_by_layer is 0"}},
+      {{{"attention.slots_by_layer", "6,5,6"}, {"attention.sharing", "layerwise"}}, {"layerwise", "6 and 5", "equal numbers"}},
+      {{{"attention.window", "-1"}}, {"attention.window is -1"}},
+      {{{"attention.window", "25"}}, {"attention.window is 25", "model.length = 24", "such as 3"}},
+      {{{"attention.window", "auto"}}, {"attention.window is 64 (auto)", "model.length = 24"}},
+      {{{"model.causal", "false"}}, {"attention.window is 4", "model.causal = true", "set attention.window to 0"}},
+      {{{"attention.window", "0"}, {"attention.summary", "block"}}, {"attention.summary = block", "attention.window, such as 64"}},
+      {{{"attention.window", "0"}, {"attention.normalise", "both"}}, {"attention.normalise = both", "auto"}},
+      {{{"attention.window", "0"}, {"attention.slot_bias", "-4"}}, {"attention.slot_bias = -4", "auto"}},
+      {{{"attention.summary", "block"}, {"attention.slots", "5"}}, {"block", "5·4/24", "0.8333", "attention.slots = 6 gives 1"}},
+      {{{"attention.summary", "block"}, {"attention.slots", "7"}}, {"block", "7·4/24"}},
+      {{{"attention.projection", "mean"}}, {"attention.projection = mean", "running", "block"}},
+      {{{"attention.window", "0"}, {"attention.projection", "dynamic"}}, {"attention.projection = dynamic", "prefix"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.sharing", "key-value"}},
+       {"key-value", "dynamic", "use headwise, none or layerwise"}},
+      {{{"model.causal", "false"}, {"attention.window", "0"}, {"attention.projection", "max"}, {"attention.slots", "7"}},
+       {"attention.projection = max", "model.length = 24", "7 equal parts"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "convolution"}, {"attention.slots", "18"}},
+       {"attention.projection = convolution", "attention.window = 4", "3 equal parts"}},
+  };
+  for (const auto& mistake : mistakes) {
+    EXPECT_TRUE(holds(message_of([&] { resolved(model_with(mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;
+  }
+}
+
+TEST(ModelConfig, AutomaticValuesAreFilledIn) {
+  ModelConfig config;
+  const auto filled = resolved(config);
+  EXPECT_EQ(filled.feed_forward, 4 * 384);
+  EXPECT_EQ(filled.attention.window, 64);
+  EXPECT_EQ(filled.attention.normalise, Normalise::keys);
+  EXPECT_EQ(filled.attention.slot_bias, -4.0);
+  EXPECT_TRUE(resolved(filled) == filled);
+
+  for (const Settings& without : {Settings{{"attention.window", "0"}}, Settings{{"model.causal", "false"}, {"attention.window", "auto"}}}) {
+    const auto other = resolved(model_with(without));
+    EXPECT_EQ(other.attention.window, 0);
+    EXPECT_EQ(other.attention.normalise, Normalise::none);
+    EXPECT_TRUE(std::isnan(other.attention.slot_bias.value()));
+    EXPECT_FALSE(other.slot_bias().has_value());
+    EXPECT_TRUE(resolved(other) == other);
+  }
+  EXPECT_FALSE(resolved(model_with({{"attention.slot_bias", "none"}})).slot_bias().has_value());
+  EXPECT_EQ(resolved(model_with({{"attention.slot_bias", "0"}})).slot_bias(), 0.0);
+}
+
+TEST(ModelConfig, SoftmaxIgnoresTheRestOfAttention) {
+  const auto config = resolved(model_with({{"attention.kind", "softmax"}, {"attention.slots", "9999"}, {"attention.window", "77"}}));
+  EXPECT_EQ(config.window(), 0);
+  EXPECT_FALSE(config.slot_bias().has_value());
+  EXPECT_THROW(resolved(model_with({{"attention.kind", "softmax"}, {"model.heads", "5"}})), UserError);
+}
+
+TEST(ModelConfig, SizesOfLayers) {
+  const auto config = resolved(model_with({{"attention.slots_by_layer", "6,12,24"}, {"attention.summary", "block"}}));
+  EXPECT_EQ(config.slots_of(1), 12);
+  EXPECT_EQ(config.block_slots_of(0), 1);
+  EXPECT_EQ(config.block_slots_of(2), 4);
+  EXPECT_EQ(config.head_width(), 6);
+}
+
+TEST(ModelConfig, EqualityKnowsNoBias) {
+  const auto none = model_with({{"attention.slot_bias", "none"}});
+  EXPECT_TRUE(none == model_with({{"attention.slot_bias", "none"}}));
+  EXPECT_FALSE(none == model_with({{"attention.slot_bias", "auto"}}));
+  EXPECT_FALSE(none == model_with({{"attention.slot_bias", "-4"}}));
+}
+
+template <class Config>
+void expect_mistakes(const std::vector<Mistake>& mistakes) {
+  EXPECT_NO_THROW(check(Config()));
+  for (const auto& mistake : mistakes) {
+    EXPECT_TRUE(holds(message_of([&] { check(with(Config(), mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;
+  }
+}
+
+TEST(TrainConfig, EachMistakeNamesFieldValueAndChange) {
+  expect_mistakes<TrainConfig>({
+      {{{"train.steps", "0"}}, {"train.steps is 0", "at least 1"}},
+      {{{"train.batch", "-5"}}, {"train.batch is -5", "at least 1"}},
+      {{{"train.accumulate", "0"}}, {"train.accumulate is 0"}},
+      {{{"train.evaluate_every", "-1"}}, {"train.evaluate_every is -1", "at least 0"}},
+      {{{"train.save_every", "-1"}}, {"train.save_every is -1"}},
+      {{{"train.keep", "0"}}, {"train.keep is 0", "at least 1"}},
+      {{{"train.learning_rate", "0"}}, {"train.learning_rate is 0", "positive", "5e-4"}},
+      {{{"train.learning_rate_start", "-0.5"}}, {"train.learning_rate_start is -0.5", "train.learning_rate = 0.0005"}},
+      {{{"train.learning_rate_start", "0.5"}}, {"train.learning_rate_start is 0.5", "raise the peak"}},
+      {{{"train.learning_rate_end", "0.5"}}, {"train.learning_rate_end is 0.5", "raise the peak"}},
+      {{{"train.warmup_fraction", "1.5"}}, {"train.warmup_fraction is 1.5", "from 0 to 1"}},
+      {{{"train.weight_decay", "-1"}}, {"train.weight_decay is -1", "at least 0"}},
+      {{{"train.beta1", "1"}}, {"train.beta1 is 1", "below 1"}},
+      {{{"train.beta2", "-0.1"}}, {"train.beta2 is -0.1", "0.95"}},
+      {{{"train.clip", "-1"}}, {"train.clip is -1", "0 for no clipping"}},
+  });
+  EXPECT_NO_THROW(check(with(TrainConfig(), {{"train.schedule", "constant"}, {"train.learning_rate_end", "0.5"}})));  // not used
+}
+
+TEST(SamplingConfig, EachMistakeNamesFieldValueAndChange) {
+  expect_mistakes<SamplingConfig>({
+      {{{"generate.max_tokens", "0"}}, {"max-tokens is 0", "at least 1"}},
+      {{{"generate.temperature", "-1"}}, {"temperature is -1", "greedy"}},
+      {{{"generate.top_k", "-1"}}, {"top-k is -1", "0 (off)"}},
+      {{{"generate.top_p", "0"}}, {"top-p is 0", "above 0"}},
+      {{{"generate.top_p", "1.1"}}, {"top-p is 1.1", "at most 1"}},
+      {{{"generate.min_p", "1.1"}}, {"min-p is 1.1", "0.05"}},
+      {{{"generate.repetition_penalty", "0"}}, {"repetition-penalty is 0", "positive"}},
+  });
+  SamplingConfig empty_stop;
+  empty_stop.stop = {"a", ""};
+  EXPECT_TRUE(holds(message_of([&] { check(empty_stop); }), {"stop", "empty"}));
+}
+
+}  // namespace
+}  // namespace linformer
