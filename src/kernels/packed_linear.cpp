@@ -1,0 +1,95 @@
+#include "linformer/kernels/packed_linear.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <new>
+
+namespace linformer::kernels {
+
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+
+std::int64_t bytes_of(WeightFormat format) {
+  return format == WeightFormat::float32 ? 4 : format == WeightFormat::bfloat16 ? 2 : 1;
+}
+
+std::uint16_t to_bfloat16(float value) {
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+}  // namespace
+
+std::string_view weight_format_name(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::float32: return "float32";
+    case WeightFormat::bfloat16: return "bfloat16";
+    case WeightFormat::int8: return "int8";
+  }
+  return "";
+}
+
+void PackedLinear::Free::operator()(std::byte* pointer) const { ::operator delete[](pointer, kAlignment); }
+
+PackedLinear::PackedLinear(std::int64_t rows, std::int64_t columns, WeightFormat format, const DecodeKernels& kernels)
+    : rows_(rows), columns_(columns), stride_(padded(columns) * bytes_of(format)), lanes_(kernels.lanes), format_(format) {
+  const auto size = static_cast<std::size_t>(padded_rows() * stride_);
+  data_.reset(static_cast<std::byte*>(::operator new[](size, kAlignment)));
+  std::memset(data_.get(), 0, size);
+  bias_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);
+  if (format == WeightFormat::int8) scales_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);
+}
+
+void PackedLinear::set_rows(std::int64_t first, std::int64_t count, const float* weight, const float* bias) {
+  for (std::int64_t row = 0; row < count; ++row) {
+    pack_row(first + row, weight + row * columns_);
+    if (bias != nullptr) bias_[static_cast<std::size_t>(first + row)] = bias[row];
+  }
+}
+
+void PackedLinear::pack_row(std::int64_t row, const float* weight) {
+  auto* out = data_.get() + row * stride_;
+  if (format_ == WeightFormat::float32) {
+    std::memcpy(out, weight, static_cast<std::size_t>(columns_) * sizeof(float));
+  } else if (format_ == WeightFormat::bfloat16) {
+    // Entries i and i + lanes of a group stand side by side, so that a shift and a mask of one register give both.
+    auto* words = reinterpret_cast<std::uint16_t*>(out);
+    for (std::int64_t i = 0; i < columns_; ++i) {
+      const auto in_group = i % (2 * lanes_), group = i - in_group;
+      words[group + 2 * (in_group % lanes_) + in_group / lanes_] = to_bfloat16(weight[i]);
+    }
+  } else {
+    float largest = 0;
+    for (std::int64_t i = 0; i < columns_; ++i) largest = std::max(largest, std::abs(weight[i]));
+    scales_[static_cast<std::size_t>(row)] = largest / 127;
+    auto* integers = reinterpret_cast<std::int8_t*>(out);
+    for (std::int64_t i = 0; i < columns_ && largest > 0; ++i) {
+      integers[i] = static_cast<std::int8_t>(std::lround(std::clamp(weight[i] / largest, -1.0F, 1.0F) * 127));
+    }
+  }
+}
+
+std::int64_t PackedLinear::bytes() const {
+  return padded_rows() * stride_ + static_cast<std::int64_t>((bias_.size() + scales_.size()) * sizeof(float));
+}
+
+float PackedLinear::quantise_limit() const {
+  // Σ |w·x| ≤ 127 · limit · columns < 2³¹.
+  const auto most = 2147483647.0 / (127.0 * static_cast<double>(std::max<std::int64_t>(columns_, 1)));
+  return static_cast<float>(std::floor(std::min(32767.0, most)));
+}
+
+PackedWeights PackedLinear::weights() const {
+  return {.format = format_,
+          .data = data_.get(),
+          .scales = scales_.empty() ? nullptr : scales_.data(),
+          .bias = bias_.data(),
+          .columns = padded(columns_),
+          .stride = stride_};
+}
+
+}  // namespace linformer::kernels
