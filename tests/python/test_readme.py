@@ -172,3 +172,9 @@ def test_demo_writes_the_readme_between_its_markers(demo):
     readme.write_text("no markers")
     run([*command, "--no-run"], folder, status=2)
     assert readme.read_text() == "no markers"
+
+
+def test_the_readme_has_figures_and_the_linformer_does_not_lose():
+    part = README.split("<!-- demo:begin -->")[1].split("<!-- demo:end -->")[0]
+    loss = re.search(r"validation loss \(nats a token\) \| ([\d.]+) \| ([\d.]+) \|", part)
+    assert loss and float(loss[1]) <= float(loss[2])
