@@ -1,5 +1,6 @@
 """Entrants as child processes that stay alive between rounds, as far as memory allows."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -66,7 +67,8 @@ class Child:
     def close(self, kill=False):
         if kill:
             self.process.kill()
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # a command that a dead child did not read
+            self.process.stdin.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:

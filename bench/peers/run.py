@@ -148,8 +148,8 @@ class Run:
 def usable_dtypes(pool, command, threads, log):
     """What a quick probe says: float32, and bfloat16 unless it is hopeless."""
     setup = dict(task="probe", threads=threads)
-    pool.ready(command, setup, 120)
-    rates = pool.round(command, setup, dict(dtypes=["float32", "bfloat16"]), 120)["metrics"]
+    pool.ready(command, setup, 600)
+    rates = pool.round(command, setup, dict(dtypes=["float32", "bfloat16"]), 600)["metrics"]
     pool.keep_only([])
     hopeless = rates.get("bfloat16_hopeless", False)
     if hopeless:
