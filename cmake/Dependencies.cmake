@@ -1,11 +1,4 @@
 # Libraries that come without a usable CMake package of their own.
-
-find_path(PCRE2_INCLUDE_DIR pcre2.h REQUIRED)
-find_library(PCRE2_LIBRARY pcre2-8 REQUIRED)
-if(NOT TARGET linformer::pcre2)
-  add_library(linformer::pcre2 INTERFACE IMPORTED)
-  target_include_directories(linformer::pcre2 INTERFACE "${PCRE2_INCLUDE_DIR}")
-  target_link_libraries(linformer::pcre2 INTERFACE "${PCRE2_LIBRARY}")
-endif()
+include("${CMAKE_CURRENT_LIST_DIR}/Pcre2.cmake")
 
 find_path(TOMLPLUSPLUS_INCLUDE_DIR toml++/toml.h REQUIRED)

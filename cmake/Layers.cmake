@@ -19,7 +19,7 @@ target_precompile_headers(torch_pch PRIVATE
 target_compile_options(torch_pch PRIVATE ${LINFORMER_WARNINGS})  # a precompiled header serves only the same flags
 
 function(linformer_uses_torch target)
-  target_link_libraries(${target} PUBLIC $<BUILD_INTERFACE:linformer::torch>)
+  target_link_libraries(${target} PUBLIC linformer::torch)
   target_precompile_headers(${target} REUSE_FROM torch_pch)
   # An executable would get -fPIE, which does not match the precompiled header.
   set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)

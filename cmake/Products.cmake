@@ -12,3 +12,5 @@ linformer_uses_torch(linformer_program)
 add_library(linformer_ops_library SHARED "${CMAKE_CURRENT_SOURCE_DIR}/cmake/empty.cpp")
 set_target_properties(linformer_ops_library PROPERTIES OUTPUT_NAME linformer_ops LIBRARY_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
 target_link_libraries(linformer_ops_library PRIVATE "$<LINK_LIBRARY:WHOLE_ARCHIVE,linformer_ops>")
+
+include(cmake/Install.cmake)
