@@ -53,6 +53,12 @@ if(LibTorch_FOUND AND NOT TARGET linformer::torch)
   target_include_directories(linformer::torch SYSTEM INTERFACE
     "${_torch_root}/include" "${_torch_root}/include/torch/csrc/api/include")
   target_link_libraries(linformer::torch INTERFACE "${LibTorch_cpu}" "${LibTorch_c10}")
+  # The OpenMP library that LibTorch carries: own kernels must share its threads.
+  file(GLOB LibTorch_OPENMP "${LibTorch_LIBRARY_DIR}/libgomp*.so*" "${_torch_root}/../torch.libs/libgomp*.so*")
+  if(LibTorch_OPENMP)
+    list(GET LibTorch_OPENMP 0 LibTorch_OPENMP)
+    target_link_libraries(linformer::torch INTERFACE "${LibTorch_OPENMP}")
+  endif()
 
   # One small program shows whether this compiler and this LibTorch agree on std::string (the C++ ABI).
   include(CMakePushCheckState)

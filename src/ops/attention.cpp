@@ -8,6 +8,7 @@
 #include "linformer/ops/summarise.hpp"
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
+#include "ops/kernel.hpp"
 
 namespace linformer::ops {
 
@@ -20,8 +21,14 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options) {
   check_attend(query, key, value, slots, options);
-  return choose_path(options.path) == Path::reference ? reference::attend(query, key, value, slots, options)
-                                                      : composed::attend(query, key, value, slots, options);
+  switch (choose_path(options.path, kernel::unserved(query, slots, options))) {
+    case Path::reference:
+      return reference::attend(query, key, value, slots, options);
+    case Path::kernel:
+      return kernel::attend(query, key, value, slots, options);
+    default:
+      return composed::attend(query, key, value, slots, options);
+  }
 }
 
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
@@ -47,10 +54,9 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   if (options.causal && options.window == 0) {
     return prefix_attention(query, key, value, projection_key, projection_value, {.scale = options.scale, .path = options.path});
   }
-  const auto path = choose_path(options.path);
-  const auto slots = path == Path::reference ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
+  const auto slots = options.path == Path::reference ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
                                              : summarise_linear(key, value, projection_key, projection_value, summarise);
-  return attend(query, key, value, slots, {.causal = options.causal, .window = options.window, .scale = options.scale, .path = path});
+  return attend(query, key, value, slots, {.causal = options.causal, .window = options.window, .scale = options.scale, .path = options.path});
 }
 
 }  // namespace linformer::ops

@@ -115,9 +115,10 @@ void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
   check_padding_mask(options.key_padding_mask, key);
 }
 
-Path choose_path(Path wanted) {
-  require(wanted != Path::kernel, "no kernel for this case yet; use auto, composed or reference");
-  path_that_ran = wanted == Path::automatic ? Path::composed : wanted;
+Path choose_path(Path wanted, std::string_view unserved) {
+  require(wanted != Path::kernel || unserved.empty(), "no kernel for this case yet ({}); use auto, composed or reference", unserved);
+  const auto fastest = unserved.empty() ? Path::kernel : Path::composed;
+  path_that_ran = wanted == Path::automatic ? fastest : wanted;
   return path_that_ran;
 }
 

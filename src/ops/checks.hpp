@@ -31,8 +31,9 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
                   const AttendOptions& options);
 void check_summarise(const SummariseOptions& options, const at::Tensor& key);
 
-/// The path that runs: the forced one, or `composed` for automatic. Records it for last_path().
-Path choose_path(Path wanted);
+/// The path that runs: the forced one; for automatic the kernel, or `composed` where the kernel can't serve the case (`unserved` says why).
+/// Records it for last_path().
+Path choose_path(Path wanted, std::string_view unserved = "this form has none");
 
 /// 1/√D unless given.
 double scale_or_default(const std::optional<double>& scale, const at::Tensor& query);

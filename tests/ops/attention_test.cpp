@@ -10,6 +10,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/ops/reference.hpp"
 #include "linformer/ops/summarise.hpp"
+#include "support/closeness.hpp"
 #include "support/golden.hpp"
 
 namespace linformer::ops {

@@ -34,10 +34,4 @@ inline std::map<std::string, at::Tensor> read_golden() {
   return tensors;
 }
 
-/// ‖got − want‖ / ‖want‖.
-inline double relative_error(const at::Tensor& got, const at::Tensor& want) {
-  const auto wide = want.to(at::kDouble);
-  return ((got.to(at::kDouble) - wide).norm() / wide.norm()).item<double>();
-}
-
 }  // namespace linformer::test

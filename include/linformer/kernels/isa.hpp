@@ -1,0 +1,33 @@
+// The instruction set that the kernels run with: the widest one that this processor has, unless one is forced.
+#pragma once
+
+#include <string_view>
+
+namespace linformer::kernels {
+
+enum class Isa { portable, avx2, avx512 };
+
+/// "portable", "avx2" or "avx512"; anything else is a UserError.
+Isa parse_isa(std::string_view name);
+std::string_view isa_name(Isa isa);
+
+/// Whether this build and this processor can run it.
+bool isa_supported(Isa isa);
+
+/// The forced one, else the one that the environment variable LINFORMER_ISA names, else the widest supported. An unsupported one is a
+/// UserError.
+Isa current_isa();
+
+/// Forces an instruction set for the whole process until the object dies. For tests and benchmarks; not while kernels run.
+class ForcedIsa {
+ public:
+  explicit ForcedIsa(Isa isa);
+  ~ForcedIsa();
+  ForcedIsa(const ForcedIsa&) = delete;
+  ForcedIsa& operator=(const ForcedIsa&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace linformer::kernels

@@ -1,0 +1,34 @@
+// The kernel of linformer/kernels/attend.hpp for one instruction set. Scores of a tile are held transposed, S (X, M): X keys or slots, M
+// queries. So maximum, sum and exponential run along whole vectors of queries, and of each tile only the query is ever transposed.
+#include "kernels/attend_backward.hpp"
+#include "kernels/attend_forward.hpp"
+
+namespace linformer::kernels {
+
+namespace {
+
+Index scratch_floats(Index width) { return backward_scratch_floats(width); }
+
+void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* scratch) {
+  if (inputs.element == Element::float32) {
+    forward_range<float>(inputs, outputs, range, scratch);
+  } else {
+    forward_range<std::uint16_t>(inputs, outputs, range, scratch);
+  }
+}
+
+void backward(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range, const AttendShares& shares,
+              float* scratch) {
+  if (inputs.element == Element::float32) {
+    backward_range<float>(inputs, gradients, range, shares, scratch);
+  } else {
+    backward_range<std::uint16_t>(inputs, gradients, range, shares, scratch);
+  }
+}
+
+}  // namespace
+
+extern const AttendTable LINFORMER_TABLE;
+const AttendTable LINFORMER_TABLE{scratch_floats, forward, backward};
+
+}  // namespace linformer::kernels

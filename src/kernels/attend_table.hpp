@@ -1,0 +1,37 @@
+// What each instruction set's build of the kernel offers to the dispatcher.
+#pragma once
+
+#include <cstdint>
+
+#include "linformer/kernels/attend.hpp"
+
+namespace linformer::kernels {
+
+/// Rows of a tile: queries, and keys or slots. Scores of a tile then fill half of a first-level cache.
+constexpr std::int64_t tile_rows = 64;
+
+/// Blocks [first, last) of one head of one sequence; a block is W rows, or `tile_rows` without a window.
+struct AttendRange {
+  std::int64_t batch, head, first, last;
+};
+
+/// Where a range's share of gradients goes that other ranges add to as well. Rows of D floats, one after the other.
+struct AttendShares {
+  float *slot_key, *slot_value;          ///< whole and block slots; null: straight to the gradients
+  float *border_key, *border_value;      ///< the block before the first one; null: straight to the gradients
+  float* slot_bias;                      ///< one number
+};
+
+struct AttendTable {
+  std::int64_t (*scratch_floats)(std::int64_t width);  ///< working memory of one thread
+  void (*forward)(const AttendInputs&, const AttendOutputs&, const AttendRange&, float* scratch);
+  void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&, float* scratch);
+};
+
+extern const AttendTable attend_portable;
+#if defined(__x86_64__)
+extern const AttendTable attend_avx2;
+extern const AttendTable attend_avx512;
+#endif
+
+}  // namespace linformer::kernels

@@ -1,0 +1,57 @@
+// Vectors of LINFORMER_VECTOR_WIDTH floats in the compiler's own extension, which becomes whatever instruction set the file is built for.
+//
+// Files that include this are built several times with different flags. So that the linker can't pick a function of the wrong build,
+// everything is in an unnamed namespace and nothing of the standard library's templates is used.
+#pragma once
+
+#include <cstdint>
+
+namespace linformer::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+constexpr Index vector_width = LINFORMER_VECTOR_WIDTH;
+typedef float Vector __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4)));
+typedef std::int32_t Integers __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4)));
+typedef float UnalignedVector __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
+inline void store(float* to, Vector x) { *reinterpret_cast<UnalignedVector*>(to) = x; }
+inline Vector all_of(float x) { return x - Vector{}; }
+inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+
+inline float sum_of(Vector x) {
+  float sum = 0;
+  for (Index i = 0; i < vector_width; ++i) sum += x[i];
+  return sum;
+}
+
+/// 0, 1, 2, …
+inline Vector lane_numbers() {
+  Vector lanes;
+  for (Index i = 0; i < vector_width; ++i) lanes[i] = static_cast<float>(i);
+  return lanes;
+}
+
+/// eˣ for x ≤ 88: 2ⁿ·eʳ with |r| ≤ ½ ln 2 and a polynomial for eʳ; within 2 units in the last place. Below the smallest normal number it is 0;
+/// NaN stays NaN.
+inline Vector exponential(Vector x) {
+  constexpr float smallest = -87.33654F, log2_e = 1.44269504F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
+  constexpr float rounder = 12582912.0F;  // 1.5·2²³: adding it rounds to an integer, which then stands in the low bits
+  const Vector bounded = x < smallest ? all_of(smallest) : x;
+  const Vector shifted = bounded * log2_e + rounder;
+  const Vector n = shifted - rounder;
+  const Vector r = (bounded - n * ln2_high) - n * ln2_low;
+  Vector polynomial = r * 1.9875691500e-4F + 1.3981999507e-3F;
+  polynomial = polynomial * r + 8.3334519073e-3F;
+  polynomial = polynomial * r + 4.1665795894e-2F;
+  polynomial = polynomial * r + 1.6666665459e-1F;
+  polynomial = polynomial * r + 5.0000001201e-1F;
+  polynomial = polynomial * (r * r) + r + 1.0F;
+  const Integers exponent = (reinterpret_cast<Integers>(shifted) << 23) + (127 << 23);
+  return x < smallest ? Vector{} : polynomial * reinterpret_cast<Vector>(exponent);
+}
+
+}  // namespace
+}  // namespace linformer::kernels
