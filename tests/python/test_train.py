@@ -97,7 +97,7 @@ def undisturbed(work):
 def copy_at_16(undisturbed, tmp_path, work):
     """A run that was stopped after its checkpoints of steps 8 and 16."""
     run = tmp_path / "run"
-    process = start("--data", work / "data", "--out", run, **BASE)
+    process = start("--data", work / "data", "--out", run, **{**BASE, "train.keep": 99})
     wait_for_step(process, run, 16)
     while 16 not in steps_of(run):
         time.sleep(0.002)
@@ -106,8 +106,6 @@ def copy_at_16(undisturbed, tmp_path, work):
     for step in steps_of(run):
         if step > 16:
             shutil.rmtree(run / f"checkpoints/step-{step:06}")
-    if 8 not in steps_of(run):  # the run was quicker than the kill, and kept later ones
-        pytest.skip("the machine was too busy to stop the run in time")
     return run
 
 
