@@ -139,10 +139,15 @@ def megabytes(value):
     return f"{value / 1e6:,.{0 if value >= 1e7 else 1}f} MB"
 
 
-def compared(linformer, transformer, less, more):
-    """'12 % less' or '3 % more' of the Linformer against the Transformer."""
+def compared(linformer, transformer):
+    """'12.0 % lower than' or '3.0 % higher than'."""
     change = (linformer / transformer - 1) * 100
-    return f"{abs(change):.1f} % {less if change < 0 else more}"
+    return f"{abs(change):.1f} % {'lower' if change < 0 else 'higher'} than"
+
+
+def speed(linformer, transformer):
+    """How fast the Linformer is; both ways round, whichever is the faster."""
+    return f"{linformer / transformer:.2f} times as fast as"
 
 
 def report(document):
@@ -161,9 +166,9 @@ def report(document):
             ("generation, peak memory", lambda r: megabytes(r["generate_peak_memory_bytes"])),
             ("parameters", lambda r: f"{r['parameters']:,}"),
         ], short), "",
-        f"After equal steps the Linformer's validation loss is {compared(lin['validation_loss'], soft['validation_loss'], 'lower', 'higher')} "
-        f"than the Transformer's; at this length it trains {compared(lin['train_tokens_per_second'], soft['train_tokens_per_second'], 'slower', 'faster')} "
-        f"and generates {compared(lin['generate_tokens_per_second'], soft['generate_tokens_per_second'], 'slower', 'faster')}.",
+        f"After equal steps the Linformer's validation loss is {compared(lin['validation_loss'], soft['validation_loss'])} the "
+        f"Transformer's. At this length it trains {speed(lin['train_tokens_per_second'], soft['train_tokens_per_second'])} the "
+        f"Transformer and generates {speed(lin['generate_tokens_per_second'], soft['generate_tokens_per_second'])} it.",
     ]
     if long := document.get("long"):
         lin, soft = long["linformer"], long["softmax"]
@@ -174,8 +179,9 @@ def report(document):
             ("generation after it, tokens/s", lambda r: f"{r['generate_tokens_per_second']:,.0f}"),
             ("state kept while generating", lambda r: megabytes(r["state_bytes"])),
         ], long), "",
-            f"At {lin['length']} tokens the Linformer trains {compared(lin['train_tokens_per_second'], soft['train_tokens_per_second'], 'slower', 'faster')} "
-            f"and generates {compared(lin['generate_tokens_per_second'], soft['generate_tokens_per_second'], 'slower', 'faster')}."]
+            f"At {lin['length']} tokens the Linformer trains {speed(lin['train_tokens_per_second'], soft['train_tokens_per_second'])} the "
+            f"Transformer, with a peak memory {compared(lin['train_peak_memory_bytes'], soft['train_peak_memory_bytes'])} its, and generates "
+            f"{speed(lin['generate_tokens_per_second'], soft['generate_tokens_per_second'])} it."]
     return "\n".join(text) + "\n"
 
 

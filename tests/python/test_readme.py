@@ -12,6 +12,8 @@ import tomllib
 
 import pytest
 
+# One thread: on a machine that does other things too, many threads wait for each other and small models take minutes.
+os.environ["OMP_NUM_THREADS"] = "1"
 SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
 BINARY = pathlib.Path(os.environ["LINFORMER_BINARY_DIR"])
 README = (SOURCE / "README.md").read_text(encoding="utf-8")
