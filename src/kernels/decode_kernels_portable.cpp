@@ -11,10 +11,10 @@ namespace linformer::kernels {
 namespace {
 
 struct V {
-  static constexpr std::int64_t kLanes = 4, kIntegers = 4;
+  static constexpr std::int64_t kLanes = 4, kIntegers = 8;
   static constexpr int kColumns = 2;
   struct Float { float x[kLanes]; };
-  struct Integer { std::int32_t x[kLanes]; };
+  struct Integer { std::int32_t x[kIntegers]; };
 
   template <class Function>
   static Float each(Function&& function) {
@@ -59,16 +59,23 @@ struct V {
   static Integer integer_zero() { return {}; }
   static Integer widen(const std::int8_t* p) {
     Integer out;
-    for (int i = 0; i < kLanes; ++i) out.x[i] = p[i];
+    for (int i = 0; i < kIntegers; ++i) out.x[i] = p[i];
     return out;
   }
-  static Integer multiply_add(Integer w, const std::int16_t* x, Integer c) {
-    for (int i = 0; i < kLanes; ++i) c.x[i] += w.x[i] * x[i];
-    return c;
+  static Integer multiply_add(const Integer& w, const std::int16_t* x, const Integer& c) {
+    Integer out;
+    for (int i = 0; i < kIntegers; ++i) out.x[i] = c.x[i] + w.x[i] * x[i];
+    return out;
   }
-  static void sum4(Integer a, Integer b, Integer c, Integer d, float* out) {
-    const Integer all[4] = {a, b, c, d};
-    for (int r = 0; r < 4; ++r) out[r] = static_cast<float>(all[r].x[0] + all[r].x[1] + all[r].x[2] + all[r].x[3]);
+  static void sum4(const Integer& a, const Integer& b, const Integer& c, const Integer& d, float* out) {
+    std::int32_t sums[4] = {0, 0, 0, 0};
+    for (int i = 0; i < kIntegers; ++i) {
+      sums[0] += a.x[i];
+      sums[1] += b.x[i];
+      sums[2] += c.x[i];
+      sums[3] += d.x[i];
+    }
+    for (int r = 0; r < 4; ++r) out[r] = static_cast<float>(sums[r]);
   }
 };
 

@@ -1,0 +1,305 @@
+// Shape letters: docs/maths.md; B sequences at work.
+#include "linformer/nn/decoder.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "linformer/core/error.hpp"
+#include "nn/decoder_attention.hpp"
+#include "nn/sinusoidal.hpp"
+#include "nn/thread_team.hpp"
+
+namespace linformer {
+
+using kernels::DecodeKernels, kernels::PackedLinear, kernels::padded;
+
+namespace {
+
+// Rows of floats, each with padded room that stays zero.
+struct Rows {
+  std::int64_t stride = 0;
+  std::vector<float> data;
+  Rows() = default;
+  Rows(std::int64_t count, std::int64_t width) : stride(padded(width)), data(static_cast<std::size_t>(count * stride)) {}
+  float* row(std::int64_t index) { return data.data() + index * stride; }
+};
+
+struct DecoderLayer {
+  nn::DecoderNorm attention_norm, feed_forward_norm;
+  PackedLinear input, output, up, down;  // input: query, key, value and dynamic scores
+  nn::DecoderAttention attention;
+};
+
+// What one thread works with alone.
+struct Private {
+  Rows normed;
+  std::vector<std::int16_t> integers;
+  std::vector<float> scales;
+  std::vector<nn::DecoderAttention::Scratch> scratch;  // a layer
+};
+
+at::Tensor as_float(const at::Tensor& tensor) { return tensor.detach().to(at::kFloat).contiguous(); }
+
+}  // namespace
+
+struct Decoder::Impl {
+  ModelConfig config;
+  WeightFormat format;
+  kernels::Isa isa;
+  const DecodeKernels& kernels;
+  at::Tensor token_embedding, position_embedding;
+  std::vector<DecoderLayer> layers;
+  nn::DecoderNorm final_norm;
+  PackedLinear head;
+  std::unique_ptr<nn::ThreadTeam> team;
+  std::vector<Private> members;
+
+  std::vector<std::int64_t> positions, places;  // places: where each sequence stands in the layers' states
+  Rows x, inputs, attended, hidden, logits;
+
+  Impl(const LanguageModel& model, const DecoderOptions& options);
+  void make_buffers();
+  void embed(std::span<const std::int64_t> ids);
+  void work(int member);
+  void work_layer(DecoderLayer& layer, std::size_t index, Private& own);
+  void normalise(const nn::DecoderNorm& norm, Private& own);
+  void multiply(const PackedLinear& linear, Rows& from, Rows& to, Private& own, bool add, bool gelu);
+  std::int64_t batch() const { return static_cast<std::int64_t>(positions.size()); }
+};
+
+std::string Decoder::obstacle(const LanguageModel& model) {
+  const auto& weight = model.output_weight();
+  if (!model.config().causal) return "the model is bidirectional";
+  if (!weight.device().is_cpu()) return "the model is on " + weight.device().str();
+  if (weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16) return std::string("the model's weights are ") + c10::toString(weight.scalar_type());
+  return "";
+}
+
+Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
+    : config(model.config()), format(options.format), isa(kernels::current_isa()), kernels(kernels::decode_kernels(isa)) {
+  std::map<std::string, at::Tensor> named;
+  for (const auto& [name, tensor] : model.parameters()) named.emplace(name, as_float(tensor));
+  const auto global = [&](const std::string& name) { const auto found = named.find(name); return found == named.end() ? at::Tensor() : found->second; };
+  const nn::FindParameter find = [&](std::int64_t layer, const std::string& name) { return global(fmt::format("blocks.{}.{}", layer, name)); };
+  const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
+    std::vector<at::Tensor> weights, biases;
+    for (const auto& name : names) {
+      const bool own = find(layer, name + ".weight").defined();
+      weights.push_back(find(own ? layer : 0, name + ".weight"));  // shared ones have the first layer's name
+      biases.push_back(find(own ? layer : 0, name + ".bias"));
+    }
+    const auto weight = at::cat(weights), bias = at::cat(biases);
+    PackedLinear linear(weight.size(0), weight.size(1), format, kernels);
+    linear.set_rows(0, weight.size(0), weight.const_data_ptr<float>(), bias.const_data_ptr<float>());
+    return linear;
+  };
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    const auto norm = [&](const std::string& name) { return nn::DecoderNorm{find(i, name + ".weight"), find(i, name + ".bias")}; };
+    nn::DecoderAttention attention(config, i, find);
+    auto input = attention.score_rows() > 0 ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
+                                            : pack(i, {"attention.query", "attention.key", "attention.value"});
+    layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input), pack(i, {"attention.output"}),
+                      pack(i, {"feed_forward.up"}), pack(i, {"feed_forward.down"}), std::move(attention)});
+  }
+  token_embedding = global("token_embedding.weight");
+  position_embedding = global("position_embedding.weight");
+  if (config.position == Position::sinusoidal) position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
+  final_norm = {global("final_norm.weight"), global("final_norm.bias")};
+  const auto output = as_float(model.output_weight());
+  head = PackedLinear(output.size(0), output.size(1), format, kernels);
+  head.set_rows(0, output.size(0), output.const_data_ptr<float>(), nullptr);
+  const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
+  members.resize(static_cast<std::size_t>(threads));
+  for (auto& member : members) {
+    for (const auto& layer : layers) member.scratch.push_back(layer.attention.scratch());
+  }
+  team = std::make_unique<nn::ThreadTeam>(threads);
+}
+
+void Decoder::Impl::make_buffers() {
+  const auto count = batch(), widest = std::max(config.width, config.hidden_width());
+  x = Rows(count, config.width);
+  inputs = Rows(count, 3 * config.width + layers.front().attention.score_rows());
+  attended = Rows(count, config.width);
+  hidden = Rows(count, config.hidden_width());
+  logits = Rows(count, config.vocabulary);
+  for (auto& member : members) {
+    member.normed = Rows(count, config.width);
+    member.integers.assign(static_cast<std::size_t>(count * padded(widest)), 0);
+    member.scales.assign(static_cast<std::size_t>(count), 0.0F);
+  }
+}
+
+void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
+  for (std::int64_t row = 0; row < batch(); ++row) {
+    const auto index = static_cast<std::size_t>(row);
+    const float* token = token_embedding.const_data_ptr<float>() + ids[index] * config.width;
+    std::copy_n(token, config.width, x.row(row));
+    if (!position_embedding.defined()) continue;
+    const float* position = position_embedding.const_data_ptr<float>() + positions[index] * config.width;
+    for (std::int64_t i = 0; i < config.width; ++i) x.row(row)[i] += position[i];
+  }
+}
+
+// Each thread norms all rows for itself: that costs less than a barrier.
+void Decoder::Impl::normalise(const nn::DecoderNorm& norm, Private& own) {
+  for (std::int64_t row = 0; row < batch(); ++row) {
+    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width, own.normed.row(row));
+  }
+}
+
+void Decoder::Impl::multiply(const PackedLinear& linear, Rows& from, Rows& to, Private& own, bool add, bool gelu) {
+  const auto stride = padded(linear.columns()), rows = linear.padded_rows();
+  if (format == WeightFormat::int8) {
+    for (std::int64_t row = 0; row < batch(); ++row) {
+      kernels.quantise(from.row(row), linear.columns(), linear.quantise_limit(), own.integers.data() + row * stride, &own.scales[static_cast<std::size_t>(row)]);
+    }
+  }
+  const kernels::Product product{.weights = linear.weights(), .x = from.data.data(), .quantised = {own.integers.data(), own.scales.data()},
+                                 .x_stride = stride, .y = to.data.data(), .y_stride = to.stride, .batch = batch(), .add = add};
+  const auto shares = team->size() == 1 ? 1 : 4 * team->size();
+  team->share(rows, padded((rows + shares - 1) / shares), [&](std::int64_t first, std::int64_t last) {
+    kernels.multiply(product, first, last);
+    for (std::int64_t row = 0; gelu && row < batch(); ++row) kernels.gelu(to.row(row) + first, last - first);
+  });
+}
+
+void Decoder::Impl::work_layer(DecoderLayer& layer, std::size_t index, Private& own) {
+  normalise(layer.attention_norm, own);
+  multiply(layer.input, own.normed, inputs, own, false, false);
+  team->share(batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
+    const auto row = item / config.heads, head_index = item % config.heads;
+    layer.attention.attend(kernels, places[static_cast<std::size_t>(row)], head_index, positions[static_cast<std::size_t>(row)], inputs.row(row),
+                           own.scratch[index], attended.row(row) + head_index * config.head_width());
+  });
+  multiply(layer.output, attended, x, own, true, false);
+  normalise(layer.feed_forward_norm, own);
+  multiply(layer.up, own.normed, hidden, own, false, true);
+  multiply(layer.down, hidden, x, own, true, false);
+}
+
+void Decoder::Impl::work(int member) {
+  auto& own = members[static_cast<std::size_t>(member)];
+  for (std::size_t i = 0; i < layers.size(); ++i) work_layer(layers[i], i, own);
+  normalise(final_norm, own);
+  multiply(head, own.normed, logits, own, false, false);
+}
+
+Decoder::Decoder(const LanguageModel& model, const DecoderOptions& options) {
+  const auto reason = obstacle(model);
+  require(reason.empty(), "{}: the fast decoder serves causal float32 and bfloat16 models on the CPU; use LanguageModel::step.", reason);
+  require(options.threads >= 0, "decoder threads {}: expected 1 or more, or 0 for as many as LibTorch uses.", options.threads);
+  impl_ = std::make_unique<Impl>(model, options);
+}
+Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
+Decoder& Decoder::operator=(Decoder&&) noexcept = default;
+
+void Decoder::load(DecodeState state) {
+  auto& impl = *impl_;
+  require(state.batch() > 0, "decode state: expected at least one sequence.");
+  impl.positions = state.positions();
+  impl.places.resize(impl.positions.size());
+  for (std::size_t i = 0; i < impl.places.size(); ++i) impl.places[i] = static_cast<std::int64_t>(i);
+  for (std::size_t i = 0; i < impl.layers.size(); ++i) {
+    impl.layers[i].attention.load(static_cast<const nn::LayerState&>(state.layer(i)), impl.positions);
+  }
+  impl.make_buffers();
+}
+
+void Decoder::step(std::span<const std::int64_t> ids) {
+  auto& impl = *impl_;
+  require(!ids.empty() && ids.size() == impl.positions.size(), "ids: expected one for each of the {} sequences.", impl.positions.size());
+  for (const auto id : ids) require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id, impl.config.vocabulary);
+  const auto last = *std::max_element(impl.positions.begin(), impl.positions.end());
+  require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last, impl.config.length);
+  for (auto& layer : impl.layers) layer.attention.make_room(last);
+  impl.embed(ids);
+  auto job = [&impl](int member) { impl.work(member); };
+  impl.team->run(job);
+  for (auto& position : impl.positions) ++position;
+}
+
+std::span<const float> Decoder::logits(std::size_t row) const {
+  require(row < impl_->positions.size(), "sequence {}: there are {}.", row, impl_->positions.size());
+  return {impl_->logits.row(static_cast<std::int64_t>(row)), static_cast<std::size_t>(impl_->config.vocabulary)};
+}
+
+void Decoder::keep(std::span<const std::int64_t> rows) {
+  auto& impl = *impl_;
+  std::vector<std::int64_t> positions, places;
+  for (const auto row : rows) {
+    require(row >= 0 && row < impl.batch(), "sequence {}: there are {}.", row, impl.batch());
+    require(std::count(rows.begin(), rows.end(), row) == 1, "sequence {}: named more than once.", row);
+    positions.push_back(impl.positions[static_cast<std::size_t>(row)]);
+    places.push_back(impl.places[static_cast<std::size_t>(row)]);
+  }
+  impl.positions = std::move(positions);
+  impl.places = std::move(places);
+}
+
+const std::vector<std::int64_t>& Decoder::positions() const { return impl_->positions; }
+
+std::int64_t Decoder::state_bytes() const {
+  std::int64_t total = 0;
+  for (const auto& layer : impl_->layers) total += layer.attention.bytes_a_sequence();
+  return total * impl_->batch();
+}
+
+std::int64_t Decoder::weight_bytes() const {
+  std::int64_t total = impl_->head.bytes();
+  for (const auto& layer : impl_->layers) {
+    for (const auto* linear : {&layer.input, &layer.output, &layer.up, &layer.down}) total += linear->bytes();
+  }
+  return total;
+}
+
+double Decoder::read_speed() {
+  auto& impl = *impl_;
+  auto job = [&impl](int member) {
+    auto& own = impl.members[static_cast<std::size_t>(member)];
+    impl.multiply(impl.head, own.normed, impl.logits, own, false, false);
+  };
+  const auto start = std::chrono::steady_clock::now();
+  impl.team->run(job);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return static_cast<double>(impl.head.bytes()) / seconds.count();
+}
+
+WeightFormat faster_format(const LanguageModel& model) {
+  constexpr std::int64_t kSmall = 4'000'000, kTimed = 1'000'000;  // parameters
+  if (model.parameter_count() < kSmall || !Decoder::obstacle(model).empty()) return WeightFormat::float32;
+  const auto& kernels = kernels::decode_kernels();
+  const auto& output = model.output_weight();
+  const auto rows = std::min(output.size(0), kTimed / output.size(1) / 4 * 4);
+  if (rows < 4) return WeightFormat::float32;
+  const auto weight = as_float(output.narrow(0, 0, rows));
+  Rows x(1, output.size(1)), y(1, rows);
+  const auto seconds_of = [&](const PackedLinear& linear) {
+    const auto start = std::chrono::steady_clock::now();
+    kernels.multiply({.weights = linear.weights(), .x = x.data.data(), .quantised = {}, .x_stride = x.stride, .y = y.data.data(), .y_stride = y.stride},
+                     0, rows / 4 * 4);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  PackedLinear wide(rows, output.size(1), WeightFormat::float32, kernels), narrow(rows, output.size(1), WeightFormat::bfloat16, kernels);
+  for (auto* linear : {&wide, &narrow}) linear->set_rows(0, rows, weight.const_data_ptr<float>(), nullptr);
+  double wide_seconds = 1e9, narrow_seconds = 1e9;
+  for (int round = 0; round < 5; ++round) {
+    wide_seconds = std::min(wide_seconds, seconds_of(wide));
+    narrow_seconds = std::min(narrow_seconds, seconds_of(narrow));
+  }
+  return narrow_seconds * 1.1 < wide_seconds ? WeightFormat::bfloat16 : WeightFormat::float32;
+}
+
+std::string Decoder::description() const {
+  return fmt::format("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format), kernels::isa_name(impl_->isa), impl_->team->size(),
+                     impl_->team->size() == 1 ? "" : "s");
+}
+
+}  // namespace linformer
