@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
+
+#include "core/sha256_blocks.hpp"
 
 namespace linformer {
 namespace {
@@ -25,6 +28,20 @@ TEST(Sha256, LengthsAboutTheBorderOfABlock) {
 TEST(Sha256, BytesAreNotSigned) {
   EXPECT_EQ(sha256(std::string(3, '\xff')), "5ae7e6a42304dc6e4176210b83c43024f99a0bce9a870c3b6d2c95fc8ebfb74c");
   EXPECT_EQ(sha256(std::string(1, '\0')), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d");
+}
+
+TEST(Sha256, TheProcessorsInstructionsAgreeWithThePortableRounds) {
+  if (!has_sha_extensions()) GTEST_SKIP() << "this processor has no SHA extensions";
+  std::mt19937_64 random(5);
+  std::string bytes(7 * kSha256Block + 1, ' ');
+  for (auto& byte : bytes) byte = static_cast<char>(random());
+  Sha256State portable{1, 2, 3, 0xfffffff0u, 5, 6, 7, 8}, extended = portable;
+  for (const std::size_t blocks : {1u, 0u, 7u, 3u}) {
+    const auto* odd = reinterpret_cast<const unsigned char*>(bytes.data()) + 1;
+    sha256_portable(portable, odd, blocks);
+    sha256_extended(extended, odd, blocks);
+    EXPECT_EQ(portable, extended) << blocks;
+  }
 }
 
 }  // namespace
