@@ -16,10 +16,20 @@ std::int64_t DecodeState::bytes() const {
 }
 
 DecodeState DecodeState::repeat(std::int64_t times) const {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t row = 0; row < batch(); ++row) rows.insert(rows.end(), static_cast<std::size_t>(times), row);
+  return select(rows);
+}
+
+DecodeState DecodeState::select(const std::vector<std::int64_t>& rows) const {
+  require(!rows.empty(), "rows: expected at least one sequence.");
   std::vector<std::int64_t> positions;
-  for (const auto position : positions_) positions.insert(positions.end(), static_cast<std::size_t>(times), position);
+  for (const auto row : rows) {
+    require(row >= 0 && row < batch(), "row {}: expected one of the {} sequences of this state.", row, batch());
+    positions.push_back(positions_[static_cast<std::size_t>(row)]);
+  }
   std::vector<std::unique_ptr<Layer>> layers;
-  for (const auto& layer : layers_) layers.push_back(layer->repeat(times));
+  for (const auto& layer : layers_) layers.push_back(layer->select(rows));
   return {std::move(positions), std::move(layers)};
 }
 
@@ -31,9 +41,9 @@ std::int64_t LayerState::bytes() const {
   return total;
 }
 
-std::unique_ptr<DecodeState::Layer> LayerState::repeat(std::int64_t times) const {
+std::unique_ptr<DecodeState::Layer> LayerState::select(const std::vector<std::int64_t>& rows) const {
   std::vector<at::Tensor> copies;
-  for (const auto& tensor : tensors) copies.push_back(tensor.repeat_interleave(times, 0));
+  for (const auto& tensor : tensors) copies.push_back(tensor.index_select(0, at::tensor(rows, at::kLong).to(tensor.device())));
   return std::make_unique<LayerState>(std::move(copies));
 }
 

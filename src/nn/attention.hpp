@@ -1,10 +1,15 @@
 // How a layer attends: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached positions.
 #pragma once
 
+#include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "linformer/config/model_config.hpp"
@@ -19,12 +24,21 @@ struct LayerState final : DecodeState::Layer {
   std::vector<at::Tensor> tensors;
   explicit LayerState(std::vector<at::Tensor> values) : tensors(std::move(values)) {}
   std::int64_t bytes() const override;
-  std::unique_ptr<DecodeState::Layer> repeat(std::int64_t times) const override;
+  std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
 };
 using StatePointer = std::unique_ptr<LayerState>;
 
 /// One state of several, in order; shorter tensors are padded with zeros.
 StatePointer join(const std::vector<StatePointer>& states);
+/// Decoding sums and mixes in the weights' own dtype, float32 or wider: while this lives, autocast doesn't touch this thread's products.
+class AutocastOff {
+ public:
+  explicit AutocastOff(at::DeviceType device) : exclude_(at::autocast::get_autocast_dispatch_key_from_device_type(device)) {}
+
+ private:
+  c10::impl::ExcludeDispatchKeyGuard exclude_;
+};
+
 /// Room for `length` entries in dimension 2, at least doubling what is there.
 void reserve(at::Tensor& tensor, std::int64_t length);
 

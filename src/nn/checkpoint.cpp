@@ -6,7 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <memory>
+#include <utility>
 
 namespace linformer::nn {
 
@@ -22,6 +22,32 @@ struct Circumstances {
 };
 
 at::Generator generator_of(const at::Tensor& x) { return at::globalContext().defaultGenerator(x.device()); }
+
+Circumstances circumstances_of(const at::Tensor& x) {
+  const auto device = x.device().type();
+  return {generator_of(x).get_state(), at::autocast::is_autocast_enabled(device), at::autocast::get_autocast_dtype(device)};
+}
+
+// While it lives, things stand as they did then; whatever `body` throws, they are put back.
+class Reinstated {
+ public:
+  Reinstated(const at::Tensor& x, const Circumstances& then) : generator_(generator_of(x)), device_(x.device().type()), now_(circumstances_of(x)) {
+    set(then);
+  }
+  ~Reinstated() { set(now_); }
+  Reinstated(const Reinstated&) = delete;
+  Reinstated& operator=(const Reinstated&) = delete;
+
+ private:
+  void set(const Circumstances& circumstances) {
+    generator_.set_state(circumstances.random_state);
+    at::autocast::set_autocast_enabled(device_, circumstances.autocast);
+    at::autocast::set_autocast_dtype(device_, circumstances.autocast_dtype);
+  }
+  at::Generator generator_;
+  at::DeviceType device_;
+  Circumstances now_;
+};
 
 // Without a graph a converted weight must not enter the autocast cache, where a later use would find it without its gradient.
 class CacheOff {
@@ -41,28 +67,15 @@ struct Saved : torch::CustomClassHolder {
 };
 
 at::Tensor rerun(const Saved& saved, const at::Tensor& x) {
-  const auto device = x.device().type();
-  auto generator = generator_of(x);
-  const auto now = generator.get_state();
-  const bool autocast = at::autocast::is_autocast_enabled(device);
-  const auto dtype = at::autocast::get_autocast_dtype(device);
-  generator.set_state(saved.circumstances.random_state);
-  at::autocast::set_autocast_enabled(device, saved.circumstances.autocast);
-  at::autocast::set_autocast_dtype(device, saved.circumstances.autocast_dtype);
+  const Reinstated as_then(x, saved.circumstances);
   const CacheOff cache_off;
   const at::AutoGradMode with_graph(true);
-  const auto y = saved.body(x);
-  at::autocast::set_autocast_enabled(device, autocast);
-  at::autocast::set_autocast_dtype(device, dtype);
-  generator.set_state(now);
-  return y;
+  return saved.body(x);
 }
 
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const c10::intrusive_ptr<Saved>& saved, at::TensorList inputs) {
-    const auto device = inputs[0].device().type();
-    saved->circumstances = {generator_of(inputs[0]).get_state(), at::autocast::is_autocast_enabled(device),
-                            at::autocast::get_autocast_dtype(device)};
+    saved->circumstances = circumstances_of(inputs[0]);
     context->saved_data["body"] = c10::IValue::make_capsule(saved);
     context->save_for_backward(inputs.vec());
     const CacheOff cache_off;

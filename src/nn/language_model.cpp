@@ -3,8 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <map>
-#include <numeric>
+#include <fmt/format.h>
+#include <string>
+#include <utility>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/decode_state.hpp"
@@ -45,7 +46,7 @@ struct LanguageModel::Impl {
   std::vector<Block> blocks;
   Norm final_norm;
 
-  Impl(const ModelConfig& resolved_config, std::uint64_t seed, at::TensorOptions options);
+  Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters);
   void add_block(std::int64_t layer, nn::SharedProjection& shared);
   at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
   at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
@@ -53,8 +54,8 @@ struct LanguageModel::Impl {
   std::pair<at::Tensor, std::vector<nn::StatePointer>> read(const at::Tensor& ids_BN) const;
 };
 
-LanguageModel::Impl::Impl(const ModelConfig& resolved_config, std::uint64_t seed, at::TensorOptions options)
-    : config(resolved_config), parameters(seed, options) {
+LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters)
+    : config(resolved_config), parameters(std::move(first_parameters)) {
   require(config.vocabulary > 0, "model.vocabulary {}: expected the number of token ids.", config.vocabulary);
   token_embedding = parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, nn::kWeightDeviation);
   if (config.position == Position::learned) {
@@ -111,7 +112,9 @@ std::pair<at::Tensor, std::vector<nn::StatePointer>> LanguageModel::Impl::read(c
 }
 
 LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed, at::TensorOptions options)
-    : impl_(std::make_unique<Impl>(resolved(config), seed, options)) {}
+    : impl_(std::make_unique<Impl>(resolved(config), nn::Parameters(seed, options))) {}
+LanguageModel::LanguageModel(const ModelConfig& config, const ParameterSource& source)
+    : impl_(std::make_unique<Impl>(resolved(config), nn::Parameters(source))) {}
 LanguageModel::~LanguageModel() = default;
 LanguageModel::LanguageModel(LanguageModel&&) noexcept = default;
 LanguageModel& LanguageModel::operator=(LanguageModel&&) noexcept = default;

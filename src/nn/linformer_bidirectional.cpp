@@ -23,14 +23,15 @@ class BidirectionalAttention final : public Attention {
     if (padding_mask) present = padding_mask->logical_not().unsqueeze(-1).to(x_BNd.scalar_type());
     const auto x = padding_mask ? x_BNd.masked_fill(padding_mask->unsqueeze(-1), 0) : x_BNd;
     const auto project = [&](const at::Tensor& projection, const Linear& linear, const at::Tensor& shortened) {
-      const auto mass = at::matmul(projection.narrow(1, 0, n).to(present.scalar_type()), present);
+      const auto mass = at::matmul(projection.narrow(1, 0, n), present);
       return split(at::matmul(shortened, linear.weight.t().to(shortened.scalar_type())) + mass * linear.bias);
     };
-    const auto shorten = [&](const at::Tensor& projection) { return at::matmul(projection.narrow(1, 0, n).to(x.scalar_type()), x); };
-    const auto key_x = shorten(maker_.key);
-    const auto value_x = maker_.value.is_same(maker_.key) ? key_x : shorten(maker_.value);
+    const auto shorten = [&](const at::Tensor& projection) { return at::matmul(projection.narrow(1, 0, n), x); };
+    const auto [e, f] = maker_.projections(x.scalar_type());
+    const auto key_x = shorten(e);
+    const auto value_x = f.is_same(e) ? key_x : shorten(f);
     const auto query = split(query_(x_BNd));
-    return merge(mix(query, {project(maker_.key, key_, key_x), project(maker_.value, value_, value_x)}));
+    return merge(mix(query, {project(e, key_, key_x), project(f, value_, value_x)}));
   }
 
  protected:
@@ -46,7 +47,8 @@ class BidirectionalAttention final : public Attention {
   at::Tensor mix(const at::Tensor& query, const ops::Slots& slots) const {
     const auto dtype = query.scalar_type();
     const ops::Slots normed{slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
-    return ops::attend(query, normed.key, normed.value, normed, {});
+    // Zeros, since the attend kernel can't be called without a bias yet.
+    return ops::attend(query, normed.key, normed.value, normed, {.slot_bias = at::zeros({heads_}, query.options())});
   }
   SlotMaker maker_;
   Norm slot_key_norm_, slot_value_norm_;

@@ -1,6 +1,8 @@
 // Causal prefix attention (maths 3); its decode state is the two running sums.
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "linformer/core/error.hpp"
 #include "nn/slot_maker.hpp"
 
@@ -17,18 +19,21 @@ class PrefixAttention final : public Attention {
 
  protected:
   at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>&) const override {
-    const auto dtype = heads.key.scalar_type();
-    return ops::prefix_attention(heads.query, heads.key, heads.value, maker_.key.to(dtype), maker_.value.to(dtype), {});
+    const auto [e, f] = maker_.projections(heads.key.scalar_type());
+    return ops::prefix_attention(heads.query, heads.key, heads.value, e, f, {});
   }
 
   StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
-    const auto n = heads.key.size(2);
-    return std::make_unique<LayerState>(std::vector{at::matmul(maker_.key.narrow(-1, 0, n), heads.key.to(maker_.key.scalar_type())),
-                                                    at::matmul(maker_.value.narrow(-1, 0, n), heads.value.to(maker_.key.scalar_type()))});
+    const AutocastOff autocast_off(heads.key.device().type());
+    const auto sum = [n = heads.key.size(2)](const at::Tensor& projection, const at::Tensor& x) {
+      return at::matmul(projection.narrow(-1, 0, n), x.to(projection.scalar_type()));
+    };
+    return std::make_unique<LayerState>(std::vector{sum(maker_.key, heads.key), sum(maker_.value, heads.value)});
   }
 
   at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
                          LayerState& state) const override {
+    const AutocastOff autocast_off(heads.key.device().type());
     auto& sums = state.tensors;
     const auto dtype = sums[0].scalar_type();
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());

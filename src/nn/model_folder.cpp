@@ -3,11 +3,14 @@
 
 #include <fmt/ranges.h>
 
-#include <set>
+#include <map>
+#include <string>
+#include <utility>
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 
 namespace linformer {
@@ -23,7 +26,9 @@ void save_model(const std::filesystem::path& folder, const LanguageModel& model,
     write_atomically(folder / "tokenizer.json", tokenizer.dump());
   }
   object.update(extra);
-  write_safetensors(folder / "model.safetensors", {model.parameters(), {{"format", "linformer"}}});
+  auto tensors = model.parameters();
+  for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(at::kFloat);
+  write_safetensors(folder / "model.safetensors", {std::move(tensors), {{"format", "linformer"}}});
   write_atomically(folder / "config.json", object.dump(2) + "\n");
 }
 
@@ -35,23 +40,22 @@ LoadedModel load_model(const std::filesystem::path& folder) {
           "{}: expected \"format_version\": 1; this program reads no other version.", config_file);
   require(object.contains("model") && object.contains("attention"), "{}: expected the sections model and attention.", config_file);
   ModelConfig config;
-  from_json(fields_of(config), json{{"model", object["model"]}, {"attention", object["attention"]}}, config_file);
+  from_json(fields_of(config), object, config_file, {"format_version", "tokenizer", "train", "data", "seed"});
   const auto weights = (folder / "model.safetensors").string();
   const auto file = read_safetensors(weights);
-  LanguageModel model(config);
-  std::set<std::string> unknown;
-  for (const auto& [name, tensor] : file.tensors) unknown.insert(name);
-  const at::NoGradGuard no_grad;
-  for (const auto& [name, parameter] : model.parameters()) {
-    require(unknown.erase(name) == 1, "{}: tensor '{}' is missing; config.json and the weights don't belong together.", weights, name);
-    const auto& tensor = file.at(name);
-    require(tensor.is_floating_point(), "{}: tensor '{}' is {}; expected floating point.", weights, name, c10::toString(tensor.scalar_type()));
-    require(tensor.sizes() == parameter.sizes(), "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
-            fmt::join(tensor.sizes(), ", "), fmt::join(parameter.sizes(), ", "));
+  std::map<std::string, at::Tensor> unused(file.tensors.begin(), file.tensors.end());
+  LanguageModel model(config, [&](const std::string& name, at::IntArrayRef shape) {
+    auto found = unused.extract(name);
+    require(!found.empty(), "{}: tensor '{}' is missing; config.json and the weights don't belong together.", weights, name);
+    const auto& tensor = found.mapped();
+    require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.", weights, name,
+            dtype_name(tensor.scalar_type()));
+    require(tensor.sizes() == shape, "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
+            fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
     require(at::isfinite(tensor).all().item<bool>(), "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
-    parameter.set_data(tensor.clone());
-  }
-  require(unknown.empty(), "{}: tensor '{}' belongs to no part of this model.", weights, unknown.empty() ? "" : *unknown.begin());
+    return tensor;
+  });
+  require(unused.empty(), "{}: tensor '{}' belongs to no part of this model.", weights, unused.empty() ? "" : unused.begin()->first);
   const auto tokenizer_file = folder / "tokenizer.json";
   auto tokenizer = std::filesystem::exists(tokenizer_file) ? read_json(tokenizer_file) : json();
   return {std::move(model), std::move(object), std::move(tokenizer)};

@@ -11,19 +11,22 @@ namespace linformer::nn {
 Parameters::Parameters(std::uint64_t seed, at::TensorOptions options)
     : generator_(at::detail::createCPUGenerator(seed)), options_(options) {}
 
+Parameters::Parameters(ParameterSource source) : source_(std::move(source)) {}
+
 at::Tensor Parameters::normal(const std::string& name, at::IntArrayRef shape, double deviation) {
-  return add(name, at::randn(shape, generator_, at::kFloat).mul_(deviation));
+  return add(name, shape, [&] { return at::randn(shape, generator_, at::kFloat).mul_(deviation); });
 }
 
 at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, double value) {
-  return add(name, at::full(shape, value, at::kFloat));
+  return add(name, shape, [&] { return at::full(shape, value, at::kFloat); });
 }
 
-at::Tensor Parameters::around(const std::string& name, const at::Tensor& start, double deviation) {
-  return add(name, at::randn(start.sizes(), generator_, at::kFloat).mul_(deviation).add_(start));
+at::Tensor Parameters::around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start, double deviation) {
+  return add(name, shape, [&] { return at::randn(shape, generator_, at::kFloat).mul_(deviation).add_(start()); });
 }
 
-at::Tensor Parameters::add(const std::string& name, const at::Tensor& value) {
+at::Tensor Parameters::add(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& draw) {
+  const auto value = source_ ? source_(name, shape) : draw();
   list_.emplace_back(name, value.to(options_.requires_grad(std::nullopt)).requires_grad_());
   return list_.back().second;
 }

@@ -4,9 +4,13 @@
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "linformer/nn/language_model.hpp"
 
 namespace linformer::nn {
 
@@ -15,17 +19,20 @@ namespace linformer::nn {
 class Parameters {
  public:
   Parameters(std::uint64_t seed, at::TensorOptions options);
+  /// Nothing is drawn: `source` gives each parameter, or throws.
+  explicit Parameters(ParameterSource source);
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double deviation);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
-  /// `start` (float32, CPU) plus noise of `deviation`.
-  at::Tensor around(const std::string& name, const at::Tensor& start, double deviation);
+  /// `start()` (float32, CPU, expands to `shape`) plus noise of `deviation`.
+  at::Tensor around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start, double deviation);
 
   const std::vector<std::pair<std::string, at::Tensor>>& list() const { return list_; }
 
  private:
-  at::Tensor add(const std::string& name, const at::Tensor& value);
+  at::Tensor add(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& draw);
   at::Generator generator_;
   at::TensorOptions options_;
+  ParameterSource source_;
   std::vector<std::pair<std::string, at::Tensor>> list_;
 };
 

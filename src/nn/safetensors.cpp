@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstdint>
 #include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
@@ -16,6 +20,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 constexpr std::uint64_t kLargestHeader = 100'000'000;
+constexpr std::uint64_t kLargestExtent = std::uint64_t{1} << 62;
 constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},
     {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I32", at::kInt}, {"I16", at::kShort}, {"I8", at::kChar}, {"U8", at::kByte}, {"BOOL", at::kBool}}};
 
@@ -42,10 +47,11 @@ Entry read_entry(const std::string& file, const std::string& name, const json& o
   Entry entry{name, known->second, {}, whole(object["data_offsets"][0], place), whole(object["data_offsets"][1], place)};
   require(entry.begin <= entry.end && entry.end <= data_size, "{}: offsets {} to {} lie outside the {} bytes of data; the file is damaged or cut.",
           place, entry.begin, entry.end, data_size);
-  std::uint64_t bytes = c10::elementSize(entry.type);
+  std::uint64_t bytes = c10::elementSize(entry.type), extent = bytes;  // extent: what strides reach, empty dimensions counted as 1
   for (const auto& size : object["shape"]) {
     const auto count = whole(size, place);
-    require(count <= std::uint64_t{1} << 62 && !__builtin_mul_overflow(bytes, count, &bytes), "{}: its shape is too large.", place);
+    require(count <= kLargestExtent && !__builtin_mul_overflow(extent, std::max<std::uint64_t>(count, 1), &extent) && extent <= kLargestExtent, "{}: its shape is too large.", place);
+    bytes *= count;
     entry.shape.push_back(static_cast<std::int64_t>(count));
   }
   require(bytes == entry.end - entry.begin, "{}: shape and dtype need {} bytes, offsets give {}.", place, bytes, entry.end - entry.begin);

@@ -2,11 +2,24 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
+#include <string>
+#include <vector>
 
 namespace linformer::nn {
 
 namespace {
+
+// (K,P): each slot the mean of its share of the positions.
+at::Tensor segment_means(std::int64_t slots, std::int64_t length) {
+  auto means = at::zeros({slots, length}, at::kFloat);
+  for (std::int64_t slot = 0; slot < slots; ++slot) {
+    const auto first = slot * length / slots, last = (slot + 1) * length / slots;
+    means[slot].slice(0, first, last).fill_(1.0 / static_cast<double>(std::max<std::int64_t>(last - first, 1)));
+  }
+  return means;
+}
 
 // Where training starts (maths 1, 4): what a fresh entry is, by kind.
 at::Tensor draw(const LayerContext& context, const std::string& name, const SlotMaker& maker, bool block) {
@@ -14,15 +27,12 @@ at::Tensor draw(const LayerContext& context, const std::string& name, const Slot
   const bool linear = maker.projection == Projection::linear;
   std::vector<std::int64_t> shape = linear ? std::vector{maker.slots, maker.length} : std::vector{maker.segment};
   if (!maker.shared_by_heads) shape.insert(shape.begin(), heads);
-  if (!linear) return context.parameters.around(name, at::full(shape, 1.0 / static_cast<double>(maker.segment)), 0.02 / std::sqrt(static_cast<double>(maker.segment)));
-  if (block) {
-    auto means = at::zeros({maker.slots, maker.length});
-    for (std::int64_t slot = 0; slot < maker.slots; ++slot) {
-      const auto first = slot * maker.length / maker.slots, last = (slot + 1) * maker.length / maker.slots;
-      means[slot].slice(0, first, last).fill_(1.0 / static_cast<double>(std::max<std::int64_t>(last - first, 1)));
-    }
-    return context.parameters.around(name, means.expand(shape), 0.02 / std::sqrt(static_cast<double>(maker.length)));
+  const auto noise = [](std::int64_t weights) { return 0.02 / std::sqrt(static_cast<double>(weights)); };
+  if (!linear) {
+    const auto mean = [&] { return at::full({1}, 1.0 / static_cast<double>(maker.segment), at::kFloat); };
+    return context.parameters.around(name, shape, mean, noise(maker.segment));
   }
+  if (block) return context.parameters.around(name, shape, [&] { return segment_means(maker.slots, maker.length); }, noise(maker.length));
   const auto variance = 1.0 / static_cast<double>(context.config.causal ? maker.length : maker.slots);
   return context.parameters.normal(name, shape, std::sqrt(variance));
 }
@@ -55,6 +65,14 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
   }
 }
 
+std::pair<at::Tensor, at::Tensor> SlotMaker::projections(at::ScalarType dtype) const {
+  if (!key.is_same(value)) return {key.to(dtype), value.to(dtype)};
+  // A view of its own gathers what the layer adds to the gradient before other layers' shares: the order, so each bit, in which a recomputed
+  // layer has it too (checkpoint.hpp).
+  const auto both = key.view_as(key).to(dtype);
+  return {both, both};
+}
+
 at::Tensor SlotMaker::scores_of(const at::Tensor& x_BNd, std::int64_t heads) const {
   if (projection != Projection::dynamic) return {};
   return scores(x_BNd).unflatten(-1, {heads, slots}).permute({0, 2, 3, 1});
@@ -64,9 +82,15 @@ ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor
                                  const ops::SummariseOptions& options) const {
   const auto dtype = key_BHMD.scalar_type();
   switch (projection) {
-    case Projection::linear: return ops::summarise_linear(key_BHMD, value_BHMD, key.to(dtype), value.to(dtype), options);
+    case Projection::linear: {
+      const auto [e, f] = projections(dtype);
+      return ops::summarise_linear(key_BHMD, value_BHMD, e, f, options);
+    }
     case Projection::dynamic: return ops::summarise_dynamic(key_BHMD, value_BHMD, scores_BHKM, options);
-    case Projection::convolution: return ops::summarise_convolution(key_BHMD, value_BHMD, key.to(dtype), value.to(dtype), options);
+    case Projection::convolution: {
+      const auto [e, f] = projections(dtype);
+      return ops::summarise_convolution(key_BHMD, value_BHMD, e, f, options);
+    }
     case Projection::mean: return ops::summarise_mean(key_BHMD, value_BHMD, segment, options);
     case Projection::max: return ops::summarise_max(key_BHMD, value_BHMD, segment, options);
   }

@@ -16,6 +16,8 @@ struct SlotMaker {
   Linear scores;          ///< dynamic
 
   SlotMaker(const LayerContext& context, bool block);
+  /// key and value for one forward pass, in `dtype`; one tensor twice where they are shared.
+  std::pair<at::Tensor, at::Tensor> projections(at::ScalarType dtype) const;
   /// (B,H,K,M) for dynamic projection, else undefined.
   at::Tensor scores_of(const at::Tensor& x_BNd, std::int64_t heads) const;
   ops::Slots operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,10 +23,15 @@ struct ForwardOptions {
   std::optional<at::Tensor> padding_mask = std::nullopt;      ///< (B,N) bool, true = padding; bidirectional only
 };
 
+/// Gives the parameter of this name, or throws where it has none of this shape.
+using ParameterSource = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape)>;
+
 class LanguageModel {
  public:
   /// Parameters drawn from `seed`; `config` is resolved() first. Parameters require gradients.
   explicit LanguageModel(const ModelConfig& config, std::uint64_t seed = 0, at::TensorOptions options = {});
+  /// Nothing is drawn or allocated but what `source` gives: for loading.
+  LanguageModel(const ModelConfig& config, const ParameterSource& source);
   ~LanguageModel();
   LanguageModel(LanguageModel&&) noexcept;
   LanguageModel& operator=(LanguageModel&&) noexcept;

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "linformer/core/json.hpp"
 #include "linformer/nn/language_model.hpp"
@@ -23,11 +25,12 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
 /// Writes config.json ({"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}), model.safetensors and, where given,
-/// tokenizer.json into an existing folder, each atomically. `extra` adds sections to config.json ("train").
+/// tokenizer.json into an existing folder, each atomically; weights as float32. `extra` adds sections to config.json ("train").
 void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer, const json& extra = json::object());
 
 struct LoadedModel { LanguageModel model; json config; json tokenizer; };  ///< tokenizer: its tokenizer.json, or null
-/// Loads a run folder or a checkpoint folder. UserError on wrong shapes, dtypes, missing or unknown tensors, NaN weights, other format versions.
+/// Loads a run folder or a checkpoint folder. UserError on wrong shapes, dtypes other than float32, missing or
+/// unknown tensors, NaN weights, unknown sections or keys in config.json, other format versions.
 LoadedModel load_model(const std::filesystem::path& folder);
 
 }  // namespace linformer

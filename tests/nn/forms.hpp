@@ -1,0 +1,142 @@
+// Tiny models of every legal causal form, in float64 unless told, with weights large enough that what they say depends on what they read.
+// Shape letters: B batch, N length, V vocabulary, K slots, P model.length, W window, r slots a block.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "linformer/core/error.hpp"
+#include "linformer/nn/language_model.hpp"
+
+namespace linformer::testing {
+
+struct Form {
+  std::string name;
+  ModelConfig config;
+};
+/// How GoogleTest prints one.
+inline void PrintTo(const Form& form, std::ostream* out) { *out << form.name; }
+
+inline ModelConfig small_config(std::int64_t length) {
+  ModelConfig config;
+  config.length = length;
+  config.width = 12;
+  config.layers = 2;
+  config.heads = 2;
+  config.feed_forward = 14;
+  config.vocabulary = 19;
+  return config;
+}
+
+inline Form softmax_form(std::int64_t length = 45) {
+  Form form{"softmax", small_config(length)};
+  form.config.attention.kind = AttentionKind::softmax;
+  return form;
+}
+
+/// `block` summaries: windows of 6, P a multiple of 6; `slots` counts a block.
+inline Form linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots, Sharing sharing,
+                           Summary summary = Summary::running, Projection projection = Projection::linear) {
+  Form form{fmt::format("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
+  auto& attention = form.config.attention;
+  attention.window = window;
+  attention.summary = summary;
+  attention.projection = projection;
+  attention.sharing = sharing;
+  attention.slots = summary == Summary::block ? slots * length / window : slots;
+  for (auto& letter : form.name) letter = letter == '-' ? '_' : letter;
+  return form;
+}
+
+constexpr Sharing kSharings[]{Sharing::none, Sharing::headwise, Sharing::key_value, Sharing::layerwise};
+
+/// Each with every way to normalise, with a slot bias and without.
+inline void add_normalised(std::vector<Form>& forms, const Form& form) {
+  for (const auto normalise : {Normalise::none, Normalise::keys, Normalise::both}) {
+    for (const double bias : {-0.7, std::nan("")}) {
+      auto variant = form;
+      variant.config.attention.normalise = normalise;
+      variant.config.attention.slot_bias = bias;
+      variant.name += fmt::format("_{}_{}", enum_name(normalise), std::isnan(bias) ? "unbiased" : "biased");
+      forms.push_back(variant);
+    }
+  }
+}
+
+/// Slots of each layer on their own.
+inline Form by_layer(Form form, std::vector<std::int64_t> slots) {
+  form.name += "_by_layer";
+  form.config.attention.slots_by_layer = std::move(slots);
+  return form;
+}
+
+/// Every legal causal combination of kind, projection, sharing, normalisation, slot bias and slots by layer.
+inline std::vector<Form> causal_forms() {
+  std::vector<Form> forms{softmax_form()};
+  for (const auto sharing : kSharings) {
+    forms.push_back(linformer_form("prefix", 137, 0, 5, sharing));  // beyond two chunks of 64
+    add_normalised(forms, linformer_form("running", 45, 7, 5, sharing));
+    for (const auto projection :
+         {Projection::linear, Projection::dynamic, Projection::convolution, Projection::mean, Projection::max}) {
+      if (projection == Projection::dynamic && sharing == Sharing::key_value) continue;
+      add_normalised(forms, linformer_form("block", 48, 6, 2, sharing, Summary::block, projection));
+    }
+    if (sharing == Sharing::layerwise) continue;  // needs equal numbers
+    forms.push_back(by_layer(linformer_form("prefix", 45, 0, 5, sharing), {5, 3}));
+    forms.push_back(by_layer(linformer_form("running", 45, 7, 5, sharing), {4, 7}));
+    forms.push_back(by_layer(linformer_form("block", 48, 6, 2, sharing, Summary::block), {16, 8}));
+  }
+  forms.push_back(linformer_form("running_of_one", 13, 1, 2, Sharing::headwise));
+  auto sinusoidal = linformer_form("sinusoidal", 48, 6, 3, Sharing::headwise, Summary::block);
+  sinusoidal.config.position = Position::sinusoidal;
+  auto unplaced = linformer_form("unplaced", 45, 7, 5, Sharing::headwise);
+  unplaced.config.position = Position::none;
+  unplaced.config.tied = true;
+  forms.insert(forms.end(), {sinusoidal, unplaced});
+  return forms;
+}
+
+/// Weights, slot biases and norms drawn anew, wide apart.
+inline LanguageModel lively_model(const ModelConfig& config, at::ScalarType dtype = at::kDouble, std::uint64_t seed = 3) {
+  LanguageModel model(config, seed, at::TensorOptions().dtype(dtype));
+  auto generator = at::detail::createCPUGenerator(seed + 1);
+  const at::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : model.parameters()) {
+    const bool projection = name.find("projection_") != std::string::npos;
+    const double deviation = projection ? 0.2 : parameter.dim() == 1 ? 0.3 : 0.4;
+    parameter.add_(at::randn(parameter.sizes(), generator, at::kDouble).mul_(deviation));
+  }
+  return model;
+}
+
+inline at::Tensor random_ids(at::IntArrayRef shape, std::int64_t vocabulary, std::uint64_t seed = 5) {
+  return at::randint(0, vocabulary, shape, at::detail::createCPUGenerator(seed), at::kLong);
+}
+
+inline std::vector<std::int64_t> to_vector(const at::Tensor& ids_N) {
+  const auto whole = ids_N.contiguous();
+  return {whole.const_data_ptr<std::int64_t>(), whole.const_data_ptr<std::int64_t>() + whole.numel()};
+}
+
+inline double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+/// What the UserError of `action` says, or "no error".
+template <class Action>
+std::string message_of(Action&& action) {
+  try {
+    action();
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+}  // namespace linformer::testing
