@@ -11,20 +11,13 @@
 #include "linformer/nn/decode_state.hpp"
 #include "nn/attention.hpp"
 #include "nn/checkpoint.hpp"
+#include "nn/sinusoidal.hpp"
 
 namespace linformer {
 
 namespace {
 
 using nn::Linear, nn::Norm;
-
-// Vaswani et al. 2017, section 3.5: sines at even, cosines at odd columns.
-at::Tensor sinusoidal_table(std::int64_t length, std::int64_t width) {
-  const auto columns = at::arange(width, at::kDouble);
-  const auto rates = at::pow(10000.0, -2.0 * at::floor(columns / 2) / static_cast<double>(width));
-  const auto angles = at::arange(length, at::kDouble).unsqueeze(1) * rates;
-  return at::where(columns.remainder(2) == 0, angles.sin(), angles.cos());
-}
 
 // x + attention(norm(x)), then x + feed_forward(norm(x)).
 struct Block {
@@ -61,7 +54,7 @@ LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters fir
   if (config.position == Position::learned) {
     position_embedding = parameters.normal("position_embedding.weight", {config.length, config.width}, nn::kWeightDeviation);
   } else if (config.position == Position::sinusoidal) {
-    position_embedding = sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
+    position_embedding = nn::sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
   }
   nn::SharedProjection shared;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) add_block(layer, shared);
@@ -135,7 +128,7 @@ void LanguageModel::to(at::Device device, at::ScalarType dtype) {
     tensor.set_data(tensor.detach().to(device, dtype));
   }
   auto& table = impl_->position_embedding;
-  if (table.defined() && !table.requires_grad()) table = sinusoidal_table(impl_->config.length, impl_->config.width).to(device, dtype);
+  if (table.defined() && !table.requires_grad()) table = nn::sinusoidal_table(impl_->config.length, impl_->config.width).to(device, dtype);
 }
 
 at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions& options) const {
