@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <initializer_list>
+#include <optional>
 
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/attend.hpp"
@@ -65,14 +66,14 @@ struct Call {
 class Attend : public torch::autograd::Function<Attend> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                            const at::Tensor& slot_key, const at::Tensor& slot_value, const at::Tensor& slot_bias,
-                            std::int64_t window, double scale) {
+                            const at::Tensor& slot_key, const at::Tensor& slot_value,
+                            const std::optional<at::Tensor>& slot_bias, std::int64_t window, double scale) {
     const Call call{with_contiguous_rows(query),
                     with_contiguous_rows(key),
                     with_contiguous_rows(value),
                     with_contiguous_rows(slot_key),
                     with_contiguous_rows(slot_value),
-                    slot_bias.defined() ? slot_bias.contiguous() : slot_bias,
+                    slot_bias ? slot_bias->contiguous() : at::Tensor(),
                     window,
                     scale};
     const auto out = empty_by_position(query, query.scalar_type());
@@ -139,9 +140,10 @@ std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOp
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
   const auto dtype = query.scalar_type();
-  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype),
-                       options.slot_bias ? options.slot_bias->to(at::kFloat) : at::Tensor(), options.window,
-                       scale_or_default(options.scale, query));
+  auto slot_bias = options.slot_bias;
+  if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
+  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
+                       options.window, scale_or_default(options.scale, query));
 }
 
 }  // namespace linformer::ops::kernel

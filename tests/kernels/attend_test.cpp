@@ -106,6 +106,21 @@ TEST_P(Attend, TakesAnyStrides) {
   EXPECT_LT(test::relative_error(run(inputs), reference(inputs)), test::tolerance_of(at::kFloat).output);
 }
 
+TEST_P(Attend, NeedsNoSlotBias) {
+  const ForcedIsa isa(GetParam());
+  for (const auto& form : {forms[1], forms[5], forms[11]}) {
+    SCOPED_TRACE(testing::Message() << form);
+    auto inputs = inputs_of(form, at::kFloat);
+    inputs.pop_back();
+    const auto by = [&](ops::Path path) {
+      return [&form, path](const test::Tensors& x) {
+        return ops::attend(x[0], x[1], x[2], {x[3], x[4]}, {.causal = form.window > 0, .window = form.window, .scale = 0.3, .path = path});
+      };
+    };
+    test::expect_same(by(ops::Path::kernel), by(ops::Path::reference), inputs, test::tolerance_of(at::kFloat));
+  }
+}
+
 TEST_P(Attend, HugeLogitsGiveFiniteOutputsAndGradients) {
   const ForcedIsa isa(GetParam());
   for (const auto& form : forms) {
