@@ -1,0 +1,264 @@
+// Steps in process: clipping, accumulation, overfitting, checkpoints that continue bit for bit.
+#include <ATen/ATen.h>
+
+#include <cmath>
+
+#include "linformer/core/file.hpp"
+#include "linformer/train/schedule.hpp"
+#include "train/support.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+using test::holds;
+using test::message_of;
+using test::tiny_model;
+using test::tiny_train;
+
+class TrainStep : public testing::Test {
+ protected:
+  TrainStep() { at::set_num_threads(1); }
+  TokenData data_of(const std::string& text) {
+    const auto out = folder_ / "data";
+    prepare({.inputs = {folder_.write("text.txt", text).string()}, .out = out, .tokenizer = "bytes", .overwrite = true, .quiet = true});
+    return TokenData::open(out);
+  }
+  static std::string novel() {
+    std::string text;
+    for (int i = 0; i < 60; ++i) text += fmt::format("line {} of {}; ", i * i, 7919 * i);
+    return text;
+  }
+  test::TemporaryFolder folder_;
+};
+
+at::Tensor all_of(const NamedTensors& tensors, std::string_view suffix = "") {
+  std::vector<at::Tensor> found;
+  for (const auto& [name, tensor] : tensors) {
+    if (name.ends_with(suffix)) found.push_back(tensor.detach().flatten());
+  }
+  return at::cat(found).clone();
+}
+
+double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+
+TEST_F(TrainStep, ClippingScalesTheGradientToTheNorm) {
+  const TrainBatches batches(data_of(novel()), 3, 13, 5);
+  auto config = tiny_train(10);
+  const auto means_after = [&](double clip) {
+    config.clip = clip;
+    TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
+    const auto result = train_step(state, batches, config, {});
+    return std::pair(all_of(state.optimizer.moments(), ".mean"), result.gradient_norm);
+  };
+  const auto [free, norm] = means_after(0);
+  const auto [loose, same_norm] = means_after(norm * 2);
+  const auto [tight, norm_before_clipping] = means_after(norm / 5);
+  EXPECT_NEAR(free.norm().item<double>(), 0.1 * norm, 1e-5 * norm);  // 1 - β1
+  EXPECT_TRUE(at::equal(free, loose));
+  EXPECT_LT(largest_difference(tight * 5, free), 1e-6 * norm);
+  EXPECT_EQ(norm_before_clipping, norm);
+  EXPECT_EQ(same_norm, norm);
+}
+
+TEST_F(TrainStep, AccumulationTakesTheMeanOverMicroBatches) {
+  const TrainBatches batches(data_of(novel()), 3, 13, 5);
+  auto config = tiny_train(10);
+  config.clip = 0;
+  const auto first_moments = [&](std::int64_t batch, std::int64_t accumulate) {
+    config.accumulate = accumulate;
+    TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
+    state.step = batch;
+    const auto result = train_step(state, batches, config, {});
+    return std::pair(all_of(state.optimizer.moments(), ".mean"), result.loss);
+  };
+  const auto [first, first_loss] = first_moments(0, 1);
+  const auto [second, second_loss] = first_moments(1, 1);
+  const auto [both, loss] = first_moments(0, 2);
+  EXPECT_GT(largest_difference(first, second), 1e-4);
+  EXPECT_LT(largest_difference(both, (first + second) / 2), 1e-6);
+  EXPECT_NEAR(loss, (first_loss + second_loss) / 2, 1e-6);
+}
+
+TEST_F(TrainStep, StepsFollowTheSchedule) {
+  const TrainBatches batches(data_of(novel()), 3, 13, 5);
+  const auto config = tiny_train(40);
+  TrainState state(LanguageModel(tiny_model(AttentionKind::softmax), 1));
+  for (std::int64_t step = 1; step <= 4; ++step) {
+    EXPECT_EQ(train_step(state, batches, config, {}).learning_rate, learning_rate_at(config, step));
+    EXPECT_EQ(state.step, step);
+  }
+}
+
+TEST_F(TrainStep, OverfitsOneBatch) {
+  // The training part has 14 bytes: every window is the same.
+  const TrainBatches batches(data_of("to be or not !!!"), 2, 13, 5);
+  for (const auto kind : {AttentionKind::softmax, AttentionKind::linformer}) {
+    auto config = tiny_train(150);
+    config.warmup_fraction = 0;
+    TrainState state(LanguageModel(tiny_model(kind), 1));
+    const auto first = train_step(state, batches, config, {}).loss;
+    EXPECT_NEAR(first, std::log(256), 0.5);
+    for (std::int64_t step = 2; step <= 150; ++step) train_step(state, batches, config, {});
+    EXPECT_LT(*state.loss, 0.1) << enum_name(kind);
+  }
+}
+
+TEST_F(TrainStep, WhatIsNotFiniteChangesNothing) {
+  const TrainBatches batches(data_of(novel()), 3, 13, 5);
+  TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
+  train_step(state, batches, tiny_train(10), {});
+  {
+    const at::NoGradGuard no_grad;
+    state.model.parameters().back().second.view(-1)[0] = std::nan("");
+  }
+  const auto weights = all_of(state.model.parameters()), moments = all_of(state.optimizer.moments());
+  const auto loss = state.loss;
+  EXPECT_FALSE(train_step(state, batches, tiny_train(10), {}).finite);
+  EXPECT_EQ(state.step, 1);
+  EXPECT_EQ(state.loss, loss);
+  EXPECT_TRUE(at::allclose(all_of(state.model.parameters()), weights, 0, 0, /*equal_nan=*/true));
+  EXPECT_TRUE(at::equal(all_of(state.optimizer.moments()), moments));
+}
+
+class Checkpoints : public TrainStep {
+ protected:
+  explicit Checkpoints() : data_(data_of(novel())), batches_(data_, 3, 13, 5), run_(folder_ / "run") {
+    fs::create_directory(run_);
+    config_.model = resolved(tiny_model(AttentionKind::linformer, 0.2));
+    config_.train = tiny_train(12);
+    config_.data = reference_of(folder_ / "data", data_);
+    write_run_config(run_, config_);
+  }
+  TrainState fresh() const { return TrainState(LanguageModel(config_.model, 1)); }
+  void take(TrainState& state, int steps) const {
+    for (int i = 0; i < steps; ++i) train_step(state, batches_, config_.train, {.dtype = at::kFloat, .seed = 3});
+  }
+  void save(const TrainState& state) const { save_checkpoint(run_, state, config_, data_.tokenizer()->to_json()); }
+  std::optional<TrainState> load() {
+    return load_newest_checkpoint(run_, config_, at::kCPU, [this](const std::string& line) { notes_ += line + "\n"; });
+  }
+  std::vector<std::int64_t> steps() const {
+    std::vector<std::int64_t> found;
+    for (const auto& [step, path] : checkpoints_of(run_)) found.push_back(step);
+    return found;
+  }
+
+  TokenData data_;
+  TrainBatches batches_;
+  fs::path run_;
+  RunConfig config_;
+  std::string notes_;
+};
+
+TEST_F(Checkpoints, ContinueBitForBit) {
+  for (const auto kind : {AttentionKind::linformer, AttentionKind::softmax}) {
+    config_.model = resolved(tiny_model(kind, 0.2));
+    auto whole = fresh();
+    take(whole, 7);
+    auto half = fresh();
+    take(half, 3);
+    at::manual_seed(17);  // dropout must not depend on what was drawn before
+    half.best_loss = 2.5, half.train_seconds = 0.1, half.seconds = 0.3;
+    save(half);
+    auto loaded = load();
+    ASSERT_TRUE(loaded.has_value());
+    EXPECT_EQ(loaded->step, 3);
+    EXPECT_EQ(loaded->loss, half.loss);
+    EXPECT_EQ(loaded->best_loss, 2.5);
+    EXPECT_EQ(loaded->train_seconds, 0.1);
+    EXPECT_EQ(loaded->seconds, 0.3);
+    take(*loaded, 4);
+    EXPECT_TRUE(at::equal(all_of(loaded->model.parameters()), all_of(whole.model.parameters())));
+    EXPECT_TRUE(at::equal(all_of(loaded->optimizer.moments()), all_of(whole.optimizer.moments())));
+    EXPECT_EQ(loaded->loss, whole.loss);
+  }
+  EXPECT_EQ(notes_, "");
+}
+
+TEST_F(Checkpoints, KeepTheLatest) {
+  EXPECT_FALSE(load().has_value());
+  auto state = fresh();
+  for (const int more : {2, 1, 1, 3}) {
+    take(state, more);
+    save(state);
+  }
+  EXPECT_EQ(steps(), (std::vector<std::int64_t>{7, 4}));
+  save_best(run_, state, config_, data_.tokenizer()->to_json());
+  EXPECT_EQ(steps().size(), 2u);
+  EXPECT_TRUE(at::equal(all_of(load_model(best_path(run_)).model.parameters()), all_of(state.model.parameters())));
+  EXPECT_EQ(read_file(run_ / "model.safetensors"), read_file(checkpoint_path(run_, 7) / "model.safetensors"));
+}
+
+TEST_F(Checkpoints, AnyDamageIsSeen) {
+  auto state = fresh();
+  take(state, 1);
+  save(state);
+  take(state, 1);
+  save(state);
+  for (const auto& entry : fs::directory_iterator(checkpoint_path(run_, 2))) {
+    const auto good = read_file(entry.path());
+    const auto damaged = [&](std::string content) {
+      write_atomically(entry.path(), content);
+      notes_.clear();
+      const auto loaded = load();
+      return loaded && loaded->step == 1 && holds(notes_, {"checkpoint of step 2 can't be used", "step-000002"});
+    };
+    for (std::size_t i = 0; i < 12; ++i) {
+      auto flipped = good;
+      // A space for a space or line end would leave state.json with the same content.
+      const auto place = good.find_first_not_of(" \n", (good.size() - 1) * i / 12);
+      flipped[place] = static_cast<char>(flipped[place] ^ 1);
+      EXPECT_TRUE(damaged(flipped)) << entry.path() << " byte " << place;
+    }
+    EXPECT_TRUE(damaged(good.substr(0, good.size() / 2))) << entry.path();
+    EXPECT_TRUE(damaged(good + "x")) << entry.path();
+    fs::remove(entry.path());
+    EXPECT_EQ(load()->step, 1) << entry.path();
+    write_atomically(entry.path(), good);
+    EXPECT_EQ(load()->step, 2);
+  }
+}
+
+TEST_F(Checkpoints, OfAnotherRunAreRefused) {
+  auto state = fresh();
+  take(state, 1);
+  save(state);
+  config_.train.learning_rate = 0.02;
+  EXPECT_TRUE(holds(message_of([&] { load(); }), {"none of the 1 checkpoints", "train.learning_rate is 0.02", "0.01"}));
+}
+
+TEST_F(Checkpoints, OtherThreadsAreToldOf) {
+  auto state = fresh();
+  take(state, 1);
+  save(state);
+  at::set_num_threads(2);
+  EXPECT_TRUE(load().has_value());
+  at::set_num_threads(1);
+  EXPECT_TRUE(holds(notes_, {"used 1 threads, now there are 2", "--threads 1"}));
+}
+
+TEST_F(Checkpoints, FieldsThatAResumedRunMayChange) {
+  auto other = config_;
+  other.train.save_every = 5, other.train.evaluate_every = 3, other.train.keep = 9, other.train.checkpoint_activations = true;
+  EXPECT_NO_THROW(check_resumable(config_, other));
+  for (auto& field : fields_of(other)) {
+    const auto before = field.text();
+    const auto free = field.name == "train.save_every" || field.name == "train.evaluate_every" || field.name == "train.keep" ||
+                      field.name == "train.checkpoint_activations";
+    for (const auto* value : {"7", "0.5", "true", "none", "softmax", "block", "constant", "bfloat16", "dynamic", "both", "7,8"}) {
+      try {
+        field.parse(value);
+      } catch (const UserError&) {
+        continue;
+      }
+      if (field.text() == before || free) continue;
+      EXPECT_TRUE(holds(message_of([&] { check_resumable(config_, other); }), {field.name, field.text(), before})) << field.name;
+      break;
+    }
+    field.parse(before);
+  }
+}
+
+}  // namespace
+}  // namespace linformer
