@@ -6,11 +6,26 @@
 #include <cstring>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace linformer::kernels {
 
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+// That of a huge page: with 4 KiB pages the processor stops to look ahead at the end of each.
+constexpr std::size_t kAlignment = std::size_t{1} << 21;
+
+std::byte* allocate(std::size_t size) {
+  if (size >= kAlignment / 2) size = (size + kAlignment - 1) / kAlignment * kAlignment;
+  auto* pointer = static_cast<std::byte*>(::operator new[](size, std::align_val_t{kAlignment}));
+#if defined(__linux__)
+  if (size >= kAlignment) madvise(pointer, size, MADV_HUGEPAGE);  // only advice: what it returns changes nothing
+#endif
+  std::memset(pointer, 0, size);
+  return pointer;
+}
 
 std::int64_t bytes_of(WeightFormat format) {
   return format == WeightFormat::float32 ? 4 : format == WeightFormat::bfloat16 ? 2 : 1;
@@ -33,13 +48,11 @@ std::string_view weight_format_name(WeightFormat format) {
   return "";
 }
 
-void PackedLinear::Free::operator()(std::byte* pointer) const { ::operator delete[](pointer, kAlignment); }
+void PackedLinear::Free::operator()(std::byte* pointer) const { ::operator delete[](pointer, std::align_val_t{kAlignment}); }
 
 PackedLinear::PackedLinear(std::int64_t rows, std::int64_t columns, WeightFormat format, const DecodeKernels& kernels)
     : rows_(rows), columns_(columns), stride_(padded(columns) * bytes_of(format)), lanes_(kernels.lanes), format_(format) {
-  const auto size = static_cast<std::size_t>(padded_rows() * stride_);
-  data_.reset(static_cast<std::byte*>(::operator new[](size, kAlignment)));
-  std::memset(data_.get(), 0, size);
+  data_.reset(allocate(static_cast<std::size_t>(padded_rows() * stride_)));
   bias_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);
   if (format == WeightFormat::int8) scales_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);
 }
