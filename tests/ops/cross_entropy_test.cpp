@@ -1,0 +1,115 @@
+// linear_cross_entropy against the engine's own cross-entropy of whole logits. Shape letters: R rows, V vocabulary, d width.
+#include "linformer/ops/cross_entropy.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <vector>
+
+#include "linformer/core/error.hpp"
+#include "support/closeness.hpp"
+
+namespace linformer::ops {
+namespace {
+
+constexpr std::int64_t kRows = 23, kWidth = 5, kVocabulary = 13;
+
+at::Tensor draw_targets(std::int64_t rows = kRows) { return at::randint(kVocabulary, {rows}, at::kLong); }
+
+test::Operation chunked(const at::Tensor& target, CrossEntropyOptions options = {}) {
+  return [target, options](const test::Tensors& x) { return linear_cross_entropy(x[0], x[1], target, options); };
+}
+
+test::Operation whole(const at::Tensor& target, std::int64_t ignore_index = -100) {
+  return [target, ignore_index](const test::Tensors& x) {
+    return at::cross_entropy_loss(at::matmul(x[0], x[1].t()), target, {}, at::Reduction::Mean, ignore_index);
+  };
+}
+
+test::Tensors draw(at::ScalarType dtype) { return {at::randn({kRows, kWidth}).to(dtype), at::randn({kVocabulary, kWidth}).to(dtype)}; }
+
+TEST(CrossEntropy, EveryChunkEqualsWholeLogits) {
+  const auto target = draw_targets();
+  for (const std::int64_t chunk : {0, 1, 2, 7, 22, 23, 24, 1000}) {
+    SCOPED_TRACE(chunk);
+    for (const auto dtype : {at::kDouble, at::kFloat}) {
+      test::expect_same(chunked(target, {.chunk = chunk}), whole(target), draw(dtype), test::tolerance_of(dtype));
+    }
+  }
+}
+
+TEST(CrossEntropy, GradientsAreThoseOfDifferences) {
+  auto target = draw_targets();
+  target[3] = -100;
+  EXPECT_LT(test::gradient_check(chunked(target, {.chunk = 7}), draw(at::kDouble)), 1e-6);
+}
+
+TEST(CrossEntropy, IgnoredTargetsCountForNothing) {
+  auto target = draw_targets();
+  target.narrow(0, 5, 9).fill_(2);
+  for (const std::int64_t chunk : {0, 4}) {
+    test::expect_same(chunked(target, {.ignore_index = 2, .chunk = chunk}), whole(target, 2), draw(at::kDouble), test::tolerance_of(at::kDouble));
+  }
+  const auto inputs = draw(at::kDouble);
+  const auto gradient = test::run_with_gradients(chunked(target, {.ignore_index = 2}), inputs, at::ones({}, at::kDouble), at::kDouble).gradients[0];
+  EXPECT_EQ(gradient.narrow(0, 5, 9).abs().max().item<double>(), 0.0);
+}
+
+TEST(CrossEntropy, WithoutATargetTheLossIsNotANumberAndTheGradientZero) {
+  const auto target = at::full({kRows}, -100, at::kLong);
+  const auto got = test::run_with_gradients(chunked(target, {.chunk = 4}), draw(at::kFloat), at::ones({}), at::kFloat);
+  EXPECT_TRUE(got.output.isnan().item<bool>());
+  for (const auto& gradient : got.gradients) EXPECT_EQ(gradient.abs().max().item<float>(), 0.0F);
+}
+
+TEST(CrossEntropy, TiedWeightsGatherBothGradients) {
+  // The hidden rows are rows of the weight, as where the token embedding is also the output layer.
+  const auto ids = draw_targets(), target = draw_targets();
+  const auto tied = [&](const auto& loss) {
+    return [&ids, loss](const test::Tensors& x) { return loss({x[0].index_select(0, ids), x[0]}); };
+  };
+  const test::Tensors weight{at::randn({kVocabulary, kWidth}, at::kDouble)};
+  test::expect_same(tied(chunked(target, {.chunk = 5})), tied(whole(target)), weight, test::tolerance_of(at::kDouble));
+  EXPECT_LT(test::gradient_check(tied(chunked(target, {.chunk = 5})), weight), 1e-6);
+}
+
+TEST(CrossEntropy, HugeLogitsStayExact) {
+  const auto target = draw_targets();
+  auto inputs = draw(at::kFloat);
+  for (auto& input : inputs) input = input.mul(1e3).round();  // integers whose products float32 holds exactly
+  test::expect_same(chunked(target, {.chunk = 6}), whole(target), inputs, test::tolerance_of(at::kFloat));
+}
+
+TEST(CrossEntropy, Bfloat16) {
+  const auto target = draw_targets();
+  const auto inputs = draw(at::kBFloat16);
+  const auto got = test::run_with_gradients(chunked(target, {.chunk = 9}), inputs, at::ones({}), at::kBFloat16);
+  const auto want = test::run_with_gradients(whole(target), inputs, at::ones({}), at::kDouble);
+  EXPECT_LT(test::relative_error(got.output, want.output), test::tolerance_of(at::kBFloat16).output);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(got.gradients[i].scalar_type(), at::kBFloat16);
+    EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]), test::tolerance_of(at::kBFloat16).gradient) << i;
+  }
+}
+
+TEST(CrossEntropy, TakesAnyLeadingShapeAndStrides) {
+  const auto hidden = at::randn({4, 5, 3}, at::kDouble).permute({2, 0, 1}), weight = at::randn({5, kVocabulary}, at::kDouble).t();
+  const auto target = at::randint(kVocabulary, {3, 4}, at::kLong);
+  const auto want = at::cross_entropy_loss(at::matmul(hidden, weight.t()).flatten(0, 1), target.flatten());
+  EXPECT_LT(test::relative_error(linear_cross_entropy(hidden, weight, target), want), 1e-12);
+}
+
+TEST(CrossEntropy, ErrorsNameWhatIsWrong) {
+  const auto hidden = at::randn({3, 5}), weight = at::randn({4, 5});
+  const auto target = at::zeros({3}, at::kLong);
+  EXPECT_THROW(linear_cross_entropy(hidden, at::randn({4, 6}), target), UserError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight.to(at::kDouble), target), UserError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, target.to(at::kInt)), UserError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, at::zeros({2}, at::kLong)), UserError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, at::full({3}, 4, at::kLong)), UserError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, target, {.chunk = -1}), UserError);
+}
+
+}  // namespace
+}  // namespace linformer::ops
