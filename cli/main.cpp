@@ -29,6 +29,12 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
     std::cout.flush();
     return 0;
+  } catch (const CLI::RequiredError& error) {
+    // CLI11 says only that a verb is missing, whatever stands in its place.
+    const std::string first = argc > 1 ? argv[1] : "-";
+    const auto named = app.get_subcommands([&](const CLI::App* verb) { return verb->get_name() == first; });
+    const bool known = first.empty() || first[0] == '-' || !named.empty();
+    return known ? (app.exit(error), 2) : report("unknown verb '" + first + "'; linformer --help lists the verbs", 2);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const cli::Exit& exit) {

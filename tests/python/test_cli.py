@@ -1,0 +1,250 @@
+"""What the program says: help of every verb, errors that name the value, what was expected and what to change, and `info`."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments, status=0, **options):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, env=ENVIRONMENT, **options)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result
+
+
+def error_of(*arguments):
+    """The message of a failing command: one line on standard error, nothing on standard output."""
+    result = run(*arguments, status=2)
+    assert result.stdout == ""
+    lines = [line for line in result.stderr.splitlines() if line.startswith("linformer: error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def expect(error, *words):
+    missing = [word for word in words if str(word) not in error]
+    assert not missing, f"{missing} not in: {error}"
+
+
+def verbs():
+    text = run("--help").stdout
+    return re.findall(r"^  ([a-z]+) {2,}", text[text.index("Subcommands:"):], re.M)
+
+
+VERBS = verbs()
+REQUIRED = {"prepare": ["--input", "x", "--out", "y"], "train": ["--out", "x"], "evaluate": ["--model", "x", "--data", "y"],
+            "generate": ["--model", "x", "--prompt", "y"], "logits": ["--model", "x", "--ids", "1", "--out", "y"]}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 60)
+    run("prepare", "--input", folder / "text.txt", "--out", folder / "data", "--tokenizer", "bytes")
+    train(folder, "--out", folder / "run", "--model.length", 24, "--model.width", 12, "--model.layers", 2, "--model.heads", 3,
+          "--attention.window", 4, "--attention.slots", 6, "--train.steps", 3, "--train.batch", 2)
+    return folder
+
+
+def train(folder, *flags, status=0):
+    return run("train", "--data", folder / "data", "--dtype", "float32", *flags, status=status)
+
+
+def train_error(work, *flags):
+    error = error_of("train", "--data", work / "data", "--out", work / "never", *flags)
+    assert not (work / "never").exists()
+    return error
+
+
+def test_the_verbs_are_there():
+    assert set(VERBS) >= {"prepare", "tokenize", "train", "evaluate", "generate", "logits", "info"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_and_unknown_flag(verb):
+    text = run(verb, "--help").stdout
+    expect(text, "--config", "--json", "--threads", "--seed", "--device", "--dtype")
+    result = run(verb, *REQUIRED.get(verb, []), "--no-such-flag", status=2)
+    expect(result.stderr, "--no-such-flag")
+
+
+@pytest.mark.parametrize("verb", REQUIRED)
+def test_missing_flag(verb):
+    expect(run(verb, status=2).stderr, REQUIRED[verb][0])
+
+
+def test_no_verb_and_unknown_verb():
+    run(status=2)
+    expect(run("transmogrify", status=2).stderr, "transmogrify")
+    assert re.fullmatch(r"linformer \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+COMMANDS = {
+    "prepare": lambda path, out: ["prepare", "--input", path, "--out", out, "--tokenizer", "bytes"],
+    "tokenize": lambda path, out: ["tokenize", "--tokenizer", "bytes", "--input", path],
+    "tokenizer": lambda path, out: ["tokenize", "--text", "x", "--tokenizer", path],
+    "train": lambda path, out: ["train", "--data", path, "--out", out],
+    "generate": lambda path, out: ["generate", "--model", path, "--prompt", "x"],
+    "logits": lambda path, out: ["logits", "--model", path, "--ids", "1", "--out", out],
+    "info": lambda path, out: ["info", path],
+    "config": lambda path, out: ["info", "--config", path],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_missing_path(command, tmp_path):
+    expect(error_of(*COMMANDS[command](tmp_path / "nowhere", tmp_path / "out")), "nowhere")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "generate", "info"])
+def test_empty_file(command, tmp_path):
+    (tmp_path / "empty").write_bytes(b"")
+    expect(error_of(*COMMANDS[command](tmp_path / "empty", tmp_path / "out")), "empty")
+    assert os.listdir(tmp_path) == ["empty"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("command", ["prepare", "tokenize", "tokenizer", "config"])
+def test_unreadable_file(command, tmp_path):
+    (tmp_path / "secret").write_text("text")
+    (tmp_path / "secret").chmod(0)
+    expect(error_of(*COMMANDS[command](tmp_path / "secret", tmp_path / "out")), "secret", "Permission denied")
+
+
+def test_a_file_where_a_folder_is_expected(work):
+    expect(error_of("train", "--data", work / "text.txt", "--out", work / "never"), "text.txt", "linformer prepare")
+    expect(error_of("evaluate", "--model", work / "text.txt", "--data", work / "data"), "text.txt", "folder")
+    expect(error_of("evaluate", "--model", work / "data", "--data", work / "data"), "config.json")
+
+
+@pytest.mark.parametrize("flags, words", [
+    (["--model.width", 30, "--model.heads", 4], ["model.width is 30", "model.heads = 4", "set model.width to 32"]),
+    (["--model.length", 20, "--attention.window", 4, "--attention.slots", 21], ["attention.slots", "21", "model.length = 20", "at most 20"]),
+    (["--model.dropout", 1], ["model.dropout is 1", "below 1", "0.1"]),
+    (["--model.layers", 0], ["model.layers is 0", "from 1"]),
+    (["--model.length", "many"], ["model.length", "many", "whole number"]),
+    (["--attention.kind", "quadratic"], ["attention.kind", "quadratic", "softmax", "linformer"]),
+    (["--model.causal", "false", "--attention.window", 8], ["attention.window is 8", "model.causal = true", "attention.window to 0"]),
+    (["--attention.projection", "max"], ["attention.projection = max", "attention.summary = block"]),
+    (["--attention.slots_by_layer", "8,8"], ["attention.slots_by_layer", "2", "model.layers = 6"]),
+    (["--train.batch", 0], ["train.batch", "0"]),
+    (["--device", "abacus"], ["abacus", "cpu"]),
+    (["--config", "CONFIG"], ["fields.toml", "model.widht", "model.width"]),
+])
+def test_wrong_fields(flags, words, work, tmp_path):
+    (tmp_path / "fields.toml").write_text("[model]\nwidht = 12\n")
+    flags = [tmp_path / "fields.toml" if flag == "CONFIG" else flag for flag in flags]
+    expect(train_error(work, *flags), *words)
+
+
+def test_wrong_dtype():
+    expect(run("info", "--dtype", "int3", status=2).stderr, "int3", "bfloat16")
+
+
+def copy(folder, to):
+    shutil.copytree(folder, to)
+    return to
+
+
+def test_truncated_token_file(work, tmp_path):
+    data = copy(work / "data", tmp_path / "data")
+    whole = (data / "tokens.bin").read_bytes()
+    for size, words in ((len(whole) - 1, [len(whole) - 1, len(whole), "cut"]), (100, ["cut"]), (0, ["cut"])):
+        (data / "tokens.bin").write_bytes(whole[:size])
+        for command in (["train", "--data", data, "--out", tmp_path / "never"], ["info", data], ["evaluate", "--model", work / "run", "--data", data]):
+            expect(error_of(*command), "tokens.bin", "linformer prepare", *words)
+
+
+def test_token_file_of_another_version(work, tmp_path):
+    data = copy(work / "data", tmp_path / "data")
+    whole = bytearray((data / "tokens.bin").read_bytes())
+    whole[8] = 9
+    (data / "tokens.bin").write_bytes(whole)
+    expect(error_of("info", data), "version 9", "expected 1", "linformer prepare")
+
+
+@pytest.fixture(scope="module")
+def other_data(work):
+    """The same text with a vocabulary of two tokens more."""
+    tokens = [bytes([i]) for i in range(256)] + [b"th", b"he"]
+    lines = [base64.b64encode(token).decode() + f" {rank}" for rank, token in enumerate(tokens)]
+    (work / "other.tiktoken").write_text("\n".join(lines) + "\n")
+    run("prepare", "--input", work / "text.txt", "--out", work / "other", "--tokenizer", work / "other.tiktoken")
+    return work / "other"
+
+
+def test_another_vocabulary(work, other_data, tmp_path):
+    expect(error_of("evaluate", "--model", work / "run", "--data", other_data), "other", "another vocabulary", "prepare", "tokenizer.json")
+    expect(error_of("train", "--resume", "--out", work / "run", "--data", other_data), "256", "258")
+    mixed = copy(other_data, tmp_path / "mixed")
+    shutil.copy(work / "data" / "tokenizer.json", mixed)
+    expect(error_of("info", mixed), "tokens.bin", "another vocabulary", "tokenizer.json", "linformer prepare")
+
+
+def test_ids_outside_the_vocabulary(work):
+    expect(error_of("logits", "--model", work / "run", "--ids", "1,256", "--out", work / "never"), "id 256", "vocabulary of 256", "0 to 255")
+    expect(run("tokenize", "--tokenizer", "bytes", "--decode", "--text", "65 256", status=2).stderr, "256", "vocabulary")
+
+
+def test_run_folder_exists(work):
+    before = (work / "run" / "model.safetensors").read_bytes()
+    error = error_of("train", "--data", work / "data", "--out", work / "run")
+    expect(error, "run", "--resume", "--overwrite")
+    assert (work / "run" / "model.safetensors").read_bytes() == before
+    expect(run("prepare", "--input", work / "text.txt", "--out", work / "data", status=2).stderr, "data", "--overwrite")
+
+
+def test_bidirectional_model_does_not_generate(work, tmp_path):
+    train(work, "--out", tmp_path / "run", "--model.length", 24, "--model.width", 12, "--model.layers", 1, "--model.heads", 3,
+          "--model.causal", "false", "--attention.slots", 6, "--train.steps", 1, "--train.batch", 2, status=2)
+    config = json.loads((work / "run" / "config.json").read_text())
+    config["model"]["causal"], config["attention"]["window"] = False, 8
+    folder = copy(work / "run", tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(config))
+    expect(error_of("generate", "--model", folder, "--prompt", "x"), "attention.window", "model.causal")
+
+
+def test_info_of_a_run(work):
+    info = json.loads(run("info", work / "run", "--json").stdout)
+    assert info["kind"] == "model" and info["model"]["width"] == 12 and info["attention"]["slots"] == 6
+    parts = info["parameters"]
+    assert parts["total"] == sum(count for name, count in parts.items() if name != "total")
+    assert parts["token_embedding"] == parts["output"] == 256 * 12 and parts["position_embedding"] == 24 * 12
+    assert parts["projections"] == 2 * 2 * 6 * 24  # layers, keys and values, slots, length
+    assert [layer["form"] for layer in info["layers"]] == ["linformer, window"] * 2
+    assert info["training"]["steps"] == 3 and info["training"]["tokens"] == 3 * 2 * 24
+    # Running slots: the state does not grow. It holds 2 layers, keys and values, 3 heads, 2W = 8 positions and 6 slots of 4 floats at least.
+    state = info["decode_state_bytes"]
+    assert state["first_token"] == state["full_length"] >= 2 * 2 * 3 * (8 + 6) * 4 * 4
+    expect(run("info", work / "run").stdout, "token_embedding", "linformer, window")
+
+
+def test_info_of_prepared_text(work):
+    info = json.loads(run("info", work / "data", "--json").stdout)
+    size = os.path.getsize(work / "text.txt")
+    assert info["kind"] == "prepared text" and info["tokenizer"] == "bytes" and info["vocabulary"] == 256
+    assert info["train_tokens"] + info["validation_tokens"] == size and info["bytes_per_token"] == 1
+    assert abs(info["validation_share"] - 0.1) < 0.01
+    assert json.loads(run("info", work / "data" / "tokens.bin", "--json").stdout)["train_tokens"] == info["train_tokens"]
+
+
+def test_info_of_the_machine():
+    info = json.loads(run("info", "--json", "--threads", 1).stdout)
+    assert info["kind"] == "machine" and info["threads"] == 1 and info["cores"] == os.cpu_count()
+    assert info["libtorch"].startswith("2.") and info["float32_gflops"] > 0 and info["bfloat16_gflops"] > 0 and info["capability"]
+
+
+def test_info_of_something_else(tmp_path):
+    expect(error_of("info", tmp_path), tmp_path.name, "config.json", "tokens.bin", "linformer prepare")
+    (tmp_path / "notes.txt").write_text("text")
+    expect(error_of("info", tmp_path / "notes.txt"), "notes.txt", "neither")
+    (tmp_path / "config.json").write_text("{}")
+    expect(error_of("info", tmp_path), "config.json", "format_version")
