@@ -47,8 +47,7 @@ class BidirectionalAttention final : public Attention {
   at::Tensor mix(const at::Tensor& query, const ops::Slots& slots) const {
     const auto dtype = query.scalar_type();
     const ops::Slots normed{slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
-    // Zeros, since the attend kernel can't be called without a bias yet.
-    return ops::attend(query, normed.key, normed.value, normed, {.slot_bias = at::zeros({heads_}, query.options())});
+    return ops::attend(query, normed.key, normed.value, normed, {});
   }
   SlotMaker maker_;
   Norm slot_key_norm_, slot_value_norm_;

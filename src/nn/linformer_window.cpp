@@ -48,8 +48,7 @@ class WindowAttention final : public Attention {
     const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
     const ops::Slots normed{keys_.slot_norm(slots.key).to(dtype), values_.slot_norm(slots.value).to(dtype)};
     ops::AttendOptions options{.causal = true, .window = window_};
-    // Zeros, since the attend kernel can't be called without a bias yet.
-    options.slot_bias = slot_bias_.defined() ? slot_bias_.to(dtype) : at::zeros({heads_}, heads.query.options());
+    if (slot_bias_.defined()) options.slot_bias = slot_bias_.to(dtype);
     return ops::attend(heads.query, keys_.window_norm(heads.key).to(dtype), values_.window_norm(heads.value).to(dtype), normed, options);
   }
 
