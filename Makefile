@@ -4,13 +4,14 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup build demo test asan clean
+.PHONY: all help setup build demo test asan bench clean
 all: help
 
 help:
 	@echo "make demo    set up, build, train on six novels, generate, compare with the Transformer (results in build/demo)"
 	@echo "make test    set up, build, run every test"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
+	@echo "make bench   time every form of attention by path, beside its bare matrix products"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
@@ -37,6 +38,10 @@ asan: setup
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build
 	@python3 bench/peers/run.py $(PEERS)
+
+# BENCH holds options, such as --benchmark_filter=window_running.
+bench: build
+	@$(BUILD)/bench/attention_bench $(BENCH)
 
 clean:
 	rm -rf build
