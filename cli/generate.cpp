@@ -11,6 +11,7 @@
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/nn/device.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"
 
@@ -107,6 +108,7 @@ void print_result_json(const std::vector<std::string>& prompts, const Generation
   object["prompt_seconds"] = result.prompt_seconds;
   object["decode_seconds"] = result.decode_seconds;
   object["state_bytes"] = result.state_bytes;
+  object["path"] = result.path;
   print_json(object);
 }
 
@@ -127,17 +129,29 @@ void print_speed(const Generation& result) {
              static_cast<double>(result.state_bytes) / 1e6);
 }
 
+WeightFormat weights_of(const Common& common, const LanguageModel& model) {
+  if (common.dtype == "int8") return WeightFormat::int8;
+  if (common.dtype == "auto") return faster_format(model);
+  // Where no decoder serves the model, bfloat16 is autocast's.
+  return common.dtype == "bfloat16" && Decoder::obstacle(model).empty() ? WeightFormat::bfloat16 : WeightFormat::float32;
+}
+
 void run(const GenerateFlags& flags) {
   apply(flags.common);
   const auto sampling = flags.sampling->merge(flags.common.config);
   require(flags.overflow == "error" || flags.overflow == "slide",
           "--overflow is '{}', but must be error or slide", flags.overflow);
   const auto prompts = read_prompts(flags);
-  const auto opened = open_model(flags.model, flags.common);
+  auto model_flags = flags.common;
+  if (model_flags.dtype == "int8") model_flags.dtype = "float32";  // int8 is for weights alone
+  const auto opened = open_model(flags.model, model_flags);
+  const auto weights = weights_of(flags.common, opened.model);
   GenerateOptions options{.samples = flags.samples,
                           .seed = flags.common.seed,
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
-                          .dtype = opened.dtype};
+                          // Prompts are products of matrices, of which some processors emulate bfloat16's.
+                          .dtype = weights == WeightFormat::float32 ? opened.dtype : choose_dtype(DType::automatic),
+                          .weights = weights};
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
   if (stream) {
@@ -156,6 +170,7 @@ void run(const GenerateFlags& flags) {
     print_sequences(prompts, result);
   }
   print_speed(result);
+  if (flags.common.verbose) fmt::print(stderr, "{}\n", result.path);
 }
 
 }  // namespace
@@ -164,6 +179,10 @@ void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
   auto* verb = app.add_subcommand("generate", "Text from a model, as it comes");
   add_common(*verb, flags->common);
+  verb->remove_option(verb->get_option("--dtype"));
+  verb->add_option("--dtype", flags->common.dtype,
+                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first two")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "int8"}));
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")
       ->allow_extra_args(false);

@@ -1,4 +1,3 @@
-// Shape letters: B sequences at work, V vocabulary.
 #include "linformer/infer/generate.hpp"
 
 #include <ATen/ATen.h>
@@ -8,10 +7,10 @@
 #include <chrono>
 #include <limits>
 
+#include "infer/token_steps.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/infer/sampling.hpp"
 #include "linformer/infer/text_stream.hpp"
-#include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/device.hpp"
 
 namespace linformer {
@@ -82,11 +81,11 @@ class Generator {
  public:
   Generator(const LanguageModel& model, const Tokenizer& tokenizer, const SamplingConfig& sampling,
             const GenerateOptions& options)
-      : model_(model),
-        tokenizer_(tokenizer),
+      : tokenizer_(tokenizer),
         sampling_(sampling),
         options_(options),
-        length_(model.config().length) {}
+        length_(model.config().length),
+        steps_(model, options.weights) {}
 
   Generation run(const std::vector<Ids>& prompts) {
     const auto start = Clock::now();
@@ -96,7 +95,8 @@ class Generator {
     const auto decode_start = Clock::now();
     while (advance()) draw();
     result_.decode_seconds = result_.decoded_tokens > 0 ? seconds_since(decode_start) : 0;
-    result_.state_bytes = state_.bytes();
+    result_.state_bytes = steps_.state_bytes();
+    result_.path = steps_.path();
     return std::move(result_);
   }
 
@@ -120,11 +120,7 @@ class Generator {
       windows.push_back(window(sequences_.back()));
       result_.prompt_tokens += static_cast<std::int64_t>(windows.back().size());
     }
-    std::tie(logits_BV_, state_) = model_.prefill(windows);
-    if (samples > 1) {
-      logits_BV_ = logits_BV_.repeat_interleave(options_.samples, 0);
-      state_ = state_.repeat(options_.samples);
-    }
+    steps_.prefill(windows, options_.samples);
   }
 
   static Ids window(const Sequence& sequence) {
@@ -137,14 +133,10 @@ class Generator {
 
   // One id for each unfinished sequence from its row of the logits.
   void draw() {
-    const auto rows_BV = logits_BV_.to(at::kCPU, at::kDouble).contiguous();
-    const auto vocabulary = static_cast<std::size_t>(rows_BV.size(1));
     for (std::size_t row = 0; row < sequences_.size(); ++row) {
       auto& sequence = sequences_[row];
       if (sequence.finished) continue;
-      const auto id =
-          sequence.sampler.draw({rows_BV.const_data_ptr<double>() + row * vocabulary, vocabulary});
-      add(sequence, static_cast<std::int32_t>(id));
+      add(sequence, static_cast<std::int32_t>(sequence.sampler.draw(steps_.logits(row))));
     }
   }
 
@@ -163,12 +155,10 @@ class Generator {
 
   // Reads the ids drawn last; false when every sequence is finished.
   bool advance() {
-    const auto working = std::count_if(sequences_.begin(), sequences_.end(),
-                                       [](const auto& sequence) { return !sequence.finished; });
-    if (working == 0) return false;
-    const bool at_end = std::any_of(state_.positions().begin(), state_.positions().end(),
+    if (!drop_finished()) return false;
+    const bool at_end = std::any_of(steps_.positions().begin(), steps_.positions().end(),
                                     [&](std::int64_t position) { return position >= length_; });
-    if (at_end || 2 * working <= static_cast<std::int64_t>(sequences_.size())) {
+    if (at_end) {
       reread();
     } else {
       step();
@@ -176,32 +166,40 @@ class Generator {
     return true;
   }
 
-  void step() {
-    Ids ids;
-    // A finished sequence keeps its row until the batch is read again; what it reads there is of no account.
-    for (const auto& sequence : sequences_) ids.push_back(sequence.ids.back());
-    logits_BV_ = model_.step(at::tensor(ids, at::kLong).to(logits_BV_.device()), state_);
+  // False when none is left.
+  bool drop_finished() {
+    Ids rows;
+    for (std::size_t row = 0; row < sequences_.size(); ++row) {
+      if (!sequences_[row].finished) rows.push_back(static_cast<std::int64_t>(row));
+    }
+    if (rows.size() == sequences_.size() || rows.empty()) return !rows.empty();
+    std::erase_if(sequences_, [](const auto& sequence) { return sequence.finished; });
+    steps_.keep(rows);
+    return true;
   }
 
-  // Drops finished sequences, moves windows that are full and reads the rest in one parallel pass.
+  void step() {
+    Ids ids;
+    for (const auto& sequence : sequences_) ids.push_back(sequence.ids.back());
+    steps_.step(ids);
+  }
+
+  // Moves the windows that are full and reads all windows again, each in one parallel pass.
   void reread() {
-    std::erase_if(sequences_, [](const auto& sequence) { return sequence.finished; });
     std::vector<Ids> windows;
     for (auto& sequence : sequences_) {
       if (sequence.visible() > length_) slide(sequence);
       windows.push_back(window(sequence));
     }
-    std::tie(logits_BV_, state_) = model_.prefill(windows);
+    steps_.prefill(windows, 1);
   }
 
-  const LanguageModel& model_;
   const Tokenizer& tokenizer_;
   const SamplingConfig& sampling_;
   const GenerateOptions& options_;
   const std::int64_t length_;
   std::vector<Sequence> sequences_;
-  at::Tensor logits_BV_;
-  DecodeState state_;
+  TokenSteps steps_;
   Generation result_;
 };
 

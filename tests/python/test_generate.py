@@ -61,12 +61,24 @@ def test_json_says_what_the_text_mode_prints(model):
     flags = ["--prompt", "The ", "--max-tokens", 50, "--seed", 9]
     result = generate_json(model, *flags)
     assert set(result) == {"prompt", "text", "tokens", "finish", "tokens_per_second", "prompt_tokens", "prompt_seconds", "decode_seconds",
-                           "state_bytes"}
+                           "state_bytes", "path"}
     assert result["finish"] == "length" and result["prompt_tokens"] == 4 and len(result["tokens"]) == 50
     assert result["tokens_per_second"] > 0 and result["decode_seconds"] > 0 and result["state_bytes"] > 0
     printed = generate(model, *flags).stdout
     assert printed == b"The " + bytes(result["tokens"]) + b"\n"
     assert result["text"] == bytes(result["tokens"]).decode(errors="replace")
+
+
+def test_weights_of_each_kind_and_the_path_they_take(model):
+    flags = ["--prompt", "The ", "--max-tokens", 30, "--temperature", 0]
+    texts = {}
+    for dtype in ("auto", "float32", "bfloat16", "int8"):
+        result = generate_json(model, *flags, "--dtype", dtype)
+        texts[dtype] = result["tokens"]
+        assert result["path"].startswith(f"decoder: {'float32' if dtype == 'auto' else dtype} weights"), result["path"]
+        assert len(result["tokens"]) == 30
+    assert texts["auto"] == texts["float32"]
+    assert b"decoder: int8 weights" in generate(model, *flags, "--dtype", "int8", "--verbose").stderr
 
 
 def test_greedy_needs_no_seed(model):
@@ -136,7 +148,7 @@ def test_config_file_gives_way_to_flags(model, work):
         (["--prompt", "a", "--max-tokens", "many"], "max-tokens"),
         (["--prompt", "a", "--samples", "0"], "samples is 0"),
         (["--prompt", "a", "--overflow", "wrap"], "wrap"),
-        (["--prompt", "a", "--dtype", "int8"], "int8"),
+        (["--prompt", "a", "--dtype", "int4"], "int4"),
     ],
 )
 def test_bad_requests_end_with_status_2(model, flags, expected):

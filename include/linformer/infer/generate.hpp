@@ -10,6 +10,7 @@
 
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/data/tokenizer.hpp"
+#include "linformer/nn/decoder.hpp"
 #include "linformer/nn/language_model.hpp"
 
 namespace linformer {
@@ -26,7 +27,9 @@ struct GenerateOptions {
   std::int64_t samples = 1;  ///< of each prompt
   std::uint64_t seed = 0;    ///< a sequence draws from (seed, its prompt's number, its sample's number) alone
   Overflow overflow = Overflow::error;
-  at::ScalarType dtype = at::kFloat;  ///< bfloat16: autocast
+  at::ScalarType dtype = at::kFloat;  ///< of reading prompts; bfloat16: autocast
+  /// Of the weights while tokens are made; other than float32 needs a model that a Decoder serves (nn/decoder.hpp).
+  WeightFormat weights = WeightFormat::float32;
   /// Gets each piece of a sequence's text as it is certain: whole UTF-8 characters, never any of a stop text.
   std::function<void(std::size_t sequence, std::string_view text)> on_text = {};
 };
@@ -44,6 +47,7 @@ struct Generation {
   double prompt_seconds = 0;                 ///< until each sequence has its first token
   double decode_seconds = 0;                 ///< for the rest, reading again included
   std::int64_t state_bytes = 0;              ///< what the decode state held at the end
+  std::string path;                          ///< what made the tokens, such as "decoder: int8 weights, avx2, 2 threads"
   double tokens_per_second() const {
     return decode_seconds > 0 ? static_cast<double>(decoded_tokens) / decode_seconds : 0;
   }

@@ -1,0 +1,39 @@
+// Where the next token's logits come from: the fast Decoder where it serves the model, else LanguageModel::step.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/decoder.hpp"
+
+namespace linformer {
+
+class TokenSteps {
+ public:
+  using Ids = std::vector<std::int64_t>;
+  TokenSteps(const LanguageModel& model, WeightFormat format);
+
+  /// Reads prompts, each `times` times in a row.
+  void prefill(const std::vector<Ids>& prompts, std::int64_t times);
+  void step(const Ids& ids);
+  void keep(const Ids& rows);
+  /// (V) of what comes after each sequence; valid until the next call.
+  std::vector<double> logits(std::size_t row) const;
+  const Ids& positions() const { return decoder_ ? decoder_->positions() : state_.positions(); }
+  std::int64_t state_bytes() const { return decoder_ ? decoder_->state_bytes() : state_.bytes(); }
+  const std::string& path() const { return path_; }
+
+ private:
+  const LanguageModel& model_;
+  std::unique_ptr<Decoder> decoder_;
+  DecodeState state_;
+  std::optional<at::Tensor> logits_BV_;  // none where the decoder holds them
+  std::string path_;
+};
+
+}  // namespace linformer
