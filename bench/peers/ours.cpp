@@ -28,8 +28,15 @@ std::int64_t peak_bytes() {
 
 at::ScalarType parse_dtype(const json& setup) {
   const auto name = setup.at("dtype").get<std::string>();
-  require(name == "float32" || name == "bfloat16", "ours has no {} weights", name);
+  require(name == "float32" || name == "bfloat16", "ours doesn't train in {}", name);
   return name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
+WeightFormat parse_weights(const json& setup) {
+  const auto name = setup.at("dtype").get<std::string>();
+  if (name == "8 bit") return WeightFormat::int8;
+  require(name == "float32" || name == "bfloat16", "ours has no {} weights", name);
+  return name == "bfloat16" ? WeightFormat::bfloat16 : WeightFormat::float32;
 }
 
 /// `attention`: window (causal, running slots), bidirectional, or softmax (our own Transformer).
@@ -107,7 +114,7 @@ class Generating : public Task {
   explicit Generating(const json& setup)
       : model_(parse_model(setup)),
         tokenizer_(load_tokenizer(setup.at("tokenizer").get<std::string>())),
-        dtype_(parse_dtype(setup)) {}
+        weights_(parse_weights(setup)) {}
   json describe() const override { return count_parameters(model_); }
 
   json round(const json& work) override {
@@ -117,13 +124,15 @@ class Generating : public Task {
     sampling.temperature = 0;
     GenerateOptions options;
     options.samples = batch;
-    options.dtype = dtype_;
+    options.weights = weights_;
+    options.dtype = weights_ == WeightFormat::bfloat16 ? at::kBFloat16 : at::kFloat;  // of reading the prompt
     const auto made = generate(model_, *tokenizer_, {prompt(context)}, sampling, options);
     require(made.prompt_tokens == batch * context || made.prompt_tokens == context, "the prompt has {} tokens, wanted {}",
             made.prompt_tokens, context);
     return {{"tokens_per_second", made.tokens_per_second()},
             {"prompt_tokens_per_second", static_cast<double>(context) / made.prompt_seconds},
-            {"state_bytes", made.state_bytes}};
+            {"state_bytes", made.state_bytes},
+            {"path", made.path}};
   }
 
  private:
@@ -147,7 +156,7 @@ class Generating : public Task {
 
   LanguageModel model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
-  at::ScalarType dtype_;
+  WeightFormat weights_;
 };
 
 class Tokenizing : public Task {
