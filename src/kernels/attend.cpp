@@ -1,4 +1,4 @@
-// Which instruction set runs, and how the work is cut for the threads.
+// How the work is cut for the threads.
 #include "linformer/kernels/attend.hpp"
 
 #include <ATen/Parallel.h>
@@ -8,26 +8,11 @@
 #include <new>
 #include <vector>
 
-#include "kernels/attend_table.hpp"
-#include "linformer/kernels/isa.hpp"
+#include "kernels/kernel_table.hpp"
 
 namespace linformer::kernels {
 
 namespace {
-
-const AttendTable& table() {
-#if defined(__x86_64__)
-  switch (current_isa()) {
-    case Isa::avx2:
-      return attend_avx2;
-    case Isa::avx512:
-      return attend_avx512;
-    case Isa::portable:
-      break;
-  }
-#endif
-  return attend_portable;
-}
 
 /// Working memory on a cache line's border.
 class Scratch {
@@ -66,7 +51,7 @@ struct Cut {
 template <class Work>
 void for_items(const Cut& cut, const AttendShape& shape, const Work& work) {
   at::parallel_for(0, cut.items, 1, [&](std::int64_t begin, std::int64_t end) {
-    const Scratch scratch(table().scratch_floats(shape.width));
+    const Scratch scratch(current_table().scratch_floats(shape.width));
     for (auto item = begin; item < end; ++item) work(item, scratch.get());
   });
 }
@@ -131,14 +116,14 @@ class SharedGradients {
 void attend_forward(const AttendInputs& inputs, const AttendOutputs& outputs) {
   const Cut cut(inputs.shape);
   for_items(cut, inputs.shape,
-            [&](std::int64_t item, float* scratch) { table().forward(inputs, outputs, cut.range(inputs.shape, item), scratch); });
+            [&](std::int64_t item, float* scratch) { current_table().forward(inputs, outputs, cut.range(inputs.shape, item), scratch); });
 }
 
 void attend_backward(const AttendInputs& inputs, const AttendGradients& gradients) {
   const Cut cut(inputs.shape);
   SharedGradients shared(inputs, cut);
   for_items(cut, inputs.shape, [&](std::int64_t item, float* scratch) {
-    table().backward(inputs, gradients, cut.range(inputs.shape, item), shared.of(item), scratch);
+    current_table().backward(inputs, gradients, cut.range(inputs.shape, item), shared.of(item), scratch);
   });
   const auto sequences = inputs.shape.batch * inputs.shape.heads;
   at::parallel_for(0, sequences, 1, [&](std::int64_t begin, std::int64_t end) {

@@ -1,7 +1,7 @@
 // Tiles in working memory, and which keys and slots a tile of queries meets.
 #pragma once
 
-#include "kernels/attend_table.hpp"
+#include "kernels/kernel_table.hpp"
 #include "kernels/vector.hpp"
 
 namespace linformer::kernels {

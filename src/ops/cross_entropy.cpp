@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "linformer/core/error.hpp"
+#include "linformer/kernels/cross_entropy.hpp"
 #include "ops/checks.hpp"
 
 namespace linformer::ops {
@@ -23,27 +24,49 @@ struct Sums {
   at::Tensor grad_hidden_Rd, grad_weight_Vd;  // undefined where not needed
 };
 
-/// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. The logits become the gradient in place.
-void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd, const at::Tensor& target_C, std::int64_t first,
-               std::int64_t ignore_index) {
+/// The losses of a chunk's rows (C), float64; with `gradient` the logits become softmax − one-hot of the target in place, zero where ignored.
+at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, std::int64_t ignore_index, bool gradient) {
+  if (logits_CV.is_cpu() && logits_CV.scalar_type() == at::kFloat) {
+    const auto loss_C = at::empty(target_C.sizes(), logits_CV.options().dtype(at::kDouble));
+    const auto target = target_C.contiguous();
+    kernels::cross_entropy({.logits = logits_CV.mutable_data_ptr<float>(),
+                            .target = target.const_data_ptr<std::int64_t>(),
+                            .rows = logits_CV.size(0),
+                            .vocabulary = logits_CV.size(1),
+                            .ignore_index = ignore_index,
+                            .gradient = gradient},
+                           loss_C.mutable_data_ptr<double>());
+    return loss_C;
+  }
   const auto ignored_C1 = target_C.eq(ignore_index).unsqueeze(1);
   const auto index_C1 = target_C.unsqueeze(1).masked_fill(ignored_C1, 0);
-  auto logits_CV = at::matmul(hidden_Cd, weight_Vd.t()).to(sums.loss.scalar_type());
   const auto log_sum_C1 = logits_CV.logsumexp(1, true);
-  sums.loss.add_((log_sum_C1 - logits_CV.gather(1, index_C1)).masked_fill_(ignored_C1, 0.0).sum());
-  if (!sums.grad_hidden_Rd.defined() && !sums.grad_weight_Vd.defined()) return;
+  const auto loss_C1 = (log_sum_C1 - logits_CV.gather(1, index_C1)).masked_fill_(ignored_C1, 0.0);
+  if (gradient) {
+    logits_CV.sub_(log_sum_C1).exp_().scatter_add_(1, index_C1, at::full_like(log_sum_C1, -1.0)).masked_fill_(ignored_C1, 0.0);
+  }
+  return loss_C1.squeeze(1).to(at::kDouble);
+}
 
-  // d loss / d logits = softmax − one-hot of the target; zero where ignored.
-  auto grad_CV = logits_CV.sub_(log_sum_C1).exp_();
-  grad_CV.scatter_add_(1, index_C1, at::full_like(log_sum_C1, -1.0));
-  if (ignored_C1.any().item<bool>()) grad_CV.masked_fill_(ignored_C1, 0.0);
-  const auto grad = grad_CV.to(hidden_Cd.scalar_type());
-  if (sums.grad_hidden_Rd.defined()) sums.grad_hidden_Rd.narrow(0, first, hidden_Cd.size(0)).copy_(at::matmul(grad, weight_Vd));
+/// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory for the chunk.
+void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd, const at::Tensor& target_C, std::int64_t first,
+               std::int64_t ignore_index, const at::Tensor& memory_CV) {
+  auto logits_CV = memory_CV.narrow(0, 0, hidden_Cd.size(0));
+  at::mm_out(logits_CV, hidden_Cd, weight_Vd.t());
+  logits_CV = logits_CV.to(sums.loss.scalar_type());
+  const bool gradient = sums.grad_hidden_Rd.defined() || sums.grad_weight_Vd.defined();
+  sums.loss.add_(losses_of(logits_CV, target_C, ignore_index, gradient).sum().to(sums.loss.scalar_type()));
+  if (!gradient) return;
+  const auto grad_CV = logits_CV.to(hidden_Cd.scalar_type());
+  if (sums.grad_hidden_Rd.defined()) {
+    auto grad_Cd = sums.grad_hidden_Rd.narrow(0, first, hidden_Cd.size(0));
+    at::mm_out(grad_Cd, grad_CV, weight_Vd);
+  }
   if (!sums.grad_weight_Vd.defined()) return;
-  if (sums.grad_weight_Vd.scalar_type() == grad.scalar_type()) {
-    sums.grad_weight_Vd.addmm_(grad.t(), hidden_Cd);
+  if (sums.grad_weight_Vd.scalar_type() == grad_CV.scalar_type()) {
+    sums.grad_weight_Vd.addmm_(grad_CV.t(), hidden_Cd);
   } else {
-    sums.grad_weight_Vd.add_(at::matmul(grad.t(), hidden_Cd));
+    sums.grad_weight_Vd.add_(at::matmul(grad_CV.t(), hidden_Cd));
   }
 }
 
@@ -56,9 +79,11 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     Sums sums{at::zeros({}, sum_options), {}, {}};
     if (hidden_gradient) sums.grad_hidden_Rd = at::empty_like(hidden_Rd, at::MemoryFormat::Contiguous);
     if (weight_gradient) sums.grad_weight_Vd = at::zeros(weight_Vd.sizes(), sum_options);
+    // One piece of memory for all chunks: fresh pages would cost as much as a pass over them.
+    const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const auto count = std::min(chunk, rows - first);
-      add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first, ignore_index);
+      add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first, ignore_index, memory_CV);
     }
     const auto valid = target_R.ne(ignore_index).sum().item<std::int64_t>();
     context->saved_data["valid"] = valid;

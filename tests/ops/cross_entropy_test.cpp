@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/kernels/isa.hpp"
 #include "support/closeness.hpp"
 
 namespace linformer::ops {
@@ -35,6 +36,21 @@ TEST(CrossEntropy, EveryChunkEqualsWholeLogits) {
     SCOPED_TRACE(chunk);
     for (const auto dtype : {at::kDouble, at::kFloat}) {
       test::expect_same(chunked(target, {.chunk = chunk}), whole(target), draw(dtype), test::tolerance_of(dtype));
+    }
+  }
+}
+
+TEST(CrossEntropy, EveryInstructionSetAgrees) {
+  for (const auto isa : {kernels::Isa::portable, kernels::Isa::avx2, kernels::Isa::avx512}) {
+    if (!kernels::isa_supported(isa)) continue;
+    const kernels::ForcedIsa forced(isa);
+    for (const std::int64_t vocabulary : {1, 7, 16, 1037, 9001}) {
+      SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " V " << vocabulary);
+      const auto target = at::randint(vocabulary, {5}, at::kLong);
+      const test::Tensors inputs{at::randn({5, 3}), at::randn({vocabulary, 3})};
+      test::expect_same(chunked(target, {.chunk = 3}), whole(target), inputs, test::tolerance_of(at::kFloat));
+      const auto plain = linear_cross_entropy(inputs[0], inputs[1], target);  // no gradients wanted: another pass
+      EXPECT_LT(test::relative_error(plain.add(1), whole(target)(inputs).add(1)), 1e-6);
     }
   }
 }

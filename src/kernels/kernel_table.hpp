@@ -1,4 +1,4 @@
-// What each instruction set's build of the kernel offers to the dispatcher.
+// What each instruction set's build of the kernels offers to the dispatchers.
 #pragma once
 
 #include <cstdint>
@@ -22,16 +22,20 @@ struct AttendShares {
   float* slot_bias;                      ///< one number
 };
 
-struct AttendTable {
+struct KernelTable {
   std::int64_t (*scratch_floats)(std::int64_t width);  ///< working memory of one thread
   void (*forward)(const AttendInputs&, const AttendOutputs&, const AttendRange&, float* scratch);
   void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&, float* scratch);
+  double (*cross_entropy_row)(float* row, std::int64_t count, std::int64_t target, bool gradient);
 };
 
-extern const AttendTable attend_portable;
+/// That of the current instruction set.
+const KernelTable& current_table();
+
+extern const KernelTable kernels_portable;
 #if defined(__x86_64__)
-extern const AttendTable attend_avx2;
-extern const AttendTable attend_avx512;
+extern const KernelTable kernels_avx2;
+extern const KernelTable kernels_avx512;
 #endif
 
 }  // namespace linformer::kernels

@@ -1,7 +1,8 @@
-// The kernel of linformer/kernels/attend.hpp for one instruction set. Scores of a tile are held transposed, S (X, M): X keys or slots, M
+// The kernels of linformer/kernels/{attend,cross_entropy}.hpp for one instruction set. Scores of a tile are held transposed, S (X, M): X keys or slots, M
 // queries. So maximum, sum and exponential run along whole vectors of queries, and of each tile only the query is ever transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
+#include "kernels/cross_entropy.hpp"
 
 namespace linformer::kernels {
 
@@ -28,7 +29,7 @@ void backward(const AttendInputs& inputs, const AttendGradients& gradients, cons
 
 }  // namespace
 
-extern const AttendTable LINFORMER_TABLE;
-const AttendTable LINFORMER_TABLE{scratch_floats, forward, backward};
+extern const KernelTable LINFORMER_TABLE;
+const KernelTable LINFORMER_TABLE{scratch_floats, forward, backward, cross_entropy_row};
 
 }  // namespace linformer::kernels

@@ -1,0 +1,68 @@
+// One row of cross-entropy: three passes over numbers that then are in cache.
+#pragma once
+
+#include "kernels/vector.hpp"
+
+namespace linformer::kernels {
+namespace {
+
+/// The vector at `from`, −∞ beyond `count` numbers.
+inline Vector load_part(const float* from, Index count) {
+  Vector part = all_of(-__builtin_inff());
+  for (Index i = 0; i < count; ++i) part[i] = from[i];
+  return part;
+}
+
+inline void store_part(float* to, Vector x, Index count) {
+  for (Index i = 0; i < count; ++i) to[i] = x[i];
+}
+
+inline float largest_of(const float* row, Index count) {
+  const Index whole = count / vector_width * vector_width;
+  Vector top[2] = {load_part(row + whole, count - whole), all_of(-__builtin_inff())};
+  for (Index j = 0; j < whole; j += vector_width) top[j / vector_width % 2] = larger(top[j / vector_width % 2], load(row + j));
+  top[0] = larger(top[0], top[1]);
+  float largest = top[0][0];
+  for (Index i = 1; i < vector_width; ++i) largest = top[0][i] > largest ? top[0][i] : largest;
+  return largest;
+}
+
+/// Σ exp(row − largest); with kStore the terms replace the row. Partial sums are short, so that float32 holds them.
+template <bool kStore>
+double exponential_sum(float* row, Index count, float largest) {
+  constexpr Index stretch = 512 * vector_width;
+  const Index whole = count / vector_width * vector_width;
+  const Vector last = exponential(load_part(row + whole, count - whole) - largest);
+  double sum = static_cast<double>(sum_of(last));
+  if (kStore) store_part(row + whole, last, count - whole);
+  for (Index first = 0; first < whole; first += stretch) {
+    const Index end = first + stretch < whole ? first + stretch : whole;
+    Vector part{};
+    for (Index j = first; j < end; j += vector_width) {
+      const Vector term = exponential(load(row + j) - largest);
+      if (kStore) store(row + j, term);
+      part += term;
+    }
+    sum += static_cast<double>(sum_of(part));
+  }
+  return sum;
+}
+
+/// −log softmax(row)[target]; with `gradient` the row becomes softmax − one-hot. `target` −1: ignored.
+double cross_entropy_row(float* row, Index count, Index target, bool gradient) {
+  if (target < 0) {
+    for (Index j = 0; gradient && j < count; ++j) row[j] = 0;
+    return 0;
+  }
+  const float wanted = row[target], largest = largest_of(row, count);
+  const double sum = gradient ? exponential_sum<true>(row, count, largest) : exponential_sum<false>(row, count, largest);
+  if (gradient) {
+    const float share = static_cast<float>(1.0 / sum);
+    for (Index j = 0; j < count; ++j) row[j] *= share;
+    row[target] -= 1;
+  }
+  return __builtin_log(sum) + (static_cast<double>(largest) - static_cast<double>(wanted));
+}
+
+}  // namespace
+}  // namespace linformer::kernels
