@@ -11,11 +11,12 @@ namespace {
 struct BackwardScratch {
   float *query, *query_transposed, *grad_output, *grad_output_transposed, *grad_query, *key, *value, *grad_key, *grad_value;
   float *weights, *grad_weights, *log_sum, *delta;
+  Held* held;
 };
 
 inline Index backward_scratch_floats(Index width) { return 9 * tile_rows * whole_vectors(width) + 2 * tile_floats + 4 * tile_rows; }
 
-inline BackwardScratch backward_scratch(Index width, float* memory) {
+inline BackwardScratch backward_scratch(Index width, float* memory, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
   float* after = memory + 9 * tile;
   return {memory,
@@ -30,7 +31,8 @@ inline BackwardScratch backward_scratch(Index width, float* memory) {
           after,
           after + tile_floats,
           after + 2 * tile_floats,
-          after + 2 * tile_floats + tile_rows};
+          after + 2 * tile_floats + tile_rows,
+          &held};
 }
 
 /// Weights and gradients of the scores from scores and gradients of the weights, in place, both (X, M). Returns the sum of the latter.
@@ -83,8 +85,7 @@ template <bool kDiagonal, class Element>
 float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns, const BackwardScratch& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const Index queries = whole_vectors(rows), count = columns.count;
-  load_tile(columns.key, count, count, width, 1.0F, scratch.key);
-  load_tile(columns.value, count, count, width, 1.0F, scratch.value);
+  load_columns(columns, width, scratch.key, scratch.value, scratch.held);
   const ProductShape score_shape{count, queries, width};
   constexpr Band score_band = kDiagonal ? Band::columns_from_row : Band::full;
   product<false, score_band>(score_shape, {scratch.key, stride}, {scratch.query_transposed, tile_rows}, scratch.weights, tile_rows, false);
@@ -160,7 +161,8 @@ template <class Element>
 void backward_range(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range, const AttendShares& shares,
                     float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
-  const auto scratch = backward_scratch(width, memory);
+  Held held{nullptr, nullptr, 0};
+  const auto scratch = backward_scratch(width, memory, held);
   const GradientPlaces places{inputs, gradients, range, shares};
   double slot_total = 0;
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {

@@ -12,9 +12,10 @@ constexpr float minus_infinity = -__builtin_inff();
 /// Working memory of a tile of queries; widths in whole vectors.
 struct ForwardScratch {
   float *rows, *query_transposed, *key, *value, *scores, *output, *largest, *sum, *shrink;
+  Held* held;
 };
 
-inline ForwardScratch forward_scratch(Index width, float* memory) {
+inline ForwardScratch forward_scratch(Index width, float* memory, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
   return {memory,
           memory + tile,
@@ -24,7 +25,8 @@ inline ForwardScratch forward_scratch(Index width, float* memory) {
           memory + 4 * tile + tile_floats,
           memory + 5 * tile + tile_floats,
           memory + 5 * tile + tile_floats + tile_rows,
-          memory + 5 * tile + tile_floats + 2 * tile_rows};
+          memory + 5 * tile + tile_floats + 2 * tile_rows,
+          &held};
 }
 
 /// −∞ in the scores (X, M) of keys that stand after the query.
@@ -81,8 +83,7 @@ template <class Element>
 void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns, const ForwardScratch& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const Index queries = whole_vectors(rows), count = columns.count;
-  load_tile(columns.key, count, count, width, 1.0F, scratch.key);
-  load_tile(columns.value, count, count, width, 1.0F, scratch.value);
+  load_columns(columns, width, scratch.key, scratch.value, scratch.held);
   const ProductShape score_shape{count, queries, width}, mix_shape{rows, stride, count};
   const Factor key{scratch.key, stride}, query{scratch.query_transposed, tile_rows};
   if (columns.diagonal) {
@@ -125,7 +126,8 @@ void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, cons
 template <class Element>
 void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
-  const auto scratch = forward_scratch(width, memory);
+  Held held{nullptr, nullptr, 0};
+  const auto scratch = forward_scratch(width, memory, held);
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     const Index rows = tile.last - tile.first;
     load_tile(rows_of<Element>(inputs.query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width, inputs.scale, scratch.rows);

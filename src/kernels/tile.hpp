@@ -70,6 +70,20 @@ struct Columns {
   Index grad_key_stride, grad_value_stride;
 };
 
+/// Which columns stand in working memory. Without a window each tile of queries meets the same slots.
+struct Held {
+  const void *key, *value;
+  Index count;
+};
+
+template <class Element>
+void load_columns(const Columns<Element>& columns, Index width, float* key, float* value, Held* held) {
+  if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count) return;
+  load_tile(columns.key, columns.count, columns.count, width, 1.0F, key);
+  load_tile(columns.value, columns.count, columns.count, width, 1.0F, value);
+  *held = {columns.key.data, columns.value.data, columns.count};
+}
+
 /// A tile of queries: rows [first, last) of the sequence, in block `block`.
 struct QueryTile {
   Index batch, head, block, first, last;
