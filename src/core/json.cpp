@@ -1,5 +1,6 @@
 #include "linformer/core/json.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "linformer/core/error.hpp"
@@ -14,6 +15,8 @@ json parse_json(std::string_view text, std::string_view source) {
     // "[json.exception.parse_error.101] parse error at line 1, column 5: …": the bracket tells users nothing.
     std::string reason = error.what();
     if (const auto end = reason.find("] "); end != std::string::npos) reason.erase(0, end + 2);
+    // It quotes the text, which may be any bytes; a message must be readable.
+    std::replace_if(reason.begin(), reason.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     fail("{}: not valid JSON: {}", source, reason);
   }
 }

@@ -1,5 +1,7 @@
 #include "linformer/core/json.hpp"
 
+#include <algorithm>
+
 #include "core/support.hpp"
 
 namespace linformer {
@@ -17,6 +19,8 @@ TEST(Json, ErrorsNameSourceAndPlace) {
   for (const auto* text : {"", "{", "nul", "{\"a\":1}x", "\"\xff\"", "[1e999]", "{'a':1}"}) {
     EXPECT_TRUE(holds(message_of([&] { parse_json(text, "f"); }), {"f: not valid JSON"})) << text;
   }
+  const auto quoting = message_of([] { parse_json("[\"\xff\"]", "f"); });
+  EXPECT_TRUE(std::all_of(quoting.begin(), quoting.end(), [](char c) { return c >= ' ' && c <= '~'; })) << quoting;
 }
 
 TEST(Json, Files) {
