@@ -18,7 +18,8 @@ namespace {
 class Scratch {
  public:
   explicit Scratch(std::int64_t floats)
-      : memory_(static_cast<float*>(::operator new(static_cast<std::size_t>(floats) * sizeof(float), alignment))) {}
+      : memory_(static_cast<float*>(
+            ::operator new(static_cast<std::size_t>(floats) * sizeof(float), alignment))) {}
   ~Scratch() { ::operator delete(memory_, alignment); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -36,8 +37,10 @@ struct Cut {
   explicit Cut(const AttendShape& shape) {
     const auto size = shape.window > 0 ? shape.window : tile_rows;
     blocks = (shape.length + size - 1) / size;
-    const auto sequences = shape.batch * shape.heads, threads = static_cast<std::int64_t>(at::get_num_threads());
-    const auto wanted = sequences % threads == 0 || sequences >= 8 * threads ? 1 : (4 * threads + sequences - 1) / sequences;
+    const auto sequences = shape.batch * shape.heads,
+               threads = static_cast<std::int64_t>(at::get_num_threads());
+    const auto wanted =
+        sequences % threads == 0 || sequences >= 8 * threads ? 1 : (4 * threads + sequences - 1) / sequences;
     runs = std::min(threads == 1 ? 1 : wanted, blocks);
     items = sequences * runs;
   }
@@ -62,16 +65,21 @@ void add_rows(const float* from, std::int64_t rows, std::int64_t width, float* t
   }
 }
 
-float* head_of(const FloatView& view, const AttendRange& range) { return view.data + range.batch * view.batch + range.head * view.head; }
+float* head_of(const FloatView& view, const AttendRange& range) {
+  return view.data + range.batch * view.batch + range.head * view.head;
+}
 
-/// The shares of runs after the first: what they add to the block before them and to the slots that all runs see.
+/// The shares of runs after the first: what they add to the block before them and to the slots that all runs
+/// see.
 class SharedGradients {
  public:
   SharedGradients(const AttendInputs& inputs, const Cut& cut)
       : shape_(inputs.shape),
         cut_(cut),
         border_(shape_.window * shape_.width),
-        slots_(shape_.kind == SlotKind::running ? 0 : (shape_.kind == SlotKind::block ? cut.blocks : 1) * shape_.slots * shape_.width),
+        slots_(shape_.kind == SlotKind::running
+                   ? 0
+                   : (shape_.kind == SlotKind::block ? cut.blocks : 1) * shape_.slots * shape_.width),
         memory_(cut.runs > 1 ? static_cast<std::size_t>(cut.items * 2 * (border_ + slots_)) : 0),
         bias_(static_cast<std::size_t>(cut.items)) {}
 
@@ -93,11 +101,14 @@ class SharedGradients {
       const auto width = shape_.width, rows = slots_ / width, before = (range.first - 1) * shape_.window;
       if (shares.slot_key != nullptr) {
         add_rows(shares.slot_key, rows, width, head_of(gradients.slot_key, range), gradients.slot_key.row);
-        add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range), gradients.slot_value.row);
+        add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range),
+                 gradients.slot_value.row);
       }
       if (shares.border_key != nullptr) {
-        add_rows(shares.border_key, shape_.window, width, head_of(gradients.key, range) + before * gradients.key.row, gradients.key.row);
-        add_rows(shares.border_value, shape_.window, width, head_of(gradients.value, range) + before * gradients.value.row, gradients.value.row);
+        add_rows(shares.border_key, shape_.window, width,
+                 head_of(gradients.key, range) + before * gradients.key.row, gradients.key.row);
+        add_rows(shares.border_value, shape_.window, width,
+                 head_of(gradients.value, range) + before * gradients.value.row, gradients.value.row);
       }
     }
   }
@@ -115,8 +126,9 @@ class SharedGradients {
 
 void attend_forward(const AttendInputs& inputs, const AttendOutputs& outputs) {
   const Cut cut(inputs.shape);
-  for_items(cut, inputs.shape,
-            [&](std::int64_t item, float* scratch) { current_table().forward(inputs, outputs, cut.range(inputs.shape, item), scratch); });
+  for_items(cut, inputs.shape, [&](std::int64_t item, float* scratch) {
+    current_table().forward(inputs, outputs, cut.range(inputs.shape, item), scratch);
+  });
 }
 
 void attend_backward(const AttendInputs& inputs, const AttendGradients& gradients) {
@@ -130,7 +142,8 @@ void attend_backward(const AttendInputs& inputs, const AttendGradients& gradient
     for (auto sequence = begin; sequence < end; ++sequence) shared.add(sequence, gradients);
   });
   if (gradients.slot_bias == nullptr) return;
-  for (std::int64_t item = 0; item < cut.items; ++item) gradients.slot_bias[item / cut.runs % inputs.shape.heads] += shared.bias(item);
+  for (std::int64_t item = 0; item < cut.items; ++item)
+    gradients.slot_bias[item / cut.runs % inputs.shape.heads] += shared.bias(item);
 }
 
 }  // namespace linformer::kernels

@@ -1,5 +1,6 @@
-// Backward of the attend kernel. With P the weights and G the output's gradient: δ = Σ_d G·O a row, dS = P ⊙ (G Vᵀ − δ), dV = Pᵀ G,
-// dQ = scale·dS K, dK = scale·dSᵀ Q. P is made again from the scores and the forward's log-sum.
+// Backward of the attend kernel. With P the weights and G the output's gradient: δ = Σ_d G·O a row, dS = P ⊙
+// (G Vᵀ − δ), dV = Pᵀ G, dQ = scale·dS K, dK = scale·dSᵀ Q. P is made again from the scores and the forward's
+// log-sum.
 #pragma once
 
 #include "kernels/product.hpp"
@@ -9,12 +10,15 @@ namespace linformer::kernels {
 namespace {
 
 struct BackwardScratch {
-  float *query, *query_transposed, *grad_output, *grad_output_transposed, *grad_query, *key, *value, *grad_key, *grad_value;
+  float *query, *query_transposed, *grad_output, *grad_output_transposed, *grad_query, *key, *value,
+      *grad_key, *grad_value;
   float *weights, *grad_weights, *log_sum, *delta;
   Held* held;
 };
 
-inline Index backward_scratch_floats(Index width) { return 9 * tile_rows * whole_vectors(width) + 2 * tile_floats + 4 * tile_rows; }
+inline Index backward_scratch_floats(Index width) {
+  return 9 * tile_rows * whole_vectors(width) + 2 * tile_floats + 4 * tile_rows;
+}
 
 inline BackwardScratch backward_scratch(Index width, float* memory, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
@@ -35,8 +39,10 @@ inline BackwardScratch backward_scratch(Index width, float* memory, Held& held) 
           &held};
 }
 
-/// Weights and gradients of the scores from scores and gradients of the weights, in place, both (X, M). Returns the sum of the latter.
-inline float softmax_backward(Index count, Index queries, float bias, bool diagonal, const BackwardScratch& scratch) {
+/// Weights and gradients of the scores from scores and gradients of the weights, in place, both (X, M).
+/// Returns the sum of the latter.
+inline float softmax_backward(Index count, Index queries, float bias, bool diagonal,
+                              const BackwardScratch& scratch) {
   const Vector lanes = lane_numbers();
   Vector total{};
   for (Index x = 0; x < count; ++x) {
@@ -67,9 +73,11 @@ inline void add_tile(const float* from, Index rows, Index width, float* to, Inde
   }
 }
 
-/// Σ over queries of weights (X, M) times rows, added to `to`: straight into it where its rows are whole vectors.
+/// Σ over queries of weights (X, M) times rows, added to `to`: straight into it where its rows are whole
+/// vectors.
 template <bool kDiagonal>
-void add_product(Index count, Index rows, Index width, const float* weights, const float* factor, float* to, Index to_stride, float* between) {
+void add_product(Index count, Index rows, Index width, const float* weights, const float* factor, float* to,
+                 Index to_stride, float* between) {
   constexpr Band band = kDiagonal ? Band::depth_from_row : Band::full;
   const Index stride = whole_vectors(width);
   const ProductShape shape{count, stride, rows};
@@ -82,22 +90,27 @@ void add_product(Index count, Index rows, Index width, const float* weights, con
 }
 
 template <bool kDiagonal, class Element>
-float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns, const BackwardScratch& scratch) {
+float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns,
+                       const BackwardScratch& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const Index queries = whole_vectors(rows), count = columns.count;
   load_columns(columns, width, scratch.key, scratch.value, scratch.held);
   const ProductShape score_shape{count, queries, width};
   constexpr Band score_band = kDiagonal ? Band::columns_from_row : Band::full;
-  product<false, score_band>(score_shape, {scratch.key, stride}, {scratch.query_transposed, tile_rows}, scratch.weights, tile_rows, false);
-  product<false, score_band>(score_shape, {scratch.value, stride}, {scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
+  product<false, score_band>(score_shape, {scratch.key, stride}, {scratch.query_transposed, tile_rows},
+                             scratch.weights, tile_rows, false);
+  product<false, score_band>(score_shape, {scratch.value, stride},
+                             {scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
                              false);
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
   const float total = softmax_backward(count, queries, bias, kDiagonal, scratch);
-  add_product<kDiagonal>(count, rows, width, scratch.weights, scratch.grad_output, columns.grad_value, columns.grad_value_stride,
-                         scratch.grad_value);
-  add_product<kDiagonal>(count, rows, width, scratch.grad_weights, scratch.query, columns.grad_key, columns.grad_key_stride, scratch.grad_key);
-  product<true, kDiagonal ? Band::depth_up_to_row : Band::full>({rows, stride, count}, {scratch.grad_weights, tile_rows}, {scratch.key, stride},
-                                                                scratch.grad_query, stride, true);
+  add_product<kDiagonal>(count, rows, width, scratch.weights, scratch.grad_output, columns.grad_value,
+                         columns.grad_value_stride, scratch.grad_value);
+  add_product<kDiagonal>(count, rows, width, scratch.grad_weights, scratch.query, columns.grad_key,
+                         columns.grad_key_stride, scratch.grad_key);
+  product<true, kDiagonal ? Band::depth_up_to_row : Band::full>(
+      {rows, stride, count}, {scratch.grad_weights, tile_rows}, {scratch.key, stride}, scratch.grad_query,
+      stride, true);
   return columns.slots ? total : 0.0F;
 }
 
@@ -110,7 +123,8 @@ struct GradientPlaces {
 
   template <class Columns>
   void of_window(Index at, Columns& columns) const {
-    const Index width = inputs.shape.width, first = range.first * inputs.shape.window, border = first - inputs.shape.window;
+    const Index width = inputs.shape.width, first = range.first * inputs.shape.window,
+                border = first - inputs.shape.window;
     if (at < first && shares.border_key != nullptr) {
       columns.grad_key = shares.border_key + (at - border) * width, columns.grad_key_stride = width;
       columns.grad_value = shares.border_value + (at - border) * width, columns.grad_value_stride = width;
@@ -130,27 +144,34 @@ struct GradientPlaces {
       return;
     }
     const Index own = inputs.shape.kind == SlotKind::running ? block : 0;
-    columns.grad_key = rows_of(gradients.slot_key, range.batch, range.head) + own * gradients.slot_key.block + at * gradients.slot_key.row;
-    columns.grad_value = rows_of(gradients.slot_value, range.batch, range.head) + own * gradients.slot_value.block + at * gradients.slot_value.row;
+    columns.grad_key = rows_of(gradients.slot_key, range.batch, range.head) + own * gradients.slot_key.block +
+                       at * gradients.slot_key.row;
+    columns.grad_value = rows_of(gradients.slot_value, range.batch, range.head) +
+                         own * gradients.slot_value.block + at * gradients.slot_value.row;
     columns.grad_key_stride = gradients.slot_key.row, columns.grad_value_stride = gradients.slot_value.row;
   }
 };
 
 /// The queries' side of a tile: rows, transposed rows, and each row's log-sum and δ.
 template <class Element>
-void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, const QueryTile& tile, const BackwardScratch& scratch) {
+void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, const QueryTile& tile,
+                  const BackwardScratch& scratch) {
   const auto& shape = inputs.shape;
   const Index width = shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
-  const auto tile_of = [&](const ConstView& view) { return rows_of<Element>(view, tile.batch, tile.head).from(tile.first); };
+  const auto tile_of = [&](const ConstView& view) {
+    return rows_of<Element>(view, tile.batch, tile.head).from(tile.first);
+  };
   load_tile(tile_of(inputs.query), rows, tile_rows, width, inputs.scale, scratch.query);
   transpose_tile(scratch.query, tile_rows, width, scratch.query_transposed);
   load_tile(tile_of(gradients.grad_output), rows, tile_rows, width, 1.0F, scratch.grad_output);
   transpose_tile(scratch.grad_output, tile_rows, width, scratch.grad_output_transposed);
   load_tile(tile_of(gradients.output), rows, tile_rows, width, 1.0F, scratch.grad_query);
-  const float* log_sum = gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
+  const float* log_sum =
+      gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
   for (Index i = 0; i < tile_rows; ++i) {
     Vector delta{};
-    for (Index j = 0; j < stride; j += vector_width) delta += load(scratch.grad_output + i * stride + j) * load(scratch.grad_query + i * stride + j);
+    for (Index j = 0; j < stride; j += vector_width)
+      delta += load(scratch.grad_output + i * stride + j) * load(scratch.grad_query + i * stride + j);
     scratch.delta[i] = sum_of(delta);
     scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
   }
@@ -158,8 +179,8 @@ void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, 
 }
 
 template <class Element>
-void backward_range(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range, const AttendShares& shares,
-                    float* memory) {
+void backward_range(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range,
+                    const AttendShares& shares, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
   const auto scratch = backward_scratch(width, memory, held);
@@ -168,12 +189,14 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     load_queries<Element>(inputs, gradients, tile, scratch);
     for_columns<Element>(inputs, tile, places, [&](const Columns<Element>& columns) {
-      slot_total += static_cast<double>(columns.diagonal ? backward_columns<true>(inputs, tile, columns, scratch)
-                                                         : backward_columns<false>(inputs, tile, columns, scratch));
+      slot_total +=
+          static_cast<double>(columns.diagonal ? backward_columns<true>(inputs, tile, columns, scratch)
+                                               : backward_columns<false>(inputs, tile, columns, scratch));
     });
     float* to = rows_of(gradients.query, tile.batch, tile.head) + tile.first * gradients.query.row;
     for (Index i = 0; i < tile.last - tile.first; ++i) {
-      for (Index j = 0; j < width; ++j) to[i * gradients.query.row + j] = inputs.scale * scratch.grad_query[i * stride + j];
+      for (Index j = 0; j < width; ++j)
+        to[i * gradients.query.row + j] = inputs.scale * scratch.grad_query[i * stride + j];
     }
   });
   *shares.slot_bias = static_cast<float>(slot_total);

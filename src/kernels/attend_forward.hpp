@@ -36,14 +36,16 @@ inline void hide_later_keys(float* scores, Index count) {
     float* row = scores + x * tile_rows;
     Index m = 0;
     for (; m + vector_width <= x; m += vector_width) store(row + m, all_of(minus_infinity));
-    const Vector before = lanes + static_cast<float>(m) < static_cast<float>(x) ? all_of(minus_infinity) : load(row + m);
+    const Vector before =
+        lanes + static_cast<float>(m) < static_cast<float>(x) ? all_of(minus_infinity) : load(row + m);
     store(row + m, before);
   }
 }
 
-/// Scores become weights exp(score + bias − largest); the running maximum and sum follow. Returns whether a row's maximum rose, and with
-/// it what stands in the output must shrink.
-inline bool softmax_step(float* scores, Index count, Index queries, float bias, const ForwardScratch& scratch) {
+/// Scores become weights exp(score + bias − largest); the running maximum and sum follow. Returns whether a
+/// row's maximum rose, and with it what stands in the output must shrink.
+inline bool softmax_step(float* scores, Index count, Index queries, float bias,
+                         const ForwardScratch& scratch) {
   bool rose = false;
   for (Index m = 0; m < queries; m += vector_width) {
     float* column = scores + m;
@@ -75,12 +77,14 @@ inline bool softmax_step(float* scores, Index count, Index queries, float bias, 
 
 inline void scale_rows(float* tile, Index rows, Index stride, const float* factors) {
   for (Index i = 0; i < rows; ++i) {
-    for (Index j = 0; j < stride; j += vector_width) store(tile + i * stride + j, factors[i] * load(tile + i * stride + j));
+    for (Index j = 0; j < stride; j += vector_width)
+      store(tile + i * stride + j, factors[i] * load(tile + i * stride + j));
   }
 }
 
 template <class Element>
-void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns, const ForwardScratch& scratch) {
+void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns,
+                     const ForwardScratch& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const Index queries = whole_vectors(rows), count = columns.count;
   load_columns(columns, width, scratch.key, scratch.value, scratch.held);
@@ -93,7 +97,8 @@ void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Co
     product<false, Band::full>(score_shape, key, query, scratch.scores, tile_rows, false);
   }
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
-  if (softmax_step(scratch.scores, count, queries, bias, scratch)) scale_rows(scratch.output, rows, stride, scratch.shrink);
+  if (softmax_step(scratch.scores, count, queries, bias, scratch))
+    scale_rows(scratch.output, rows, stride, scratch.shrink);
   const Factor weights{scratch.scores, tile_rows}, value{scratch.value, stride};
   if (columns.diagonal) {
     product<true, Band::depth_up_to_row>(mix_shape, weights, value, scratch.output, stride, true);
@@ -110,12 +115,14 @@ struct NoGradients {
 };
 
 template <class Element>
-void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, const QueryTile& tile, const ForwardScratch& scratch) {
+void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, const QueryTile& tile,
+                  const ForwardScratch& scratch) {
   const auto& shape = inputs.shape;
   const Index stride = whole_vectors(shape.width);
   float* log_sum = outputs.log_sum + (tile.batch * shape.heads + tile.head) * shape.length;
   for (Index i = 0; i < tile.last - tile.first; ++i) {
-    Element* to = static_cast<Element*>(outputs.output) + tile.batch * outputs.batch + tile.head * outputs.head + (tile.first + i) * outputs.row;
+    Element* to = static_cast<Element*>(outputs.output) + tile.batch * outputs.batch +
+                  tile.head * outputs.head + (tile.first + i) * outputs.row;
     const float share = 1.0F / scratch.sum[i];
     const float* from = scratch.output + i * stride;
     for (Index j = 0; j < shape.width; ++j) narrow(from[j] * share, to[j]);
@@ -124,17 +131,21 @@ void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, cons
 }
 
 template <class Element>
-void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* memory) {
+void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range,
+                   float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
   const auto scratch = forward_scratch(width, memory, held);
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     const Index rows = tile.last - tile.first;
-    load_tile(rows_of<Element>(inputs.query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width, inputs.scale, scratch.rows);
+    load_tile(rows_of<Element>(inputs.query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width,
+              inputs.scale, scratch.rows);
     transpose_tile(scratch.rows, tile_rows, width, scratch.query_transposed);
     for (Index i = 0; i < rows * stride; ++i) scratch.output[i] = 0;
     for (Index i = 0; i < tile_rows; ++i) scratch.largest[i] = minus_infinity, scratch.sum[i] = 0;
-    for_columns<Element>(inputs, tile, NoGradients{}, [&](const Columns<Element>& columns) { forward_columns(inputs, tile, columns, scratch); });
+    for_columns<Element>(inputs, tile, NoGradients{}, [&](const Columns<Element>& columns) {
+      forward_columns(inputs, tile, columns, scratch);
+    });
     store_output<Element>(inputs, outputs, tile, scratch);
   });
 }

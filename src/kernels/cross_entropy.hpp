@@ -20,14 +20,16 @@ inline void store_part(float* to, Vector x, Index count) {
 inline float largest_of(const float* row, Index count) {
   const Index whole = count / vector_width * vector_width;
   Vector top[2] = {load_part(row + whole, count - whole), all_of(-__builtin_inff())};
-  for (Index j = 0; j < whole; j += vector_width) top[j / vector_width % 2] = larger(top[j / vector_width % 2], load(row + j));
+  for (Index j = 0; j < whole; j += vector_width)
+    top[j / vector_width % 2] = larger(top[j / vector_width % 2], load(row + j));
   top[0] = larger(top[0], top[1]);
   float largest = top[0][0];
   for (Index i = 1; i < vector_width; ++i) largest = top[0][i] > largest ? top[0][i] : largest;
   return largest;
 }
 
-/// Σ exp(row − largest); with kStore the terms replace the row. Partial sums are short, so that float32 holds them.
+/// Σ exp(row − largest); with kStore the terms replace the row. Partial sums are short, so that float32 holds
+/// them.
 template <bool kStore>
 double exponential_sum(float* row, Index count, float largest) {
   constexpr Index stretch = 512 * vector_width;
@@ -55,7 +57,8 @@ double cross_entropy_row(float* row, Index count, Index target, bool gradient) {
     return 0;
   }
   const float wanted = row[target], largest = largest_of(row, count);
-  const double sum = gradient ? exponential_sum<true>(row, count, largest) : exponential_sum<false>(row, count, largest);
+  const double sum =
+      gradient ? exponential_sum<true>(row, count, largest) : exponential_sum<false>(row, count, largest);
   if (gradient) {
     const float share = static_cast<float>(1.0 / sum);
     for (Index j = 0; j < count; ++j) row[j] *= share;

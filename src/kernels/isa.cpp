@@ -13,7 +13,8 @@ constexpr int not_forced = -1;
 std::atomic<int> forced{not_forced};
 
 void require_supported(Isa isa) {
-  require(isa_supported(isa), "instruction set {} is not supported by this processor or build; expected portable{}",
+  require(isa_supported(isa),
+          "instruction set {} is not supported by this processor or build; expected portable{}",
           isa_name(isa), isa_supported(Isa::avx2) ? " or avx2" : "");
 }
 

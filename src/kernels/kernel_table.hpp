@@ -15,17 +15,19 @@ struct AttendRange {
   std::int64_t batch, head, first, last;
 };
 
-/// Where a range's share of gradients goes that other ranges add to as well. Rows of D floats, one after the other.
+/// Where a range's share of gradients goes that other ranges add to as well. Rows of D floats, one after the
+/// other.
 struct AttendShares {
-  float *slot_key, *slot_value;          ///< whole and block slots; null: straight to the gradients
-  float *border_key, *border_value;      ///< the block before the first one; null: straight to the gradients
-  float* slot_bias;                      ///< one number
+  float *slot_key, *slot_value;      ///< whole and block slots; null: straight to the gradients
+  float *border_key, *border_value;  ///< the block before the first one; null: straight to the gradients
+  float* slot_bias;                  ///< one number
 };
 
 struct KernelTable {
   std::int64_t (*scratch_floats)(std::int64_t width);  ///< working memory of one thread
   void (*forward)(const AttendInputs&, const AttendOutputs&, const AttendRange&, float* scratch);
-  void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&, float* scratch);
+  void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&,
+                   float* scratch);
   double (*cross_entropy_row)(float* row, std::int64_t count, std::int64_t target, bool gradient);
 };
 

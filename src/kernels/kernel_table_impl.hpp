@@ -1,5 +1,6 @@
-// The kernels of linformer/kernels/{attend,cross_entropy}.hpp for one instruction set. Scores of a tile are held transposed, S (X, M): X keys or slots, M
-// queries. So maximum, sum and exponential run along whole vectors of queries, and of each tile only the query is ever transposed.
+// The kernels of linformer/kernels/{attend,cross_entropy}.hpp for one instruction set. Scores of a tile are
+// held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole
+// vectors of queries, and of each tile only the query is ever transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -10,7 +11,8 @@ namespace {
 
 Index scratch_floats(Index width) { return backward_scratch_floats(width); }
 
-void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* scratch) {
+void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range,
+             float* scratch) {
   if (inputs.element == Element::float32) {
     forward_range<float>(inputs, outputs, range, scratch);
   } else {
@@ -18,8 +20,8 @@ void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const Att
   }
 }
 
-void backward(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range, const AttendShares& shares,
-              float* scratch) {
+void backward(const AttendInputs& inputs, const AttendGradients& gradients, const AttendRange& range,
+              const AttendShares& shares, float* scratch) {
   if (inputs.element == Element::float32) {
     backward_range<float>(inputs, gradients, range, shares, scratch);
   } else {

@@ -1,4 +1,5 @@
-// Small matrix products in registers, on tiles that are in cache: C = A·B, or C += A·B. B and C have rows of whole vectors.
+// Small matrix products in registers, on tiles that are in cache: C = A·B, or C += A·B. B and C have rows of
+// whole vectors.
 #pragma once
 
 #include "kernels/vector.hpp"
@@ -8,7 +9,8 @@ namespace {
 
 constexpr int micro_rows = LINFORMER_TILE_ROWS, micro_vectors = 2;
 
-/// What of a product is needed where a tile stands on the diagonal (rows and columns, or rows and depth, number the same positions).
+/// What of a product is needed where a tile stands on the diagonal (rows and columns, or rows and depth,
+/// number the same positions).
 enum class Band { full, columns_from_row, depth_up_to_row, depth_from_row };
 
 struct Factor {
@@ -42,7 +44,8 @@ inline void micro_product(Factor a, Factor b, float* c, Index c_stride, Index de
 }
 
 template <int kRows, int kVectors, bool kTransposed>
-inline void micro_product_of(Index rows, Factor a, Factor b, float* c, Index c_stride, Index depth, bool accumulate) {
+inline void micro_product_of(Index rows, Factor a, Factor b, float* c, Index c_stride, Index depth,
+                             bool accumulate) {
   if (rows == kRows) {
     micro_product<kRows, kVectors, kTransposed>(a, b, c, c_stride, depth, accumulate);
   } else if constexpr (kRows > 1) {
@@ -65,13 +68,16 @@ void product(ProductShape shape, Factor a, Factor b, float* c, Index c_stride, b
       const Index first = kBand == Band::depth_from_row ? row : 0;
       Index last = shape.depth;
       if (kBand == Band::depth_up_to_row && row + rows < last) last = row + rows;
-      const Factor a_part{kTransposed ? a.data + first * a.stride + row : a.data + row * a.stride + first, a.stride};
+      const Factor a_part{kTransposed ? a.data + first * a.stride + row : a.data + row * a.stride + first,
+                          a.stride};
       const Factor b_part{b.data + first * b.stride + column, b.stride};
       float* c_part = c + row * c_stride + column;
       if (narrow) {
-        micro_product_of<micro_rows, 1, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first, accumulate);
+        micro_product_of<micro_rows, 1, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first,
+                                                     accumulate);
       } else {
-        micro_product_of<micro_rows, micro_vectors, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first, accumulate);
+        micro_product_of<micro_rows, micro_vectors, kTransposed>(rows, a_part, b_part, c_part, c_stride,
+                                                                 last - first, accumulate);
       }
     }
   }

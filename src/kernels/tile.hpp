@@ -33,11 +33,15 @@ template <class Element>
 Rows<Element> rows_of(const ConstView& view, Index batch, Index head) {
   return {static_cast<const Element*>(view.data) + batch * view.batch + head * view.head, view.row};
 }
-inline float* rows_of(const FloatView& view, Index batch, Index head) { return view.data + batch * view.batch + head * view.head; }
+inline float* rows_of(const FloatView& view, Index batch, Index head) {
+  return view.data + batch * view.batch + head * view.head;
+}
 
-/// `rows` × width floats, times `factor`, in rows of whole vectors; the rest of each row, and rows up to `padded`, are zero.
+/// `rows` × width floats, times `factor`, in rows of whole vectors; the rest of each row, and rows up to
+/// `padded`, are zero.
 template <class Element>
-void load_tile(Rows<Element> from, Index rows, Index padded, Index width, float factor, float* __restrict to) {
+void load_tile(Rows<Element> from, Index rows, Index padded, Index width, float factor,
+               float* __restrict to) {
   const Index stride = whole_vectors(width);
   for (Index i = 0; i < padded; ++i) {
     float* __restrict row = to + i * stride;
@@ -78,7 +82,8 @@ struct Held {
 
 template <class Element>
 void load_columns(const Columns<Element>& columns, Index width, float* key, float* value, Held* held) {
-  if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count) return;
+  if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count)
+    return;
   load_tile(columns.key, columns.count, columns.count, width, 1.0F, key);
   load_tile(columns.value, columns.count, columns.count, width, 1.0F, value);
   *held = {columns.key.data, columns.value.data, columns.count};
@@ -96,14 +101,15 @@ inline Index visible_slots(const AttendShape& shape, Index block) {
   return shape.kind == SlotKind::running ? shape.slots : shape.slots * (block - 1);
 }
 
-/// Calls `visit(first row of all keys, count, diagonal)` for the window's tiles: the diagonal one first, so that every row has seen a finite
-/// logit before the others.
+/// Calls `visit(first row of all keys, count, diagonal)` for the window's tiles: the diagonal one first, so
+/// that every row has seen a finite logit before the others.
 template <class Visit>
 void for_window_tiles(const AttendShape& shape, const QueryTile& tile, const Visit& visit) {
   visit(tile.first, tile.last - tile.first, true);
   const Index own = tile.block * shape.window, before = tile.block > 0 ? own - shape.window : 0;
   for (Index at = before; at < own; at += tile_rows) visit(at, smaller(tile_rows, own - at), false);
-  for (Index at = own; at < tile.first; at += tile_rows) visit(at, smaller(tile_rows, tile.first - at), false);
+  for (Index at = own; at < tile.first; at += tile_rows)
+    visit(at, smaller(tile_rows, tile.first - at), false);
 }
 
 /// Calls `visit(tile)` for the tiles of a range.
@@ -118,26 +124,31 @@ void for_query_tiles(const AttendShape& shape, const AttendRange& range, const V
   }
 }
 
-/// Calls `visit(columns)` for everything that a tile of queries meets. `Gradients` says where gradients go: see attend_impl.hpp.
+/// Calls `visit(columns)` for everything that a tile of queries meets. `Gradients` says where gradients go:
+/// see attend_impl.hpp.
 template <class Element, class Gradients, class Visit>
-void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients, const Visit& visit) {
+void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients,
+                 const Visit& visit) {
   const auto& shape = inputs.shape;
   if (shape.window > 0) {
-    const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head), value = rows_of<Element>(inputs.value, tile.batch, tile.head);
+    const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head),
+               value = rows_of<Element>(inputs.value, tile.batch, tile.head);
     for_window_tiles(shape, tile, [&](Index at, Index count, bool diagonal) {
       Columns<Element> columns{key.from(at), value.from(at), count, false, diagonal, nullptr, nullptr, 0, 0};
       gradients.of_window(at, columns);
       visit(columns);
     });
   }
-  auto key = rows_of<Element>(inputs.slot_key, tile.batch, tile.head), value = rows_of<Element>(inputs.slot_value, tile.batch, tile.head);
+  auto key = rows_of<Element>(inputs.slot_key, tile.batch, tile.head),
+       value = rows_of<Element>(inputs.slot_value, tile.batch, tile.head);
   if (shape.kind == SlotKind::running) {
     key.data += tile.block * inputs.slot_key.block;
     value.data += tile.block * inputs.slot_value.block;
   }
   const Index count = visible_slots(shape, tile.block);
   for (Index at = 0; at < count; at += tile_rows) {
-    Columns<Element> columns{key.from(at), value.from(at), smaller(tile_rows, count - at), true, false, nullptr, nullptr, 0, 0};
+    Columns<Element> columns{
+        key.from(at), value.from(at), smaller(tile_rows, count - at), true, false, nullptr, nullptr, 0, 0};
     gradients.of_slots(tile.block, at, columns);
     visit(columns);
   }

@@ -1,7 +1,9 @@
-// Vectors of LINFORMER_VECTOR_WIDTH floats in the compiler's own extension, which becomes whatever instruction set the file is built for.
+// Vectors of LINFORMER_VECTOR_WIDTH floats in the compiler's own extension, which becomes whatever
+// instruction set the file is built for.
 //
-// Files that include this are built several times with different flags. So that the linker can't pick a function of the wrong build,
-// everything is in an unnamed namespace and nothing of the standard library's templates is used.
+// Files that include this are built several times with different flags. So that the linker can't pick a
+// function of the wrong build, everything is in an unnamed namespace and nothing of the standard library's
+// templates is used.
 #pragma once
 
 #include <cstdint>
@@ -34,11 +36,13 @@ inline Vector lane_numbers() {
   return lanes;
 }
 
-/// eˣ for x ≤ 88: 2ⁿ·eʳ with |r| ≤ ½ ln 2 and a polynomial for eʳ; within 2 units in the last place. Below the smallest normal number it is 0;
-/// NaN stays NaN.
+/// eˣ for x ≤ 88: 2ⁿ·eʳ with |r| ≤ ½ ln 2 and a polynomial for eʳ; within 2 units in the last place. Below
+/// the smallest normal number it is 0; NaN stays NaN.
 inline Vector exponential(Vector x) {
-  constexpr float smallest = -87.33654F, log2_e = 1.44269504F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
-  constexpr float rounder = 12582912.0F;  // 1.5·2²³: adding it rounds to an integer, which then stands in the low bits
+  constexpr float smallest = -87.33654F, log2_e = 1.44269504F, ln2_high = 0.693359375F,
+                  ln2_low = -2.12194440e-4F;
+  constexpr float rounder =
+      12582912.0F;  // 1.5·2²³: adding it rounds to an integer, which then stands in the low bits
   const Vector bounded = x < smallest ? all_of(smallest) : x;
   const Vector shifted = bounded * log2_e + rounder;
   const Vector n = shifted - rounder;

@@ -12,14 +12,17 @@
 
 namespace linformer::ops {
 
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options) {
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                             const SoftmaxOptions& options) {
   check_query_key_value(query, key, value, options.causal);
   check_padding_mask(options.key_padding_mask, key);
-  return choose_path(options.path) == Path::reference ? reference::softmax_attention(query, key, value, options)
-                                                      : composed::softmax_attention(query, key, value, options);
+  return choose_path(options.path) == Path::reference
+             ? reference::softmax_attention(query, key, value, options)
+             : composed::softmax_attention(query, key, value, options);
 }
 
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options) {
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options) {
   check_attend(query, key, value, slots, options);
   switch (choose_path(options.path, kernel::unserved(query, slots, options))) {
     case Path::reference:
@@ -31,8 +34,9 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   }
 }
 
-at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                            const at::Tensor& projection_value, const PrefixOptions& options) {
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& projection_key, const at::Tensor& projection_value,
+                            const PrefixOptions& options) {
   check_query_key_value(query, key, value, true);
   check_projections(projection_key, projection_value, key, key.size(2), false);
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more", options.chunk);
@@ -41,22 +45,31 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
              : composed::prefix_attention(query, key, value, projection_key, projection_value, options);
 }
 
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                     const at::Tensor& projection_value, const AttentionOptions& options) {
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const at::Tensor& projection_key, const at::Tensor& projection_value,
+                     const AttentionOptions& options) {
   require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
-  require(options.causal || options.window == 0, "window is {} without causal; a window is for the causal form: set causal, or window = 0",
+  require(options.causal || options.window == 0,
+          "window is {} without causal; a window is for the causal form: set causal, or window = 0",
           options.window);
   require(!options.causal || !options.key_padding_mask,
-          "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at the end");
+          "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at "
+          "the end");
   check_query_key_value(query, key, value, options.causal);
-  const SummariseOptions summarise{.window = options.window, .block = options.block, .key_padding_mask = options.key_padding_mask};
+  const SummariseOptions summarise{
+      .window = options.window, .block = options.block, .key_padding_mask = options.key_padding_mask};
   check_summarise(summarise, key);
   if (options.causal && options.window == 0) {
-    return prefix_attention(query, key, value, projection_key, projection_value, {.scale = options.scale, .path = options.path});
+    return prefix_attention(query, key, value, projection_key, projection_value,
+                            {.scale = options.scale, .path = options.path});
   }
-  const auto slots = options.path == Path::reference ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
-                                             : summarise_linear(key, value, projection_key, projection_value, summarise);
-  return attend(query, key, value, slots, {.causal = options.causal, .window = options.window, .scale = options.scale, .path = options.path});
+  const auto slots =
+      options.path == Path::reference
+          ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
+          : summarise_linear(key, value, projection_key, projection_value, summarise);
+  return attend(
+      query, key, value, slots,
+      {.causal = options.causal, .window = options.window, .scale = options.scale, .path = options.path});
 }
 
 }  // namespace linformer::ops

@@ -1,5 +1,5 @@
-// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, W window, C chunk, r slots a block, G = r·ceil(N/W);
-// here also T blocks or chunks, X columns of one softmax.
+// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, W window, C chunk, r
+// slots a block, G = r·ceil(N/W); here also T blocks or chunks, X columns of one softmax.
 #include "ops/composed.hpp"
 
 #include <ATen/ATen.h>
@@ -15,22 +15,26 @@ namespace {
 
 constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
-/// Softmax over the last dimension, in float32 at least; the result has the dtype of the values that it will mix.
+/// Softmax over the last dimension, in float32 at least; the result has the dtype of the values that it will
+/// mix.
 at::Tensor softmax_for(const at::Tensor& logits, const at::Tensor& values) {
-  return is_short_float(logits) ? at::softmax(logits, -1, at::kFloat).to(values.scalar_type()) : at::softmax(logits, -1);
+  return is_short_float(logits) ? at::softmax(logits, -1, at::kFloat).to(values.scalar_type())
+                                : at::softmax(logits, -1);
 }
 
-/// A zero on whose graph the tensors are, so that what a call doesn't read has the gradient 0 and not none. Reads no element: they may be NaN.
+/// A zero on whose graph the tensors are, so that what a call doesn't read has the gradient 0 and not none.
+/// Reads no element: they may be NaN.
 at::Tensor unread_zero(const at::Tensor& like, std::initializer_list<at::Tensor> unread) {
   auto zero = at::zeros({}, like.options());
   for (const auto& tensor : unread) {
-    if (tensor.defined() && tensor.requires_grad()) zero = zero + tensor.narrow(0, 0, 0).sum().to(like.scalar_type());
+    if (tensor.defined() && tensor.requires_grad())
+      zero = zero + tensor.narrow(0, 0, 0).sum().to(like.scalar_type());
   }
   return zero;
 }
 
-at::Tensor attend_slots(const at::Tensor& query_BHND, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
-                        const AttendOptions& options) {
+at::Tensor attend_slots(const at::Tensor& query_BHND, const at::Tensor& key, const at::Tensor& value,
+                        const Slots& slots, const AttendOptions& options) {
   const auto slot_key_BHKD = slots.key.to(query_BHND.scalar_type()) + unread_zero(query_BHND, {key, value});
   const auto slot_value_BHKD = slots.value.to(query_BHND.scalar_type());
   auto logits_BHNK = at::matmul(query_BHND * scale_or_default(options.scale, query_BHND), slot_key_BHKD.mT());
@@ -48,7 +52,8 @@ struct Tail {
   at::Tensor query_BHTWD, key_BHTXD, value_BHTXD;  // the query scaled; X = 2W
 };
 
-/// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window stand side by side.
+/// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window
+/// stand side by side.
 at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at::Tensor& slot_value,
                           const std::optional<at::Tensor>& slot_bias) {
   const auto window = tail.query_BHTWD.size(3), slots = slot_key.size(3);
@@ -71,9 +76,13 @@ at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::
                         const std::optional<at::Tensor>& slot_bias) {
   const auto& query = tail.query_BHTWD;
   const auto blocks = query.size(2), window = query.size(3), slots = slot_key.size(2);
-  auto slot_logits = at::matmul(query.flatten(2, 3), slot_key.mT()).view({query.size(0), query.size(1), blocks, window, slots});
+  auto slot_logits = at::matmul(query.flatten(2, 3), slot_key.mT())
+                         .view({query.size(0), query.size(1), blocks, window, slots});
   const auto options = slot_logits.options();
-  auto visible_T1G = at::full({blocks, blocks}, minus_infinity, options).triu(1).repeat_interleave(slots / blocks, 1).unsqueeze(1);
+  auto visible_T1G = at::full({blocks, blocks}, minus_infinity, options)
+                         .triu(1)
+                         .repeat_interleave(slots / blocks, 1)
+                         .unsqueeze(1);
   slot_logits.add_(slot_bias ? visible_T1G + slot_bias->to(options).view({-1, 1, 1, 1}) : visible_T1G);
   auto window_logits = at::matmul(query, tail.key_BHTXD.mT()).add_(window_mask(window, options));
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
@@ -87,19 +96,19 @@ at::Tensor previous_and_own(const at::Tensor& x, std::int64_t blocks, std::int64
   return at::cat({from_one.narrow(2, 0, blocks), from_one.narrow(2, 1, blocks)}, 3);
 }
 
-at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
-                         const AttendOptions& options) {
+at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const Slots& slots, const AttendOptions& options) {
   const auto window = options.window, length = query.size(2), tail_blocks = ceil_divide(length, window) - 2;
   const auto scale = scale_or_default(options.scale, query);
   const auto bias = options.slot_bias.value_or(at::Tensor());
   // Blocks 0 and 1 see everything before them exactly and no slot: standard causal attention.
   const auto head = std::min(length, 2 * window);
-  const auto out_head = at::scaled_dot_product_attention(query.narrow(2, 0, head), key.narrow(2, 0, head), value.narrow(2, 0, head),
-                                                         {}, 0.0, true, scale);
+  const auto out_head = at::scaled_dot_product_attention(query.narrow(2, 0, head), key.narrow(2, 0, head),
+                                                         value.narrow(2, 0, head), {}, 0.0, true, scale);
   if (tail_blocks <= 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
 
-  const Tail tail{to_blocks(query * scale, 2 * window, tail_blocks, window), previous_and_own(key, tail_blocks, window),
-                  previous_and_own(value, tail_blocks, window)};
+  const Tail tail{to_blocks(query * scale, 2 * window, tail_blocks, window),
+                  previous_and_own(key, tail_blocks, window), previous_and_own(value, tail_blocks, window)};
   const bool running = slots.key.dim() == 5;
   // Only what some block sees: entries 2… of running slots, all but the last two blocks' slots otherwise.
   const auto visible = running ? tail_blocks : slots.key.size(2) / (tail_blocks + 2) * tail_blocks;
@@ -117,8 +126,10 @@ at::Tensor sums_before(const at::Tensor& projection, const at::Tensor& x) {
   return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, 1, 0});
 }
 
-/// The columns of E (K,P) or (H,K,P) that `length` positions use, zero-padded and cut into chunks: (K,T,C) or (H,K,T,C).
-at::Tensor chunked_projection(const at::Tensor& projection, std::int64_t length, std::int64_t chunks, std::int64_t chunk) {
+/// The columns of E (K,P) or (H,K,P) that `length` positions use, zero-padded and cut into chunks: (K,T,C) or
+/// (H,K,T,C).
+at::Tensor chunked_projection(const at::Tensor& projection, std::int64_t length, std::int64_t chunks,
+                              std::int64_t chunk) {
   auto used = projection.narrow(-1, 0, length);
   if (chunks * chunk > length) used = at::constant_pad_nd(used, {0, chunks * chunk - length});
   return used.unflatten(-1, {chunks, chunk});
@@ -147,26 +158,33 @@ at::Tensor project_blocks(const at::Tensor& projection, const at::Tensor& x) {
   return at::einsum(projection.dim() == 3 ? "ktc,bhtcd->bhtkd" : "hktc,bhtcd->bhtkd", {projection, x});
 }
 
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options) {
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                             const SoftmaxOptions& options) {
   const auto scale = scale_or_default(options.scale, query);
-  if (!options.key_padding_mask) return at::scaled_dot_product_attention(query, key, value, {}, 0.0, options.causal, scale);
+  if (!options.key_padding_mask)
+    return at::scaled_dot_product_attention(query, key, value, {}, 0.0, options.causal, scale);
   auto visible = options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1);  // (B,1,1,M)
-  if (options.causal) visible = visible.logical_and(at::ones({query.size(2), key.size(2)}, visible.options()).tril());
+  if (options.causal)
+    visible = visible.logical_and(at::ones({query.size(2), key.size(2)}, visible.options()).tril());
   // A row that sees nothing would be 0/0: let it see all, then set its output to zero.
   const auto blind = visible.any(-1, true).logical_not();
-  const auto out = at::scaled_dot_product_attention(query, key, value, visible.logical_or(blind), 0.0, false, scale);
+  const auto out =
+      at::scaled_dot_product_attention(query, key, value, visible.logical_or(blind), 0.0, false, scale);
   return out.masked_fill(blind, 0.0);
 }
 
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options) {
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options) {
   if (options.window == 0) return attend_slots(query, key, value, slots, options);
   return attend_window(query, key.to(query.scalar_type()), value.to(query.scalar_type()), slots, options);
 }
 
-at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                            const at::Tensor& projection_value, const PrefixOptions& options) {
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& projection_key, const at::Tensor& projection_value,
+                            const PrefixOptions& options) {
   const auto length = query.size(2);
-  const auto chunk = std::min(options.chunk > 0 ? options.chunk : std::int64_t{64}, length), chunks = ceil_divide(length, chunk);
+  const auto chunk = std::min(options.chunk > 0 ? options.chunk : std::int64_t{64}, length),
+             chunks = ceil_divide(length, chunk);
   const auto query_BHTCD = to_blocks(query * scale_or_default(options.scale, query), 0, chunks, chunk);
   const auto key_BHTCD = to_blocks(key.to(query.scalar_type()), 0, chunks, chunk);
   const auto value_BHTCD = to_blocks(value.to(query.scalar_type()), 0, chunks, chunk);
@@ -174,9 +192,11 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
   const auto f = chunked_projection(projection_value, length, chunks, chunk);
 
   const auto own_BHTCC = at::matmul(query_BHTCD, key_BHTCD.mT()).tril();
-  const auto logits_BHTCK = at::matmul(query_BHTCD, sums_before(e, key_BHTCD).mT()) + times_projection_transposed(own_BHTCC, e);
+  const auto logits_BHTCK =
+      at::matmul(query_BHTCD, sums_before(e, key_BHTCD).mT()) + times_projection_transposed(own_BHTCC, e);
   const auto weights_BHTCK = softmax_for(logits_BHTCK, value_BHTCD);
-  const auto out_BHTCD = at::matmul(weights_BHTCK, sums_before(f, value_BHTCD)) + at::matmul(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
+  const auto out_BHTCD = at::matmul(weights_BHTCK, sums_before(f, value_BHTCD)) +
+                         at::matmul(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
   return out_BHTCD.flatten(2, 3).narrow(2, 0, length);
 }
 

@@ -13,8 +13,8 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options);
 
-/// E x for each block: projection (K,T,C) or (H,K,T,C), x (B,H,T,C,D) → (B,H,T,K,D). One product a block for all batches and shared heads,
-/// so that neither forward nor backward holds a projection for each sequence.
+/// E x for each block: projection (K,T,C) or (H,K,T,C), x (B,H,T,C,D) → (B,H,T,K,D). One product a block for
+/// all batches and shared heads, so that neither forward nor backward holds a projection for each sequence.
 at::Tensor project_blocks(const at::Tensor& projection, const at::Tensor& x);
 
 /// Rows of `x` (B,H,N,D) from `start`, padded with zeros to `blocks` blocks of `size`: (B,H,blocks,size,D).

@@ -15,17 +15,20 @@ namespace linformer::ops {
 
 namespace {
 
-/// Logits held at once, where the caller leaves the chunk to us: 64 MB of float32. Fewer rows make the products slow, more only cost memory.
+/// Logits held at once, where the caller leaves the chunk to us: 64 MB of float32. Fewer rows make the
+/// products slow, more only cost memory.
 constexpr std::int64_t chunk_elements = std::int64_t{1} << 24;
 
 /// What a pass over all chunks gathers; sums over rows, not means.
 struct Sums {
-  at::Tensor loss;                   // float32, or float64 for such inputs
+  at::Tensor loss;                            // float32, or float64 for such inputs
   at::Tensor grad_hidden_Rd, grad_weight_Vd;  // undefined where not needed
 };
 
-/// The losses of a chunk's rows (C), float64; with `gradient` the logits become softmax − one-hot of the target in place, zero where ignored.
-at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, std::int64_t ignore_index, bool gradient) {
+/// The losses of a chunk's rows (C), float64; with `gradient` the logits become softmax − one-hot of the
+/// target in place, zero where ignored.
+at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, std::int64_t ignore_index,
+                     bool gradient) {
   if (logits_CV.is_cpu() && logits_CV.scalar_type() == at::kFloat) {
     const auto loss_C = at::empty(target_C.sizes(), logits_CV.options().dtype(at::kDouble));
     const auto target = target_C.contiguous();
@@ -43,14 +46,19 @@ at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, st
   const auto log_sum_C1 = logits_CV.logsumexp(1, true);
   const auto loss_C1 = (log_sum_C1 - logits_CV.gather(1, index_C1)).masked_fill_(ignored_C1, 0.0);
   if (gradient) {
-    logits_CV.sub_(log_sum_C1).exp_().scatter_add_(1, index_C1, at::full_like(log_sum_C1, -1.0)).masked_fill_(ignored_C1, 0.0);
+    logits_CV.sub_(log_sum_C1)
+        .exp_()
+        .scatter_add_(1, index_C1, at::full_like(log_sum_C1, -1.0))
+        .masked_fill_(ignored_C1, 0.0);
   }
   return loss_C1.squeeze(1).to(at::kDouble);
 }
 
-/// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory for the chunk.
-void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd, const at::Tensor& target_C, std::int64_t first,
-               std::int64_t ignore_index, const at::Tensor& memory_CV) {
+/// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory
+/// for the chunk.
+void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd,
+               const at::Tensor& target_C, std::int64_t first, std::int64_t ignore_index,
+               const at::Tensor& memory_CV) {
   auto logits_CV = memory_CV.narrow(0, 0, hidden_Cd.size(0));
   at::mm_out(logits_CV, hidden_Cd, weight_Vd.t());
   logits_CV = logits_CV.to(sums.loss.scalar_type());
@@ -72,10 +80,13 @@ void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight
 
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden_Rd, const at::Tensor& weight_Vd,
-                            const at::Tensor& target_R, std::int64_t ignore_index, std::int64_t chunk, bool hidden_gradient, bool weight_gradient) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden_Rd,
+                            const at::Tensor& weight_Vd, const at::Tensor& target_R,
+                            std::int64_t ignore_index, std::int64_t chunk, bool hidden_gradient,
+                            bool weight_gradient) {
     const auto rows = hidden_Rd.size(0);
-    const auto sum_options = hidden_Rd.options().dtype(is_short_float(hidden_Rd) ? at::kFloat : hidden_Rd.scalar_type());
+    const auto sum_options =
+        hidden_Rd.options().dtype(is_short_float(hidden_Rd) ? at::kFloat : hidden_Rd.scalar_type());
     Sums sums{at::zeros({}, sum_options), {}, {}};
     if (hidden_gradient) sums.grad_hidden_Rd = at::empty_like(hidden_Rd, at::MemoryFormat::Contiguous);
     if (weight_gradient) sums.grad_weight_Vd = at::zeros(weight_Vd.sizes(), sum_options);
@@ -83,7 +94,8 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const auto count = std::min(chunk, rows - first);
-      add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first, ignore_index, memory_CV);
+      add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first,
+                ignore_index, memory_CV);
     }
     const auto valid = target_R.ne(ignore_index).sum().item<std::int64_t>();
     context->saved_data["valid"] = valid;
@@ -91,49 +103,63 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     return sums.loss / static_cast<double>(valid);  // 0/0 = NaN without a valid target, as in PyTorch
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& gradients) {
-    require(!at::GradMode::is_enabled(), "linear_cross_entropy has no second derivative: its gradient is made in the forward pass. Call backward "
-                                         "without create_graph");
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    require(!at::GradMode::is_enabled(),
+            "linear_cross_entropy has no second derivative: its gradient is made in the forward pass. Call "
+            "backward "
+            "without create_graph");
     const auto saved = context->get_saved_variables();
     const auto valid = std::max<std::int64_t>(context->saved_data["valid"].toInt(), 1);
     const auto scale = gradients[0] / static_cast<double>(valid);
     const auto scaled = [&](const at::Tensor& sum, std::size_t input) {
-      return context->needs_input_grad(input) && sum.defined() ? sum * scale.to(sum.scalar_type()) : at::Tensor();
+      return context->needs_input_grad(input) && sum.defined() ? sum * scale.to(sum.scalar_type())
+                                                               : at::Tensor();
     };
     return {scaled(saved[0], 0), scaled(saved[1], 1), {}, {}, {}, {}, {}};
   }
 };
 
-void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target, const CrossEntropyOptions& options) {
-  require(hidden.dim() >= 1 && at::isFloatingType(hidden.scalar_type()), "hidden has shape {} and dtype {}; expected (…,d) of a floating-point dtype",
-          shape_text(hidden), c10::toString(hidden.scalar_type()));
-  require(weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0, "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}",
-          shape_text(weight), hidden.size(-1), shape_text(hidden));
-  require(weight.scalar_type() == hidden.scalar_type(), "weight has dtype {} and hidden {}; expected the same: cast one of them",
+void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
+           const CrossEntropyOptions& options) {
+  require(hidden.dim() >= 1 && at::isFloatingType(hidden.scalar_type()),
+          "hidden has shape {} and dtype {}; expected (…,d) of a floating-point dtype", shape_text(hidden),
+          c10::toString(hidden.scalar_type()));
+  require(weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0,
+          "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}", shape_text(weight),
+          hidden.size(-1), shape_text(hidden));
+  require(weight.scalar_type() == hidden.scalar_type(),
+          "weight has dtype {} and hidden {}; expected the same: cast one of them",
           c10::toString(weight.scalar_type()), c10::toString(hidden.scalar_type()));
-  require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64", c10::toString(target.scalar_type()));
-  require(target.sizes() == hidden.sizes().slice(0, hidden.dim() - 1), "target has shape {}; expected that of hidden without its last dimension, hidden is {}",
+  require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64",
+          c10::toString(target.scalar_type()));
+  require(target.sizes() == hidden.sizes().slice(0, hidden.dim() - 1),
+          "target has shape {}; expected that of hidden without its last dimension, hidden is {}",
           shape_text(target), shape_text(hidden));
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more rows", options.chunk);
 }
 
 void check_targets(const at::Tensor& target, std::int64_t vocabulary, std::int64_t ignore_index) {
-  const auto wrong = target.masked_select(target.ne(ignore_index).logical_and(target.lt(0).logical_or(target.ge(vocabulary))));
+  const auto wrong = target.masked_select(
+      target.ne(ignore_index).logical_and(target.lt(0).logical_or(target.ge(vocabulary))));
   if (wrong.numel() == 0) return;
-  fail("target holds {} value(s) outside the vocabulary, the first {}; expected 0 to {}, or ignore_index, {}", wrong.numel(),
-       wrong[0].item<std::int64_t>(), vocabulary - 1, ignore_index);
+  fail("target holds {} value(s) outside the vocabulary, the first {}; expected 0 to {}, or ignore_index, {}",
+       wrong.numel(), wrong[0].item<std::int64_t>(), vocabulary - 1, ignore_index);
 }
 
 }  // namespace
 
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target, const CrossEntropyOptions& options) {
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
+                                const CrossEntropyOptions& options) {
   check(hidden, weight, target, options);
   check_targets(target, weight.size(0), options.ignore_index);
-  const auto chunk = options.chunk > 0 ? options.chunk : std::max<std::int64_t>(chunk_elements / weight.size(0), 16);
+  const auto chunk =
+      options.chunk > 0 ? options.chunk : std::max<std::int64_t>(chunk_elements / weight.size(0), 16);
   // In forward no tensor needs a gradient any more, so it is asked here.
   const bool graph = at::GradMode::is_enabled();
-  return LinearCrossEntropy::apply(hidden.reshape({-1, hidden.size(-1)}), weight, target.reshape({-1}), options.ignore_index, chunk,
-                                   graph && hidden.requires_grad(), graph && weight.requires_grad());
+  return LinearCrossEntropy::apply(hidden.reshape({-1, hidden.size(-1)}), weight, target.reshape({-1}),
+                                   options.ignore_index, chunk, graph && hidden.requires_grad(),
+                                   graph && weight.requires_grad());
 }
 
 }  // namespace linformer::ops

@@ -1,4 +1,5 @@
-// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, W window, r slots a block, G = r·ceil(N/W).
+// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, W window, r slots a
+// block, G = r·ceil(N/W).
 #include "ops/kernel.hpp"
 
 #include <ATen/ATen.h>
@@ -35,7 +36,8 @@ kernels::FloatView float_view_of(const at::Tensor& x) {
 
 /// (B,H,N,D) that lies as (B,N,H,D), so that heads are joined without a copy.
 at::Tensor empty_by_position(const at::Tensor& like, at::ScalarType dtype) {
-  return at::empty({like.size(0), like.size(2), like.size(1), like.size(3)}, like.options().dtype(dtype)).transpose(1, 2);
+  return at::empty({like.size(0), like.size(2), like.size(1), like.size(3)}, like.options().dtype(dtype))
+      .transpose(1, 2);
 }
 
 /// The tensors and numbers of one call.
@@ -49,24 +51,26 @@ struct Call {
     const auto kind = running      ? kernels::SlotKind::running
                       : window > 0 ? kernels::SlotKind::block
                                    : kernels::SlotKind::whole;
-    const auto slots =
-        kind == kernels::SlotKind::block ? slot_key.size(2) / ceil_divide(query.size(2), window) : slot_key.size(-2);
-    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
-            .element = query.scalar_type() == at::kFloat ? kernels::Element::float32 : kernels::Element::bfloat16,
-            .query = view_of(query),
-            .key = view_of(key),
-            .value = view_of(value),
-            .slot_key = view_of(slot_key),
-            .slot_value = view_of(slot_value),
-            .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
-            .scale = static_cast<float>(scale)};
+    const auto slots = kind == kernels::SlotKind::block
+                           ? slot_key.size(2) / ceil_divide(query.size(2), window)
+                           : slot_key.size(-2);
+    return {
+        .shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
+        .element = query.scalar_type() == at::kFloat ? kernels::Element::float32 : kernels::Element::bfloat16,
+        .query = view_of(query),
+        .key = view_of(key),
+        .value = view_of(value),
+        .slot_key = view_of(slot_key),
+        .slot_value = view_of(slot_value),
+        .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
+        .scale = static_cast<float>(scale)};
   }
 };
 
 class Attend : public torch::autograd::Function<Attend> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                            const at::Tensor& slot_key, const at::Tensor& slot_value,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
+                            const at::Tensor& value, const at::Tensor& slot_key, const at::Tensor& slot_value,
                             const std::optional<at::Tensor>& slot_bias, std::int64_t window, double scale) {
     const Call call{with_contiguous_rows(query),
                     with_contiguous_rows(key),
@@ -77,10 +81,12 @@ class Attend : public torch::autograd::Function<Attend> {
                     window,
                     scale};
     const auto out = empty_by_position(query, query.scalar_type());
-    const auto log_sum_BHN = at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
-    kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
-                                            log_sum_BHN.mutable_data_ptr<float>()});
-    context->save_for_backward({call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias, out, log_sum_BHN});
+    const auto log_sum_BHN =
+        at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
+    kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1),
+                                            out.stride(2), log_sum_BHN.mutable_data_ptr<float>()});
+    context->save_for_backward(
+        {call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias, out, log_sum_BHN});
     context->saved_data["window"] = window;
     context->saved_data["scale"] = scale;
     return out;
@@ -88,7 +94,8 @@ class Attend : public torch::autograd::Function<Attend> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     require(!at::GradMode::is_enabled(),
-            "the attend kernel has no second derivative. Call backward without create_graph, or take path = composed");
+            "the attend kernel has no second derivative. Call backward without create_graph, or take path = "
+            "composed");
     const auto saved = context->get_saved_variables();
     const Call call{saved[0],
                     saved[1],
@@ -100,7 +107,9 @@ class Attend : public torch::autograd::Function<Attend> {
                     context->saved_data["scale"].toDouble()};
     const auto& out = saved[6];
     const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
-    const auto zeros = [](const at::Tensor& like) { return at::zeros(like.sizes(), like.options().dtype(at::kFloat)); };
+    const auto zeros = [](const at::Tensor& like) {
+      return at::zeros(like.sizes(), like.options().dtype(at::kFloat));
+    };
     const auto zeros_of_window = [&](const at::Tensor& like) {  // without a window nothing is written
       return call.window > 0 ? empty_by_position(like, at::kFloat).zero_()
                              : at::zeros({}, like.options().dtype(at::kFloat)).expand(like.sizes());
@@ -109,18 +118,25 @@ class Attend : public torch::autograd::Function<Attend> {
     const auto grad_key = zeros_of_window(call.key), grad_value = zeros_of_window(call.key);
     const auto grad_slot_key = zeros(call.slot_key), grad_slot_value = zeros(call.slot_key);
     const auto grad_bias = call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor();
-    kernels::attend_backward(call.inputs(), {.output = view_of(out),
-                                             .grad_output = view_of(grad_out),
-                                             .log_sum = saved[7].const_data_ptr<float>(),
-                                             .query = float_view_of(grad_query),
-                                             .key = float_view_of(grad_key),
-                                             .value = float_view_of(grad_value),
-                                             .slot_key = float_view_of(grad_slot_key),
-                                             .slot_value = float_view_of(grad_slot_value),
-                                             .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
+    kernels::attend_backward(
+        call.inputs(), {.output = view_of(out),
+                        .grad_output = view_of(grad_out),
+                        .log_sum = saved[7].const_data_ptr<float>(),
+                        .query = float_view_of(grad_query),
+                        .key = float_view_of(grad_key),
+                        .value = float_view_of(grad_value),
+                        .slot_key = float_view_of(grad_slot_key),
+                        .slot_value = float_view_of(grad_slot_value),
+                        .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
     const auto dtype = out.scalar_type();
-    return {grad_query.to(dtype),    grad_key.to(dtype),        grad_value.to(dtype), grad_slot_key.to(dtype),
-            grad_slot_value.to(dtype), grad_bias, {}, {}};
+    return {grad_query.to(dtype),
+            grad_key.to(dtype),
+            grad_value.to(dtype),
+            grad_slot_key.to(dtype),
+            grad_slot_value.to(dtype),
+            grad_bias,
+            {},
+            {}};
   }
 };
 
@@ -142,8 +158,8 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   const auto dtype = query.scalar_type();
   auto slot_bias = options.slot_bias;
   if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
-  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
-                       options.window, scale_or_default(options.scale, query));
+  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype),
+                       slot_bias, options.window, scale_or_default(options.scale, query));
 }
 
 }  // namespace linformer::ops::kernel

@@ -1,4 +1,5 @@
-// torch.ops.linformer.*: the operators for PyTorch. Composite implicit: each is made of operations that have gradients already.
+// torch.ops.linformer.*: the operators for PyTorch. Composite implicit: each is made of operations that have
+// gradients already.
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
@@ -14,26 +15,36 @@ namespace linformer::ops {
 namespace {
 
 bool is_block(const std::string& summary) {
-  require(summary == "running" || summary == "block", "summary is \"{}\"; expected running or block", summary);
+  require(summary == "running" || summary == "block", "summary is \"{}\"; expected running or block",
+          summary);
   return summary == "block";
 }
 
-at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                              const at::Tensor& projection_value, bool causal, std::int64_t window, std::string summary,
-                              const std::optional<at::Tensor>& key_padding_mask, std::optional<double> scale, std::string path) {
+at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                              const at::Tensor& projection_key, const at::Tensor& projection_value,
+                              bool causal, std::int64_t window, std::string summary,
+                              const std::optional<at::Tensor>& key_padding_mask, std::optional<double> scale,
+                              std::string path) {
   return attention(query, key, value, projection_key, projection_value,
-                   {.causal = causal, .window = window, .block = is_block(summary), .key_padding_mask = key_padding_mask, .scale = scale, .path = parse_path(path)});
+                   {.causal = causal,
+                    .window = window,
+                    .block = is_block(summary),
+                    .key_padding_mask = key_padding_mask,
+                    .scale = scale,
+                    .path = parse_path(path)});
 }
 
-at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& slot_key,
-                           const at::Tensor& slot_value, bool causal, std::int64_t window, const std::optional<at::Tensor>& slot_bias,
+at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                           const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal,
+                           std::int64_t window, const std::optional<at::Tensor>& slot_bias,
                            std::optional<double> scale, std::string path) {
-  return attend(query, key, value, {slot_key, slot_value},
-                {.causal = causal, .window = window, .slot_bias = slot_bias, .scale = scale, .path = parse_path(path)});
+  return attend(
+      query, key, value, {slot_key, slot_value},
+      {.causal = causal, .window = window, .slot_bias = slot_bias, .scale = scale, .path = parse_path(path)});
 }
 
-at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target, std::int64_t ignore_index,
-                                  std::int64_t chunk) {
+at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& weight,
+                                  const at::Tensor& target, std::int64_t ignore_index, std::int64_t chunk) {
   return linear_cross_entropy(hidden, weight, target, {.ignore_index = ignore_index, .chunk = chunk});
 }
 
@@ -41,15 +52,20 @@ at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& we
 
 TORCH_LIBRARY(linformer, library) {
   library.def(
-      "attention(Tensor query, Tensor key, Tensor value, Tensor projection_key, Tensor projection_value, *, bool causal=False, int window=0, "
-      "str summary=\"running\", Tensor? key_padding_mask=None, float? scale=None, str path=\"auto\") -> Tensor",
+      "attention(Tensor query, Tensor key, Tensor value, Tensor projection_key, Tensor projection_value, *, "
+      "bool causal=False, int window=0, "
+      "str summary=\"running\", Tensor? key_padding_mask=None, float? scale=None, str path=\"auto\") -> "
+      "Tensor",
       attention_operator);
   library.def(
-      "attend(Tensor query, Tensor key, Tensor value, Tensor slot_key, Tensor slot_value, *, bool causal=False, int window=0, "
+      "attend(Tensor query, Tensor key, Tensor value, Tensor slot_key, Tensor slot_value, *, bool "
+      "causal=False, int window=0, "
       "Tensor? slot_bias=None, float? scale=None, str path=\"auto\") -> Tensor",
       attend_operator);
-  library.def("linear_cross_entropy(Tensor hidden, Tensor weight, Tensor target, *, int ignore_index=-100, int chunk=0) -> Tensor",
-              cross_entropy_operator);
+  library.def(
+      "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor target, *, int ignore_index=-100, int "
+      "chunk=0) -> Tensor",
+      cross_entropy_operator);
 }
 
 }  // namespace linformer::ops

@@ -1,5 +1,5 @@
-// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, P projection length, W window, r slots a block,
-// G = r·ceil(N/W).
+// Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, P projection length,
+// W window, r slots a block, G = r·ceil(N/W).
 #include "linformer/ops/reference.hpp"
 
 #include <ATen/ATen.h>
@@ -23,7 +23,8 @@ at::Tensor wide(const at::Tensor& x) { return is_short_float(x) ? x.to(at::kFloa
 /// Softmax over the columns that `visible` selects; a row that sees nothing is zero.
 at::Tensor masked_softmax(const at::Tensor& logits, const at::Tensor& visible) {
   const auto blind = visible.any(-1, true).logical_not();
-  return at::softmax(logits.masked_fill(visible.logical_or(blind).logical_not(), minus_infinity), -1).masked_fill(blind, 0.0);
+  return at::softmax(logits.masked_fill(visible.logical_or(blind).logical_not(), minus_infinity), -1)
+      .masked_fill(blind, 0.0);
 }
 
 at::Tensor add_slot_bias(const at::Tensor& logits_BHNK, const std::optional<at::Tensor>& slot_bias) {
@@ -42,15 +43,16 @@ at::Tensor visible_in_window(const at::Tensor& block_N) {
   return near.logical_and(at::ones_like(near).tril());
 }
 
-/// Slots where blocks that `read` selects stand, zero elsewhere; by selection, for the others may be NaN. read: (blocks) bool.
+/// Slots where blocks that `read` selects stand, zero elsewhere; by selection, for the others may be NaN.
+/// read: (blocks) bool.
 at::Tensor keep_read(const at::Tensor& slots, const at::Tensor& read) {
   if (slots.dim() == 5) return slots.masked_fill(read.logical_not().view({-1, 1, 1}), 0.0);
   const auto each = slots.size(2) / read.size(0);
   return slots.masked_fill(read.logical_not().repeat_interleave(each).unsqueeze(1), 0.0);
 }
 
-at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
-                         const AttendOptions& options) {
+at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                         const Slots& slots, const AttendOptions& options) {
   const auto length = query.size(2), blocks = ceil_divide(length, options.window);
   const auto scale = scale_or_default(options.scale, query);
   const auto block_N = block_of_position(length, options.window, query);
@@ -70,30 +72,36 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
     slot_visible = block_of_slot.unsqueeze(0).le(block_N.unsqueeze(1).sub(2));
   }
   const auto count = slot_logits.size(-1);
-  const auto logits = at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
+  const auto logits =
+      at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
   const auto weights = masked_softmax(logits, at::cat({slot_visible, visible_in_window(block_N)}, -1));
   const auto slot_weights = weights.narrow(-1, 0, count);
-  const auto from_slots = running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N)})
-                                  : at::matmul(slot_weights, slot_value);
+  const auto from_slots =
+      running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N)})
+              : at::matmul(slot_weights, slot_value);
   return from_slots + at::matmul(weights.narrow(-1, count, length), value);
 }
 
 /// E[:, first:first+count] x[first:first+count] of maths 1 and 4: (B,H,K,D). `column` is where E starts.
-at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std::int64_t first, std::int64_t count, std::int64_t column) {
+at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std::int64_t first,
+                         std::int64_t count, std::int64_t column) {
   return at::matmul(projection.narrow(-1, column, count), x.narrow(2, first, count));
 }
 
 at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options) {
   const auto length = x_BHMD.size(2), window = options.window;
   if (window == 0) {
-    const auto x = options.key_padding_mask ? x_BHMD.masked_fill(options.key_padding_mask->unsqueeze(1).unsqueeze(-1), 0.0) : x_BHMD;
+    const auto x = options.key_padding_mask
+                       ? x_BHMD.masked_fill(options.key_padding_mask->unsqueeze(1).unsqueeze(-1), 0.0)
+                       : x_BHMD;
     return project_range(projection, x, 0, length, 0);
   }
   std::vector<at::Tensor> entries;
   for (std::int64_t block = 0; block < ceil_divide(length, window); ++block) {
     const auto first = block * window;
-    entries.push_back(options.block ? project_range(projection, x_BHMD, first, std::min(window, length - first), 0)
-                                    : project_range(projection, x_BHMD, 0, std::max<std::int64_t>(first - window, 0), 0));
+    entries.push_back(
+        options.block ? project_range(projection, x_BHMD, first, std::min(window, length - first), 0)
+                      : project_range(projection, x_BHMD, 0, std::max<std::int64_t>(first - window, 0), 0));
   }
   return options.block ? at::cat(entries, 2) : at::stack(entries, 2);
 }
@@ -106,32 +114,42 @@ at::Tensor running_sums(const at::Tensor& projection, const at::Tensor& x_BHND) 
 
 }  // namespace
 
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options) {
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                             const SoftmaxOptions& options) {
   const auto logits_BHNM = at::matmul(wide(query), wide(key).mT()) * scale_or_default(options.scale, query);
   auto visible = at::ones({query.size(2), key.size(2)}, query.options().dtype(at::kBool));
   if (options.causal) visible = visible.tril();
-  if (options.key_padding_mask) visible = visible.logical_and(options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1));
+  if (options.key_padding_mask)
+    visible = visible.logical_and(options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1));
   return at::matmul(masked_softmax(logits_BHNM, visible), wide(value)).to(query.scalar_type());
 }
 
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options) {
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options) {
   const Slots wide_slots{wide(slots.key), wide(slots.value)};
-  if (options.window > 0) return attend_window(wide(query), wide(key), wide(value), wide_slots, options).to(query.scalar_type());
-  const auto logits_BHNK = at::matmul(wide(query), wide_slots.key.mT()) * scale_or_default(options.scale, query);
-  return at::matmul(at::softmax(add_slot_bias(logits_BHNK, options.slot_bias), -1), wide_slots.value).to(query.scalar_type());
+  if (options.window > 0)
+    return attend_window(wide(query), wide(key), wide(value), wide_slots, options).to(query.scalar_type());
+  const auto logits_BHNK =
+      at::matmul(wide(query), wide_slots.key.mT()) * scale_or_default(options.scale, query);
+  return at::matmul(at::softmax(add_slot_bias(logits_BHNK, options.slot_bias), -1), wide_slots.value)
+      .to(query.scalar_type());
 }
 
-at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                            const at::Tensor& projection_value, const PrefixOptions& options) {
-  const auto s_BHNKD = running_sums(wide(projection_key), wide(key)), u_BHNKD = running_sums(wide(projection_value), wide(value));
-  const auto logits_BHNK = at::einsum("bhnd,bhnkd->bhnk", {wide(query), s_BHNKD}) * scale_or_default(options.scale, query);
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& projection_key, const at::Tensor& projection_value,
+                            const PrefixOptions& options) {
+  const auto s_BHNKD = running_sums(wide(projection_key), wide(key)),
+             u_BHNKD = running_sums(wide(projection_value), wide(value));
+  const auto logits_BHNK =
+      at::einsum("bhnd,bhnkd->bhnk", {wide(query), s_BHNKD}) * scale_or_default(options.scale, query);
   return at::einsum("bhnk,bhnkd->bhnd", {at::softmax(logits_BHNK, -1), u_BHNKD}).to(query.scalar_type());
 }
 
-Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key, const at::Tensor& projection_value,
-                       const SummariseOptions& options) {
+Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                       const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
-  return {project(wide(projection_key), wide(key), options), project(wide(projection_value), wide(value), options)};
+  return {project(wide(projection_key), wide(key), options),
+          project(wide(projection_value), wide(value), options)};
 }
 
 }  // namespace linformer::ops::reference

@@ -1,4 +1,5 @@
-// Shape letters: B batch, M key length, H heads, D head width, K slots, P projection length, W window, r slots a block; here also T blocks.
+// Shape letters: B batch, M key length, H heads, D head width, K slots, P projection length, W window, r
+// slots a block; here also T blocks.
 #include "linformer/ops/summarise.hpp"
 
 #include <ATen/ATen.h>
@@ -36,22 +37,28 @@ at::Tensor project_running(const at::Tensor& projection, const at::Tensor& x_BHM
 
 at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto blocks = composed::to_blocks(x_BHMD, 0, ceil_divide(x_BHMD.size(2), window), window);
-  return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks}).flatten(2, 3);
+  return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks})
+      .flatten(2, 3);
 }
 
 at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options) {
   if (options.window == 0) return project_whole(projection, zero_padding(x, options.key_padding_mask));
-  return options.block ? project_each_block(projection, x, options.window) : project_running(projection, x, options.window);
+  return options.block ? project_each_block(projection, x, options.window)
+                       : project_running(projection, x, options.window);
 }
 
 /// What a segment-wise kind needs: block or whole-sequence, and segments that fill a block.
 void check_segments(std::string_view kind, std::int64_t segment, const SummariseOptions& options) {
-  require(options.window == 0 || options.block, "{} summaries are bidirectional or of blocks; running ones need the linear projection", kind);
+  require(options.window == 0 || options.block,
+          "{} summaries are bidirectional or of blocks; running ones need the linear projection", kind);
   require(segment > 0, "segment of the {} summary is {}; expected 1 or more", kind, segment);
-  require(options.window % segment == 0, "segment of the {} summary is {}; expected a divisor of the window, {}", kind, segment, options.window);
+  require(options.window % segment == 0,
+          "segment of the {} summary is {}; expected a divisor of the window, {}", kind, segment,
+          options.window);
 }
 
-/// Positions to segments: (B,H,M,D) → (B,H,S,segment,D), padded with zeros at the end; whole blocks where there is a window.
+/// Positions to segments: (B,H,M,D) → (B,H,S,segment,D), padded with zeros at the end; whole blocks where
+/// there is a window.
 at::Tensor to_segments(const at::Tensor& x, std::int64_t segment, const SummariseOptions& options) {
   const auto unit = options.window > 0 ? options.window : segment;
   const auto segments = ceil_divide(x.size(2), unit) * (unit / segment);
@@ -72,7 +79,8 @@ at::Tensor convolve(const at::Tensor& kernel, const at::Tensor& x, const Summari
 
 void check_kernel(std::string_view name, const at::Tensor& kernel, const at::Tensor& key) {
   require(kernel.defined() && (kernel.dim() == 1 || (kernel.dim() == 2 && kernel.size(0) == key.size(1))),
-          "{} has shape {}; expected (segment) or (H,segment) with H = {}", name, kernel.defined() ? shape_text(kernel) : "undefined", key.size(1));
+          "{} has shape {}; expected (segment) or (H,segment) with H = {}", name,
+          kernel.defined() ? shape_text(kernel) : "undefined", key.size(1));
 }
 
 /// Softmax over the last dimension of what `present` selects; a row with nothing present is zero.
@@ -85,56 +93,69 @@ at::Tensor softmax_present(const at::Tensor& scores, const at::Tensor& present, 
 
 }  // namespace
 
-Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key, const at::Tensor& projection_value,
-                       const SummariseOptions& options) {
+Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                       const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
   return {project(projection_key, key, options), project(projection_value, value, options)};
 }
 
-Slots summarise_dynamic(const at::Tensor& key, const at::Tensor& value, const at::Tensor& scores, const SummariseOptions& options) {
+Slots summarise_dynamic(const at::Tensor& key, const at::Tensor& value, const at::Tensor& scores,
+                        const SummariseOptions& options) {
   check_key_value(key, value);
   check_summarise(options, key);
-  require(options.window == 0 || options.block, "dynamic summaries are bidirectional or of blocks; running ones need the linear projection");
+  require(options.window == 0 || options.block,
+          "dynamic summaries are bidirectional or of blocks; running ones need the linear projection");
   const auto length = key.size(2);
-  require(scores.dim() == 4 && scores.size(0) == key.size(0) && scores.size(1) == key.size(1) && scores.size(2) > 0 && scores.size(3) == length,
-          "scores has shape {}; expected (B,H,K,M) = ({},{},K,{}), as key is {}", shape_text(scores), key.size(0), key.size(1), length, shape_text(key));
+  require(scores.dim() == 4 && scores.size(0) == key.size(0) && scores.size(1) == key.size(1) &&
+              scores.size(2) > 0 && scores.size(3) == length,
+          "scores has shape {}; expected (B,H,K,M) = ({},{},K,{}), as key is {}", shape_text(scores),
+          key.size(0), key.size(1), length, shape_text(key));
   if (options.window == 0) {
-    const auto present = options.key_padding_mask ? options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1)
-                                                  : at::ones({1, 1, 1, length}, key.options().dtype(at::kBool));
+    const auto present = options.key_padding_mask
+                             ? options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1)
+                             : at::ones({1, 1, 1, length}, key.options().dtype(at::kBool));
     const auto weights_BHKM = softmax_present(scores, present, key.scalar_type());
-    return {at::matmul(weights_BHKM, zero_padding(key, options.key_padding_mask)), at::matmul(weights_BHKM, zero_padding(value, options.key_padding_mask))};
+    return {at::matmul(weights_BHKM, zero_padding(key, options.key_padding_mask)),
+            at::matmul(weights_BHKM, zero_padding(value, options.key_padding_mask))};
   }
-  const auto window = options.window, blocks = ceil_divide(length, window), missing = blocks * window - length;
+  const auto window = options.window, blocks = ceil_divide(length, window),
+             missing = blocks * window - length;
   const auto padded = missing > 0 ? at::constant_pad_nd(scores, {0, missing}) : scores;
   const auto scores_BHTrW = padded.unflatten(-1, {blocks, window}).transpose(2, 3);
-  const auto present_T1W = at::arange(blocks * window, key.options().dtype(at::kLong)).lt(length).view({blocks, 1, window});
+  const auto present_T1W =
+      at::arange(blocks * window, key.options().dtype(at::kLong)).lt(length).view({blocks, 1, window});
   const auto weights_BHTrW = softmax_present(scores_BHTrW, present_T1W, key.scalar_type());
   return {at::matmul(weights_BHTrW, composed::to_blocks(key, 0, blocks, window)).flatten(2, 3),
           at::matmul(weights_BHTrW, composed::to_blocks(value, 0, blocks, window)).flatten(2, 3)};
 }
 
-Slots summarise_convolution(const at::Tensor& key, const at::Tensor& value, const at::Tensor& kernel_key, const at::Tensor& kernel_value,
-                            const SummariseOptions& options) {
+Slots summarise_convolution(const at::Tensor& key, const at::Tensor& value, const at::Tensor& kernel_key,
+                            const at::Tensor& kernel_value, const SummariseOptions& options) {
   check_key_value(key, value);
   check_summarise(options, key);
   check_kernel("kernel_key", kernel_key, key);
   check_kernel("kernel_value", kernel_value, key);
-  require(kernel_key.size(-1) == kernel_value.size(-1), "kernel_value has shape {}; expected as many weights as kernel_key, {}",
-          shape_text(kernel_value), shape_text(kernel_key));
+  require(kernel_key.size(-1) == kernel_value.size(-1),
+          "kernel_value has shape {}; expected as many weights as kernel_key, {}", shape_text(kernel_value),
+          shape_text(kernel_key));
   check_segments("convolution", kernel_key.size(-1), options);
   return {convolve(kernel_key, key, options), convolve(kernel_value, value, options)};
 }
 
-Slots summarise_mean(const at::Tensor& key, const at::Tensor& value, std::int64_t segment, const SummariseOptions& options) {
+Slots summarise_mean(const at::Tensor& key, const at::Tensor& value, std::int64_t segment,
+                     const SummariseOptions& options) {
   check_key_value(key, value);
   check_summarise(options, key);
   check_segments("mean", segment, options);
   const auto count = present_in_segments(key, segment, options).sum(3).clamp_min(1).to(key.scalar_type());
-  const auto mean = [&](const at::Tensor& x) { return to_segments(zero_padding(x, options.key_padding_mask), segment, options).sum(3) / count; };
+  const auto mean = [&](const at::Tensor& x) {
+    return to_segments(zero_padding(x, options.key_padding_mask), segment, options).sum(3) / count;
+  };
   return {mean(key), mean(value)};
 }
 
-Slots summarise_max(const at::Tensor& key, const at::Tensor& value, std::int64_t segment, const SummariseOptions& options) {
+Slots summarise_max(const at::Tensor& key, const at::Tensor& value, std::int64_t segment,
+                    const SummariseOptions& options) {
   check_key_value(key, value);
   check_summarise(options, key);
   check_segments("max", segment, options);
@@ -142,7 +163,10 @@ Slots summarise_max(const at::Tensor& key, const at::Tensor& value, std::int64_t
   const auto empty = present.any(3).logical_not();
   const auto largest = [&](const at::Tensor& x) {
     // A segment with nothing present is zero, as with the other kinds.
-    return to_segments(x, segment, options).masked_fill(present.logical_not(), minus_infinity).amax(3).masked_fill(empty, 0.0);
+    return to_segments(x, segment, options)
+        .masked_fill(present.logical_not(), minus_infinity)
+        .amax(3)
+        .masked_fill(empty, 0.0);
   };
   return {largest(key), largest(value)};
 }

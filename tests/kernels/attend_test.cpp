@@ -1,5 +1,5 @@
-// The attend kernel against the reference: every instruction set that this processor has, odd sizes, one and two threads. Shape letters: see
-// ops/attention.hpp.
+// The attend kernel against the reference: every instruction set that this processor has, odd sizes, one and
+// two threads. Shape letters: see ops/attention.hpp.
 #include "linformer/kernels/attend.hpp"
 
 #include <ATen/ATen.h>
@@ -27,16 +27,21 @@ struct Form {
 
 std::ostream& operator<<(std::ostream& out, const Form& form) {
   constexpr const char* names[] = {"whole", "block", "running"};
-  return out << names[static_cast<int>(form.kind)] << "_N" << form.length << "_D" << form.width << "_W" << form.window << "_K" << form.slots;
+  return out << names[static_cast<int>(form.kind)] << "_N" << form.length << "_D" << form.width << "_W"
+             << form.window << "_K" << form.slots;
 }
 
-// Below, at and above a tile and a vector; windows that are shorter and longer than a tile, and that divide nothing.
+// Below, at and above a tile and a vector; windows that are shorter and longer than a tile, and that divide
+// nothing.
 const std::vector<Form> forms{
-    {SlotKind::whole, 2, 3, 1, 1, 0, 1},         {SlotKind::whole, 1, 2, 63, 20, 0, 7},      {SlotKind::whole, 1, 1, 200, 64, 0, 64},
-    {SlotKind::whole, 2, 1, 65, 33, 0, 131},     {SlotKind::running, 1, 1, 1, 5, 3, 2},      {SlotKind::running, 2, 2, 23, 4, 5, 3},
-    {SlotKind::running, 1, 2, 300, 64, 64, 64},  {SlotKind::running, 1, 2, 333, 20, 70, 67}, {SlotKind::running, 1, 1, 9, 8, 1, 1},
-    {SlotKind::running, 1, 1, 413, 17, 130, 5},  {SlotKind::block, 1, 1, 2, 5, 1, 1},        {SlotKind::block, 2, 2, 23, 4, 5, 3},
-    {SlotKind::block, 1, 2, 300, 64, 64, 4},     {SlotKind::block, 1, 2, 211, 20, 17, 9},    {SlotKind::block, 1, 1, 413, 31, 130, 40},
+    {SlotKind::whole, 2, 3, 1, 1, 0, 1},        {SlotKind::whole, 1, 2, 63, 20, 0, 7},
+    {SlotKind::whole, 1, 1, 200, 64, 0, 64},    {SlotKind::whole, 2, 1, 65, 33, 0, 131},
+    {SlotKind::running, 1, 1, 1, 5, 3, 2},      {SlotKind::running, 2, 2, 23, 4, 5, 3},
+    {SlotKind::running, 1, 2, 300, 64, 64, 64}, {SlotKind::running, 1, 2, 333, 20, 70, 67},
+    {SlotKind::running, 1, 1, 9, 8, 1, 1},      {SlotKind::running, 1, 1, 413, 17, 130, 5},
+    {SlotKind::block, 1, 1, 2, 5, 1, 1},        {SlotKind::block, 2, 2, 23, 4, 5, 3},
+    {SlotKind::block, 1, 2, 300, 64, 64, 4},    {SlotKind::block, 1, 2, 211, 20, 17, 9},
+    {SlotKind::block, 1, 1, 413, 31, 130, 40},
 };
 
 /// query, key, value, slot key, slot value, slot bias. Every form reads the slots, if it is long enough.
@@ -52,7 +57,8 @@ test::Tensors inputs_of(const Form& form, at::ScalarType dtype) {
 
 test::Operation attend_by(const Form& form, ops::Path path) {
   return [form, path](const test::Tensors& x) {
-    const ops::AttendOptions options{.causal = form.window > 0, .window = form.window, .slot_bias = x[5], .path = path};
+    const ops::AttendOptions options{
+        .causal = form.window > 0, .window = form.window, .slot_bias = x[5], .path = path};
     const auto out = ops::attend(x[0], x[1], x[2], {x[3], x[4]}, options);
     EXPECT_EQ(ops::last_path(), path);
     return out;
@@ -60,7 +66,8 @@ test::Operation attend_by(const Form& form, ops::Path path) {
 }
 
 void expect_reference(const Form& form, const test::Tensors& inputs) {
-  test::expect_same(attend_by(form, ops::Path::kernel), attend_by(form, ops::Path::reference), inputs, test::tolerance_of(inputs[0].scalar_type()));
+  test::expect_same(attend_by(form, ops::Path::kernel), attend_by(form, ops::Path::reference), inputs,
+                    test::tolerance_of(inputs[0].scalar_type()));
 }
 
 class Attend : public testing::TestWithParam<Isa> {
@@ -99,9 +106,9 @@ TEST_P(Attend, TakesAnyStrides) {
   const ForcedIsa isa(GetParam());
   const Form form{SlotKind::running, 2, 3, 23, 6, 5, 3};
   auto inputs = inputs_of(form, at::kFloat);
-  inputs[0] = at::randn({2, 23, 3, 6}).transpose(1, 2);           // heads side by side, as the model has them
-  inputs[1] = at::randn({2, 3, 6, 23}).transpose(2, 3);           // rows that are not contiguous
-  inputs[2] = at::randn({2, 3, 1, 6}).expand({2, 3, 23, 6});      // one row for all
+  inputs[0] = at::randn({2, 23, 3, 6}).transpose(1, 2);       // heads side by side, as the model has them
+  inputs[1] = at::randn({2, 3, 6, 23}).transpose(2, 3);       // rows that are not contiguous
+  inputs[2] = at::randn({2, 3, 1, 6}).expand({2, 3, 23, 6});  // one row for all
   const auto run = attend_by(form, ops::Path::kernel), reference = attend_by(form, ops::Path::reference);
   EXPECT_LT(test::relative_error(run(inputs), reference(inputs)), test::tolerance_of(at::kFloat).output);
 }
@@ -114,10 +121,12 @@ TEST_P(Attend, NeedsNoSlotBias) {
     inputs.pop_back();
     const auto by = [&](ops::Path path) {
       return [&form, path](const test::Tensors& x) {
-        return ops::attend(x[0], x[1], x[2], {x[3], x[4]}, {.causal = form.window > 0, .window = form.window, .scale = 0.3, .path = path});
+        return ops::attend(x[0], x[1], x[2], {x[3], x[4]},
+                           {.causal = form.window > 0, .window = form.window, .scale = 0.3, .path = path});
       };
     };
-    test::expect_same(by(ops::Path::kernel), by(ops::Path::reference), inputs, test::tolerance_of(at::kFloat));
+    test::expect_same(by(ops::Path::kernel), by(ops::Path::reference), inputs,
+                      test::tolerance_of(at::kFloat));
   }
 }
 
@@ -131,7 +140,8 @@ TEST_P(Attend, HugeLogitsGiveFiniteOutputsAndGradients) {
     inputs[1] = inputs[1].mul(64).round();
     inputs[3] = inputs[3].mul(64).round();
     inputs[5] = inputs[5].mul(1000).round();
-    const auto got = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, at::randn_like(inputs[0]), at::kFloat);
+    const auto got = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs,
+                                              at::randn_like(inputs[0]), at::kFloat);
     EXPECT_LT(test::relative_error(got.output, attend_by(form, ops::Path::reference)(inputs)), 1e-2);
     for (const auto& gradient : got.gradients) EXPECT_TRUE(gradient.isfinite().all().item<bool>());
   }
@@ -143,9 +153,11 @@ TEST_P(Attend, WritesEveryOutputAndReadsNoSlotThatIsNotVisible) {
   const auto inputs = inputs_of(form, at::kFloat);
   inputs[3].narrow(2, 0, 2).fill_(std::numeric_limits<float>::quiet_NaN());
   inputs[4].narrow(2, 0, 2).fill_(std::numeric_limits<float>::quiet_NaN());
-  const auto output = at::full({1, 2, 23, 5}, std::numeric_limits<float>::quiet_NaN()), log_sum = at::full_like(output.select(3, 0), NAN);
+  const auto output = at::full({1, 2, 23, 5}, std::numeric_limits<float>::quiet_NaN()),
+             log_sum = at::full_like(output.select(3, 0), NAN);
   const auto view = [](const at::Tensor& x) {
-    return ConstView{x.const_data_ptr(), x.stride(0), x.stride(1), x.stride(-2), x.dim() == 5 ? x.stride(2) : 0};
+    return ConstView{x.const_data_ptr(), x.stride(0), x.stride(1), x.stride(-2),
+                     x.dim() == 5 ? x.stride(2) : 0};
   };
   attend_forward({.shape = {1, 2, 23, 5, 5, 3, SlotKind::running},
                   .element = Element::float32,
@@ -156,7 +168,8 @@ TEST_P(Attend, WritesEveryOutputAndReadsNoSlotThatIsNotVisible) {
                   .slot_value = view(inputs[4]),
                   .slot_bias = inputs[5].const_data_ptr<float>(),
                   .scale = 0.5F},
-                 {output.mutable_data_ptr(), output.stride(0), output.stride(1), output.stride(2), log_sum.mutable_data_ptr<float>()});
+                 {output.mutable_data_ptr(), output.stride(0), output.stride(1), output.stride(2),
+                  log_sum.mutable_data_ptr<float>()});
   EXPECT_TRUE(output.isfinite().all().item<bool>());
   EXPECT_TRUE(log_sum.isfinite().all().item<bool>());
 }
@@ -187,11 +200,14 @@ TEST_P(Attend, IsTheSameEachTime) {
   const Form form{SlotKind::block, 1, 1, 300, 20, 17, 5};
   const auto inputs = inputs_of(form, at::kFloat);
   const auto grad_output = at::randn_like(inputs[0]);
-  const auto once = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
+  const auto once =
+      test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
   for (int i = 0; i < 3; ++i) {
-    const auto again = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
+    const auto again =
+        test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
     EXPECT_TRUE(at::equal(again.output, once.output));
-    for (std::size_t j = 0; j < inputs.size(); ++j) EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
+    for (std::size_t j = 0; j < inputs.size(); ++j)
+      EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
   }
 }
 
@@ -212,7 +228,8 @@ TEST(AttendPath, HandsOverVisibly) {
   const Form form{SlotKind::block, 1, 2, 23, 4, 5, 3};
   const auto inputs = inputs_of(form, at::kDouble);
   const auto run = [&](ops::Path path) {
-    return ops::attend(inputs[0], inputs[1], inputs[2], {inputs[3], inputs[4]}, {.causal = true, .window = 5, .path = path});
+    return ops::attend(inputs[0], inputs[1], inputs[2], {inputs[3], inputs[4]},
+                       {.causal = true, .window = 5, .path = path});
   };
   run(ops::Path::automatic);
   EXPECT_EQ(ops::last_path(), ops::Path::composed);

@@ -1,4 +1,5 @@
-// How close a fast path must come to the reference: one table, and the comparison of outputs and gradients that reads it.
+// How close a fast path must come to the reference: one table, and the comparison of outputs and gradients
+// that reads it.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -24,7 +25,8 @@ inline Tolerance tolerance_of(at::ScalarType dtype) {
     case at::kDouble:
       return {1e-10, 1e-10};  // sums in another order, 1e-16 a step
     case at::kFloat:
-      return {2e-6, 5e-6};  // rounding 6e-8 a step; logits of some ten units lose four bits in the exponential
+      return {2e-6,
+              5e-6};  // rounding 6e-8 a step; logits of some ten units lose four bits in the exponential
     case at::kBFloat16:
       return {4e-3, 1e-2};  // a rounding of the result is 2^-9; gradients also use the rounded output
     default:
@@ -32,7 +34,8 @@ inline Tolerance tolerance_of(at::ScalarType dtype) {
   }
 }
 
-/// ‖got − want‖ / ‖want‖; the plain norm of `got` where `want` is zero. NaN compares as an error of its own: it never passes a bound.
+/// ‖got − want‖ / ‖want‖; the plain norm of `got` where `want` is zero. NaN compares as an error of its own:
+/// it never passes a bound.
 inline double relative_error(const at::Tensor& got, const at::Tensor& want) {
   const auto wide = want.to(at::kDouble);
   const auto norm = wide.norm().item<double>(), error = (got.to(at::kDouble) - wide).norm().item<double>();
@@ -42,18 +45,20 @@ inline double relative_error(const at::Tensor& got, const at::Tensor& want) {
 using Tensors = std::vector<at::Tensor>;
 using Operation = std::function<at::Tensor(const Tensors&)>;
 
-/// An operation's output, and the gradients of Σ output·grad_output with respect to its inputs (zero where the output doesn't depend on one).
+/// An operation's output, and the gradients of Σ output·grad_output with respect to its inputs (zero where
+/// the output doesn't depend on one).
 struct OutputAndGradients {
   at::Tensor output;
   Tensors gradients;
 };
 
-inline OutputAndGradients run_with_gradients(const Operation& operation, const Tensors& inputs, const at::Tensor& grad_output,
-                                             at::ScalarType dtype) {
+inline OutputAndGradients run_with_gradients(const Operation& operation, const Tensors& inputs,
+                                             const at::Tensor& grad_output, at::ScalarType dtype) {
   Tensors leaves;
   for (const auto& input : inputs) leaves.push_back(input.detach().to(dtype).clone().requires_grad_());
   const auto output = operation(leaves);
-  auto gradients = torch::autograd::grad({output}, leaves, {grad_output.to(output.scalar_type())}, std::nullopt, false, true);
+  auto gradients = torch::autograd::grad({output}, leaves, {grad_output.to(output.scalar_type())},
+                                         std::nullopt, false, true);
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     if (!gradients[i].defined()) gradients[i] = at::zeros_like(leaves[i]);
   }
@@ -61,7 +66,8 @@ inline OutputAndGradients run_with_gradients(const Operation& operation, const T
 }
 
 /// Both operations on the same numbers: `fast` as they are, `reference` in float64.
-inline void expect_same(const Operation& fast, const Operation& reference, const Tensors& inputs, Tolerance tolerance) {
+inline void expect_same(const Operation& fast, const Operation& reference, const Tensors& inputs,
+                        Tolerance tolerance) {
   const auto grad_output = at::randn_like(fast(inputs));
   const auto got = run_with_gradients(fast, inputs, grad_output, inputs[0].scalar_type());
   const auto want = run_with_gradients(reference, inputs, grad_output, at::kDouble);
@@ -69,19 +75,23 @@ inline void expect_same(const Operation& fast, const Operation& reference, const
   EXPECT_LT(relative_error(got.output, want.output), tolerance.output);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     EXPECT_EQ(got.gradients[i].scalar_type(), inputs[i].scalar_type());
-    // A bias' gradient is a sum over rows that cancels, in the form without a window to zero, and with one column all are zero: such are
-    // measured by what is summed.
+    // A bias' gradient is a sum over rows that cancels, in the form without a window to zero, and with one
+    // column all are zero: such are measured by what is summed.
     const auto floor = (inputs[i].dim() == 1 ? 1.0 : 0.1) * grad_output.to(at::kDouble).norm().item<double>();
     const auto error = (got.gradients[i].to(at::kDouble) - want.gradients[i]).norm().item<double>();
-    EXPECT_LE(error, tolerance.gradient * (want.gradients[i].norm().item<double>() + floor)) << "gradient of input " << i;
+    EXPECT_LE(error, tolerance.gradient * (want.gradients[i].norm().item<double>() + floor))
+        << "gradient of input " << i;
   }
 }
 
-/// Autograd's gradients against central differences, in float64: the largest relative error over the inputs. Expected ≤ 1e-6.
+/// Autograd's gradients against central differences, in float64: the largest relative error over the inputs.
+/// Expected ≤ 1e-6.
 inline double gradient_check(const Operation& operation, const Tensors& inputs) {
   const auto grad_output = at::randn_like(operation(inputs));
   const auto automatic = run_with_gradients(operation, inputs, grad_output, at::kDouble).gradients;
-  const auto value_at = [&](const Tensors& point) { return (operation(point) * grad_output).sum().item<double>(); };
+  const auto value_at = [&](const Tensors& point) {
+    return (operation(point) * grad_output).sum().item<double>();
+  };
   double worst = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     auto point = inputs;

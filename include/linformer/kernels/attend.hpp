@@ -1,6 +1,7 @@
-// One softmax over a window and visible slots (maths 4a), forward and backward, on raw memory. Scores live in cache: a tile of at most 64
-// query rows meets tiles of at most 64 keys or slots, with a running maximum and sum (Dao et al. 2022, arXiv 2205.14135). Shape letters: B batch,
-// N query length, H heads, D head width, K slots, W window, r slots a block.
+// One softmax over a window and visible slots (maths 4a), forward and backward, on raw memory. Scores live in
+// cache: a tile of at most 64 query rows meets tiles of at most 64 keys or slots, with a running maximum and
+// sum (Dao et al. 2022, arXiv 2205.14135). Shape letters: B batch, N query length, H heads, D head width, K
+// slots, W window, r slots a block.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +10,12 @@ namespace linformer::kernels {
 
 enum class Element { float32, bfloat16 };
 
-/// Which slots a row of block c sees: all of them; the first r·(c−1) (those of blocks 0..c−2); or the K of its own block, from block 2 on.
+/// Which slots a row of block c sees: all of them; the first r·(c−1) (those of blocks 0..c−2); or the K of
+/// its own block, from block 2 on.
 enum class SlotKind { whole, block, running };
 
-/// A tensor (B,H,rows,D) whose last dimension is contiguous; strides in elements. `block`: from one block's slots to the next, `running` only.
+/// A tensor (B,H,rows,D) whose last dimension is contiguous; strides in elements. `block`: from one block's
+/// slots to the next, `running` only.
 struct ConstView {
   const void* data;
   std::int64_t batch, head, row, block;
@@ -29,7 +32,8 @@ struct AttendShape {
   SlotKind kind;
 };
 
-/// What forward and backward read. Key and value are not looked at without a window. Computed in float32, whatever the element.
+/// What forward and backward read. Key and value are not looked at without a window. Computed in float32,
+/// whatever the element.
 struct AttendInputs {
   AttendShape shape;
   Element element;
@@ -38,14 +42,16 @@ struct AttendInputs {
   float scale;
 };
 
-/// `output` has the inputs' element and is written whole. `log_sum` (B,H,N): log Σ exp of each row's logits, for backward.
+/// `output` has the inputs' element and is written whole. `log_sum` (B,H,N): log Σ exp of each row's logits,
+/// for backward.
 struct AttendOutputs {
   void* output;
   std::int64_t batch, head, row;
   float* log_sum;
 };
 
-/// Gradients are float32 and are added to what stands there: the caller fills them with zeros. `slot_bias` (H) may be null.
+/// Gradients are float32 and are added to what stands there: the caller fills them with zeros. `slot_bias`
+/// (H) may be null.
 struct AttendGradients {
   ConstView output, grad_output;  ///< of the inputs' element
   const float* log_sum;
@@ -53,8 +59,8 @@ struct AttendGradients {
   float* slot_bias;
 };
 
-/// Sequences, heads and runs of blocks are spread over the engine's threads. The result depends on the thread count only in the last bits of
-/// gradients, and on nothing else.
+/// Sequences, heads and runs of blocks are spread over the engine's threads. The result depends on the thread
+/// count only in the last bits of gradients, and on nothing else.
 void attend_forward(const AttendInputs& inputs, const AttendOutputs& outputs);
 void attend_backward(const AttendInputs& inputs, const AttendGradients& gradients);
 

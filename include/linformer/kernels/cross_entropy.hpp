@@ -6,14 +6,15 @@
 namespace linformer::kernels {
 
 struct CrossEntropyRows {
-  float* logits;  ///< (R,V), contiguous; with `gradient` they become softmax − one-hot of the target, zero where it is ignored
+  float* logits;  ///< (R,V), contiguous; with `gradient` they become softmax − one-hot of the target, zero
+                  ///< where it is ignored
   const std::int64_t* target;  ///< (R), each in [0, V) or `ignore_index`
   std::int64_t rows, vocabulary, ignore_index;
   bool gradient;
 };
 
-/// Writes −log softmax(logits)[target] of each row to `loss` (R), 0 where it is ignored. Rows are spread over the engine's threads; the result
-/// does not depend on their number.
+/// Writes −log softmax(logits)[target] of each row to `loss` (R), 0 where it is ignored. Rows are spread over
+/// the engine's threads; the result does not depend on their number.
 void cross_entropy(const CrossEntropyRows& rows, double* loss);
 
 }  // namespace linformer::kernels

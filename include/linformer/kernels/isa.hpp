@@ -1,4 +1,5 @@
-// The instruction set that the kernels run with: the widest one that this processor has, unless one is forced.
+// The instruction set that the kernels run with: the widest one that this processor has, unless one is
+// forced.
 #pragma once
 
 #include <string_view>
@@ -14,11 +15,12 @@ std::string_view isa_name(Isa isa);
 /// Whether this build and this processor can run it.
 bool isa_supported(Isa isa);
 
-/// The forced one, else the one that the environment variable LINFORMER_ISA names, else the widest supported. An unsupported one is a
-/// UserError.
+/// The forced one, else the one that the environment variable LINFORMER_ISA names, else the widest supported.
+/// An unsupported one is a UserError.
 Isa current_isa();
 
-/// Forces an instruction set for the whole process until the object dies. For tests and benchmarks; not while kernels run.
+/// Forces an instruction set for the whole process until the object dies. For tests and benchmarks; not while
+/// kernels run.
 class ForcedIsa {
  public:
   explicit ForcedIsa(Isa isa);

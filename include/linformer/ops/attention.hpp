@@ -1,5 +1,6 @@
-// Differentiable attention. Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, P projection length,
-// W window, C chunk, r slots a block, G = r·ceil(N/W). Definitions: docs/maths.md.
+// Differentiable attention. Shape letters: B batch, N query length, M key length, H heads, D head width, K
+// slots, P projection length, W window, C chunk, r slots a block, G = r·ceil(N/W). Definitions:
+// docs/maths.md.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,7 +10,8 @@
 
 namespace linformer::ops {
 
-/// Which implementation runs. `automatic` takes the fastest that serves the case; a forced path that can't serve it is a UserError.
+/// Which implementation runs. `automatic` takes the fastest that serves the case; a forced path that can't
+/// serve it is a UserError.
 enum class Path { automatic, reference, composed, kernel };
 Path parse_path(std::string_view name);
 /// The path that the last operator call of this thread took, for `--verbose`, tests and benchmarks.
@@ -21,21 +23,26 @@ struct SoftmaxOptions {
   std::optional<double> scale = std::nullopt;                 ///< default 1/√D
   Path path = Path::automatic;
 };
-/// softmax(QKᵀ·scale)V through the engine's fused attention (maths 5). query (B,H,N,D), key and value (B,H,M,D).
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options);
+/// softmax(QKᵀ·scale)V through the engine's fused attention (maths 5). query (B,H,N,D), key and value
+/// (B,H,M,D).
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                             const SoftmaxOptions& options);
 
 /// Slot keys and values: (B,H,K,D) bidirectional; (B,H,G,D) block; (B,H,ceil(N/W),K,D) running (maths 4a).
-struct Slots { at::Tensor key, value; };
+struct Slots {
+  at::Tensor key, value;
+};
 
 struct AttendOptions {
   bool causal = false;
-  std::int64_t window = 0;                              ///< W; 0 = slots only
-  std::optional<at::Tensor> slot_bias = std::nullopt;   ///< (H)
+  std::int64_t window = 0;                             ///< W; 0 = slots only
+  std::optional<at::Tensor> slot_bias = std::nullopt;  ///< (H)
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
 /// One softmax over the window (if any) and the visible slots (maths 4a).
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options);
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options);
 
 /// Causal `prefix` attention in chunks (maths 3). Projections (K,P) or (H,K,P).
 struct PrefixOptions {
@@ -43,8 +50,9 @@ struct PrefixOptions {
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
-at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                            const at::Tensor& projection_value, const PrefixOptions& options);
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& projection_key, const at::Tensor& projection_value,
+                            const PrefixOptions& options);
 
 /// Everything in one call, as torch.ops.linformer.attention: summarise with linear projections, then attend.
 struct AttentionOptions {
@@ -55,7 +63,8 @@ struct AttentionOptions {
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
-at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                     const at::Tensor& projection_value, const AttentionOptions& options);
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const at::Tensor& projection_key, const at::Tensor& projection_value,
+                     const AttentionOptions& options);
 
 }  // namespace linformer::ops

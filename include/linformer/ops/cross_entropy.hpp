@@ -9,8 +9,10 @@ struct CrossEntropyOptions {
   std::int64_t ignore_index = -100;
   std::int64_t chunk = 0;  ///< rows of logits held at once; 0 = chosen
 };
-/// Mean over targets ≠ ignore_index of −log softmax(hidden·weightᵀ)[target], never holding more than one chunk of logits; gradients are made
-/// in the same pass. hidden (…,d), weight (V,d), target (…) int64. No valid target: NaN, as PyTorch's.
-at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target, const CrossEntropyOptions& options = {});
+/// Mean over targets ≠ ignore_index of −log softmax(hidden·weightᵀ)[target], never holding more than one
+/// chunk of logits; gradients are made in the same pass. hidden (…,d), weight (V,d), target (…) int64. No
+/// valid target: NaN, as PyTorch's.
+at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
+                                const CrossEntropyOptions& options = {});
 
 }  // namespace linformer::ops

@@ -1,6 +1,6 @@
-// The law for every fast path: each form as its equation stands, with memory as the equation takes it. Differentiable, for any floating
-// dtype (bfloat16 and float16 are computed in float32). Same arguments as in ops/attention.hpp and ops/summarise.hpp; `path` and `chunk`
-// are not looked at.
+// The law for every fast path: each form as its equation stands, with memory as the equation takes it.
+// Differentiable, for any floating dtype (bfloat16 and float16 are computed in float32). Same arguments as in
+// ops/attention.hpp and ops/summarise.hpp; `path` and `chunk` are not looked at.
 #pragma once
 
 #include "linformer/ops/attention.hpp"
@@ -9,17 +9,20 @@
 namespace linformer::ops::reference {
 
 /// softmax(QKᵀ·scale)V with all N×M weights (maths 5). A row that sees nothing is zero.
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const SoftmaxOptions& options);
+at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                             const SoftmaxOptions& options);
 
 /// One softmax over all N×N window logits and the slots' (maths 4, 4a).
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots, const AttendOptions& options);
+at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                  const AttendOptions& options);
 
 /// Each row t with its own sums S_t and U_t (maths 3): N×K×D memory.
-at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
-                            const at::Tensor& projection_value, const PrefixOptions& options);
+at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                            const at::Tensor& projection_key, const at::Tensor& projection_value,
+                            const PrefixOptions& options);
 
 /// The slots of each block by their own products (maths 1, 4).
-Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key, const at::Tensor& projection_value,
-                       const SummariseOptions& options);
+Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
+                       const at::Tensor& projection_value, const SummariseOptions& options);
 
 }  // namespace linformer::ops::reference
