@@ -4,6 +4,7 @@
 #include <string>
 
 #include "linformer/core/error.hpp"
+#include "memory.hpp"
 #include "verbs.hpp"
 
 namespace {
@@ -53,6 +54,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  linformer::cli::keep_freed_memory();
   // A full disk, a file-size limit and a closed pipe are to arrive as errors of the write, not as the end of the process.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
