@@ -50,8 +50,9 @@ std::vector<double> penalised(std::span<const double> logits_V, double penalty,
 // temperature cannot overflow.
 std::vector<double> weights(std::vector<double> logits_V, double temperature) {
   const double maximum = largest(logits_V);
-  auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
-  tensor.sub_(maximum).div_(temperature).exp_();
+  const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
+  // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the decoder's own.
+  for (auto piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
   return logits_V;
 }
 

@@ -36,13 +36,8 @@ struct DecoderLayer {
   nn::DecoderAttention attention;
 };
 
-// What one thread works with alone.
-struct Private {
-  Rows normed;
-  std::vector<std::int16_t> integers;
-  std::vector<float> scales;
-  std::vector<nn::DecoderAttention::Scratch> scratch;  // a layer
-};
+// What one thread attends with, a layer.
+using Scratch = std::vector<nn::DecoderAttention::Scratch>;
 
 at::Tensor as_float(const at::Tensor& tensor) { return tensor.detach().to(at::kFloat).contiguous(); }
 
@@ -57,20 +52,27 @@ struct Decoder::Impl {
   std::vector<DecoderLayer> layers;
   nn::DecoderNorm final_norm;
   PackedLinear head;
-  std::unique_ptr<nn::ThreadTeam> team;
-  std::vector<Private> members;
+  std::vector<Scratch> members;
 
   std::vector<std::int64_t> positions, places;  // places: where each sequence stands in the layers' states
-  Rows x, inputs, attended, hidden, logits;
+  Rows x, normed, inputs, attended, hidden, logits;
+  std::vector<std::int16_t> integers;  // what int8 products read
+  std::vector<float> scales;
 
   Impl(const LanguageModel& model, const DecoderOptions& options);
   void make_buffers();
   void embed(std::span<const std::int64_t> ids);
-  void work(int member);
-  void work_layer(DecoderLayer& layer, std::size_t index, Private& own);
-  void normalise(const nn::DecoderNorm& norm, Private& own);
-  void multiply(const PackedLinear& linear, Rows& from, Rows& to, Private& own, bool add, bool gelu);
+  void operator()(int member);
+  void work_layer(int member, std::size_t index);
+  void normalise(int member, const nn::DecoderNorm& norm);
+  void multiply(int member, const PackedLinear& linear, Rows& from, Rows& to, bool add, bool gelu);
   std::int64_t batch() const { return static_cast<std::int64_t>(positions.size()); }
+
+  struct OutputAlone {  // a job
+    Impl* impl;
+    void operator()(int member) { impl->multiply(member, impl->head, impl->normed, impl->logits, false, false); }
+  } output_alone{this};
+  std::unique_ptr<nn::ThreadTeam> team;  // last, since its threads use all the rest
 };
 
 std::string Decoder::obstacle(const LanguageModel& model) {
@@ -117,7 +119,7 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
   const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
   members.resize(static_cast<std::size_t>(threads));
   for (auto& member : members) {
-    for (const auto& layer : layers) member.scratch.push_back(layer.attention.scratch());
+    for (const auto& layer : layers) member.push_back(layer.attention.scratch());
   }
   team = std::make_unique<nn::ThreadTeam>(threads);
 }
@@ -129,11 +131,9 @@ void Decoder::Impl::make_buffers() {
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
   logits = Rows(count, config.vocabulary);
-  for (auto& member : members) {
-    member.normed = Rows(count, config.width);
-    member.integers.assign(static_cast<std::size_t>(count * padded(widest)), 0);
-    member.scales.assign(static_cast<std::size_t>(count), 0.0F);
-  }
+  normed = Rows(count, config.width);
+  integers.assign(static_cast<std::size_t>(count * padded(widest)), 0);
+  scales.assign(static_cast<std::size_t>(count), 0.0F);
 }
 
 void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
@@ -147,48 +147,47 @@ void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
   }
 }
 
-// Each thread norms all rows for itself: that costs less than a barrier.
-void Decoder::Impl::normalise(const nn::DecoderNorm& norm, Private& own) {
-  for (std::int64_t row = 0; row < batch(); ++row) {
-    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width, own.normed.row(row));
-  }
+void Decoder::Impl::normalise(int member, const nn::DecoderNorm& norm) {
+  team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
+    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width, normed.row(row));
+  });
 }
 
-void Decoder::Impl::multiply(const PackedLinear& linear, Rows& from, Rows& to, Private& own, bool add, bool gelu) {
+void Decoder::Impl::multiply(int member, const PackedLinear& linear, Rows& from, Rows& to, bool add, bool gelu) {
   const auto stride = padded(linear.columns()), rows = linear.padded_rows();
   if (format == WeightFormat::int8) {
-    for (std::int64_t row = 0; row < batch(); ++row) {
-      kernels.quantise(from.row(row), linear.columns(), linear.quantise_limit(), own.integers.data() + row * stride, &own.scales[static_cast<std::size_t>(row)]);
-    }
+    team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
+      kernels.quantise(from.row(row), linear.columns(), linear.quantise_limit(), integers.data() + row * stride, &scales[static_cast<std::size_t>(row)]);
+    });
   }
-  const kernels::Product product{.weights = linear.weights(), .x = from.data.data(), .quantised = {own.integers.data(), own.scales.data()},
+  const kernels::Product product{.weights = linear.weights(), .x = from.data.data(), .quantised = {integers.data(), scales.data()},
                                  .x_stride = stride, .y = to.data.data(), .y_stride = to.stride, .batch = batch(), .add = add};
   const auto shares = team->size() == 1 ? 1 : 4 * team->size();
-  team->share(rows, padded((rows + shares - 1) / shares), [&](std::int64_t first, std::int64_t last) {
+  team->share(member, rows, padded((rows + shares - 1) / shares), [&](std::int64_t first, std::int64_t last) {
     kernels.multiply(product, first, last);
     for (std::int64_t row = 0; gelu && row < batch(); ++row) kernels.gelu(to.row(row) + first, last - first);
   });
 }
 
-void Decoder::Impl::work_layer(DecoderLayer& layer, std::size_t index, Private& own) {
-  normalise(layer.attention_norm, own);
-  multiply(layer.input, own.normed, inputs, own, false, false);
-  team->share(batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
+void Decoder::Impl::work_layer(int member, std::size_t index) {
+  auto& layer = layers[index];
+  normalise(member, layer.attention_norm);
+  multiply(member, layer.input, normed, inputs, false, false);
+  team->share(member, batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
     const auto row = item / config.heads, head_index = item % config.heads;
     layer.attention.attend(kernels, places[static_cast<std::size_t>(row)], head_index, positions[static_cast<std::size_t>(row)], inputs.row(row),
-                           own.scratch[index], attended.row(row) + head_index * config.head_width());
+                           members[static_cast<std::size_t>(member)][index], attended.row(row) + head_index * config.head_width());
   });
-  multiply(layer.output, attended, x, own, true, false);
-  normalise(layer.feed_forward_norm, own);
-  multiply(layer.up, own.normed, hidden, own, false, true);
-  multiply(layer.down, hidden, x, own, true, false);
+  multiply(member, layer.output, attended, x, true, false);
+  normalise(member, layer.feed_forward_norm);
+  multiply(member, layer.up, normed, hidden, false, true);
+  multiply(member, layer.down, hidden, x, true, false);
 }
 
-void Decoder::Impl::work(int member) {
-  auto& own = members[static_cast<std::size_t>(member)];
-  for (std::size_t i = 0; i < layers.size(); ++i) work_layer(layers[i], i, own);
-  normalise(final_norm, own);
-  multiply(head, own.normed, logits, own, false, false);
+void Decoder::Impl::operator()(int member) {
+  for (std::size_t i = 0; i < layers.size(); ++i) work_layer(member, i);
+  normalise(member, final_norm);
+  multiply(member, head, normed, logits, false, false);
 }
 
 Decoder::Decoder(const LanguageModel& model, const DecoderOptions& options) {
@@ -204,6 +203,7 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 void Decoder::load(DecodeState state) {
   auto& impl = *impl_;
   require(state.batch() > 0, "decode state: expected at least one sequence.");
+  impl.team->settle();
   impl.positions = state.positions();
   impl.places.resize(impl.positions.size());
   for (std::size_t i = 0; i < impl.places.size(); ++i) impl.places[i] = static_cast<std::int64_t>(i);
@@ -219,10 +219,10 @@ void Decoder::step(std::span<const std::int64_t> ids) {
   for (const auto id : ids) require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id, impl.config.vocabulary);
   const auto last = *std::max_element(impl.positions.begin(), impl.positions.end());
   require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last, impl.config.length);
+  impl.team->settle();
   for (auto& layer : impl.layers) layer.attention.make_room(last);
   impl.embed(ids);
-  auto job = [&impl](int member) { impl.work(member); };
-  impl.team->run(job);
+  impl.team->run(impl);
   for (auto& position : impl.positions) ++position;
 }
 
@@ -240,6 +240,7 @@ void Decoder::keep(std::span<const std::int64_t> rows) {
     positions.push_back(impl.positions[static_cast<std::size_t>(row)]);
     places.push_back(impl.places[static_cast<std::size_t>(row)]);
   }
+  impl.team->settle();
   impl.positions = std::move(positions);
   impl.places = std::move(places);
 }
@@ -262,12 +263,8 @@ std::int64_t Decoder::weight_bytes() const {
 
 double Decoder::read_speed() {
   auto& impl = *impl_;
-  auto job = [&impl](int member) {
-    auto& own = impl.members[static_cast<std::size_t>(member)];
-    impl.multiply(impl.head, own.normed, impl.logits, own, false, false);
-  };
   const auto start = std::chrono::steady_clock::now();
-  impl.team->run(job);
+  impl.team->run(impl.output_alone);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   return static_cast<double>(impl.head.bytes()) / seconds.count();
 }
