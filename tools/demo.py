@@ -23,6 +23,7 @@ KINDS = {"linformer": "Linformer", "softmax": "Transformer"}
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
 PROMPT = "It was a"
 SAMPLING = ["--temperature", "0.7", "--top-k", "40"]
+WEIGHTS = ["--dtype", "float32"]  # `auto` may take bfloat16 weights for one model and not for the other
 GENERATED = 200  # tokens
 TIMINGS = 3      # of generation; the median counts
 
@@ -80,7 +81,7 @@ def measured(program, kind, options, data):
     evaluation, _ = program.json("evaluate", "--model", run, "--data", data)
 
     say(f"\n=== {KINDS[kind]}: a sample")
-    request = ["--model", run, "--prompt", PROMPT, "--max-tokens", GENERATED, "--seed", options.seed, *SAMPLING]
+    request = ["--model", run, "--prompt", PROMPT, "--max-tokens", GENERATED, "--seed", options.seed, *SAMPLING, *WEIGHTS]
     program.run("generate", *request, capture=False)
     timings = [program.json("generate", *request) for _ in range(TIMINGS)]
     return {
@@ -116,7 +117,7 @@ def measured_long(program, kind, options, data):
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     speeds = [step["tokens_per_second"] for step in steps if "tokens_per_second" in step]
     generation, generate_memory = program.json("generate", "--model", run, "--prompt-file", long_prompt(program, options, data, length - generated),
-                                               "--max-tokens", generated, "--seed", options.seed)
+                                               "--max-tokens", generated, "--seed", options.seed, *WEIGHTS)
     shutil.rmtree(run)  # an untrained model
     return {
         "length": length, "steps": train["steps"],
@@ -154,9 +155,11 @@ def report(document):
     """The tables in Markdown, with what they say in words."""
     machine, short = document["machine"], document["results"]
     lin, soft = short["linformer"], short["softmax"]
+    flags = f" DEMO_FLAGS=\"{shlex.join(document['flags'])}\"" if document.get("flags") else ""
+    busy = ", busy with other work (so the speeds are too low)" if is_busy(machine) else ""
     text = [
-        f"{machine['processor']}, {machine['cores']} cores; {document['date']}; {lin['steps']} steps, seed {document['seed']}, "
-        f"{document['length']} tokens of context (`{document['config']}`).", "",
+        f"`make demo{flags}` on {machine['processor']}, {machine['cores']} cores{busy}; {document['date']}; {lin['steps']} steps, "
+        f"seed {document['seed']}, {document['length']} tokens of context (`{document['config']}`), weights in float32.", "",
         table(f"{document['length']} tokens of context", [
             ("validation loss (nats a token)", lambda r: f"{r['validation_loss']:.3f}"),
             ("bits per byte", lambda r: f"{r['bits_per_byte']:.3f}"),
@@ -204,6 +207,10 @@ def machine():
     return {"processor": processor, "cores": len(os.sched_getaffinity(0)), "load_at_start": os.getloadavg()[0]}
 
 
+def is_busy(about):
+    return about["load_at_start"] > 0.5 * about["cores"]
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/linformer")
@@ -230,7 +237,7 @@ def run_demo(options):
         if not path.is_file():
             stop(f"{shown(path)} is missing: run `{remedy}` first")
     about = machine()
-    if about["load_at_start"] > 0.5 * about["cores"]:
+    if is_busy(about):
         say(f"demo: the machine is busy (load {about['load_at_start']:.1f} on {about['cores']} cores): the speeds will be too low")
     options.out.mkdir(parents=True, exist_ok=True)
     program = Program(options.program, options.threads)
@@ -240,6 +247,7 @@ def run_demo(options):
     prepared, _ = program.json("prepare", "--input", options.corpus, "--out", data, "--tokenizer", "gpt2", "--vocabulary", "corpus",
                                "--overwrite")
     document = {"date": datetime.date.today().isoformat(), "machine": about, "config": shown(options.config), "seed": options.seed,
+                "flags": [flag for flag in sys.argv[1:] if not flag.startswith("--update-readme")],
                 "results": {kind: measured(program, kind, options, data) for kind in KINDS}}
     document["length"] = json.loads((options.out / "linformer/config.json").read_text())["model"]["length"]
     if options.long_length:
