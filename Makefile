@@ -4,7 +4,7 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup build demo test asan bench clean
+.PHONY: all help setup build demo test asan bench peers clean
 all: help
 
 help:

@@ -4,11 +4,17 @@
 # time. Here a CUDA wheel is just another folder with the same two libraries; its CUDA libraries are loaded at run
 # time, where they are present (see nn/device.hpp).
 #
-#   TORCH_DIR     the `torch` folder of a Python environment, or an unpacked LibTorch
+#   TORCH_DIR     the `torch` folder of a Python environment, or an unpacked LibTorch. The environment variable of this name, where it holds
+#                 one, takes the place of what an earlier configuration remembered.
 #
 # Defines LibTorch_FOUND, LibTorch_VERSION, LibTorch_LIBRARY_DIR and the target linformer::torch.
 
-set(TORCH_DIR "$ENV{TORCH_DIR}" CACHE PATH "The torch folder of a Python environment, or an unpacked LibTorch")
+set(_torch_help "The torch folder of a Python environment, or an unpacked LibTorch")
+if(NOT "$ENV{TORCH_DIR}" STREQUAL "")
+  set(TORCH_DIR "$ENV{TORCH_DIR}" CACHE PATH "${_torch_help}" FORCE)
+else()
+  set(TORCH_DIR "" CACHE PATH "${_torch_help}")
+endif()
 option(LINFORMER_ANY_TORCH "Try a LibTorch version that nobody has tried yet" OFF)
 set(_torch_tried 2.13 2.14)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing twice: Debian packages, LibTorch in .venv, the vocabulary and the corpora in data/.
-# Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch to build with.
+# Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,14 +32,30 @@ if ((${#missing[@]})); then
 fi
 
 # The Python side: LibTorch itself, and what the tests compare with.
-wanted="torch==2.13.0 numpy tiktoken==0.14.0 tensorboard pytest"
+wanted="numpy tiktoken==0.14.0 tensorboard pytest"
+site="" # where .venv finds torch, when TORCH_DIR is that of a Python environment: the operator library runs only with the torch it was built with
+if [ -n "${TORCH_DIR:-}" ] && [ -f "$TORCH_DIR/__init__.py" ]; then
+  site=$(cd "$TORCH_DIR/.." && pwd)
+else
+  wanted="torch==2.13.0 $wanted"
+fi
 stamp=.venv/.installed
-if [ "$(cat $stamp 2>/dev/null)" != "$wanted" ]; then
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted${site:+ beside $site}" ]; then
   [ -x .venv/bin/pip ] || { say "making .venv"; python3 -m venv .venv; }
+  own=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+  rm -f "$own/linformer_torch.pth"
+  if [ -n "$site" ]; then
+    # A torch of .venv's own would come first.
+    [ ! -d "$own/torch" ] || .venv/bin/python -m pip uninstall --quiet --yes torch
+    echo "$site" >"$own/linformer_torch.pth"
+    .venv/bin/python -c 'import torch' ||
+      stop "$(.venv/bin/python --version) can't import torch from $TORCH_DIR: name a TORCH_DIR made for this Python, or remove .venv and run with the Python that TORCH_DIR is for first in PATH"
+    say "torch comes from $TORCH_DIR"
+  fi
   say "installing into .venv: $wanted (the first time this may download several hundred MB)"
   # shellcheck disable=SC2086
   .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted || stop "pip could not install: $wanted"
-  echo "$wanted" >$stamp
+  echo "$wanted${site:+ beside $site}" >$stamp
 fi
 
 .venv/bin/python tools/fetch_data.py --pip "$PWD/.venv/bin/pip"
