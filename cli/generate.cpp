@@ -76,14 +76,15 @@ std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   return prompts;
 }
 
+// At once, so that a reader who has seen enough ends the work.
 void write(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  put(text);
+  flush();
 }
 
 // JSON must be valid UTF-8; what is not becomes U+FFFD. The exact bytes are those of the tokens.
 void print_json(const json& object) {
-  write(object.dump(-1, ' ', false, json::error_handler_t::replace) + "\n");
+  write(dump(object) + "\n");
 }
 
 json sequence_json(const std::string& prompt, const GeneratedSequence& sequence) {
@@ -179,9 +180,11 @@ void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
   auto* verb = app.add_subcommand("generate", "Text from a model, as it comes");
   add_common(*verb, flags->common);
+  add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));
   verb->add_option("--dtype", flags->common.dtype,
-                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first two")
+                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first two by timing, so that another "
+                   "machine may write another text at the same seed; float32 pins it")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "int8"}));
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")

@@ -14,7 +14,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/token_file.hpp"
-#include "linformer/nn/decode_state.hpp"
+#include "linformer/infer/generate.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/train/run_folder.hpp"
@@ -72,11 +72,6 @@ json layer_of(const ModelConfig& config, std::int64_t layer) {
   return object;
 }
 
-/// What generation keeps after `tokens` tokens, measured.
-std::int64_t state_bytes(const LanguageModel& model, std::int64_t tokens) {
-  return model.prefill({std::vector<std::int64_t>(static_cast<std::size_t>(tokens), 0)}).second.bytes();
-}
-
 /// How far a run or a checkpoint has been trained.
 json training_of(const fs::path& folder) {
   const auto run = read_run_config(folder);
@@ -101,7 +96,7 @@ json model_info(const fs::path& folder) {
   if (loaded.config.contains("tokenizer")) object["tokenizer"] = loaded.config["tokenizer"];
   object["parameters"] = parameters_of(loaded.model);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) object["layers"].push_back(layer_of(config, layer));
-  if (config.causal) object["decode_state_bytes"] = {{"first_token", state_bytes(loaded.model, 1)}, {"full_length", state_bytes(loaded.model, config.length)}};
+  if (config.causal) object["decode_state_bytes"] = {{"first_token", decode_state_bytes(loaded.model, 1)}, {"full_length", decode_state_bytes(loaded.model, config.length)}};
   if (is_run(folder)) object["training"] = training_of(folder);
   return object;
 }
@@ -177,7 +172,7 @@ void run(const InfoFlags& flags) {
   apply(flags.common);
   const auto object = info_of(flags.path, flags.common);
   if (flags.common.json) {
-    fmt::print("{}\n", object.dump());
+    fmt::print("{}\n", dump(object));
   } else {
     print(object);
   }
@@ -190,11 +185,7 @@ void add_info(CLI::App& app) {
   auto* verb = app.add_subcommand("info", "What a model, prepared text or this machine is");
   add_common(*verb, flags->common);
   verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; without it: the machine");
-  auto config = std::make_shared<FieldFlags>(*verb, std::vector<FieldHandle>{});
-  verb->callback([flags, config] {
-    config->merge(flags->common.config);  // no fields here, but a mistyped file is to be an error
-    run(*flags);
-  });
+  verb->callback([flags] { run(*flags); });
 }
 
 }  // namespace linformer::cli

@@ -61,16 +61,20 @@ std::vector<std::int64_t> ids_of_json(const json& value, const std::string& sour
   return ids;
 }
 
+bool is_list(const std::string& argument) {
+  return argument != "-" && argument.find_first_not_of("0123456789-, \t\r\n") == std::string::npos;
+}
+/// How messages name where the ids come from: a list may be long.
+std::string source_of(const std::string& argument) { return is_list(argument) ? "--ids" : argument; }
+
 /// `argument` itself where it holds only numbers, otherwise the file that it names ("-": standard input).
 std::vector<std::int64_t> read_ids(const std::string& argument) {
-  constexpr std::string_view kListCharacters = "0123456789-, \t\r\n";
-  const bool is_list = argument != "-" && argument.find_first_not_of(kListCharacters) == std::string::npos;
   std::string text = argument;
-  if (!is_list) {
+  if (!is_list(argument)) {
     text.clear();
     read_in_pieces(argument, [&](std::string_view piece) { text += piece; });
   }
-  const std::string source = is_list ? "--ids" : argument;
+  const auto source = source_of(argument);
   const auto first = text.find_first_not_of(kBetween);
   require(first != std::string::npos, "{} holds no ids; {}", source, kExpected);
   const bool is_json = text[first] == '{' || text[first] == '[';
@@ -102,7 +106,7 @@ void run(const LogitsFlags& flags) {
   apply(flags.common);
   const auto ids = read_ids(flags.ids);
   auto model = load_model(flags.model).model;
-  check_ids(ids, model.config(), flags.ids);
+  check_ids(ids, model.config(), source_of(flags.ids));
   model.to(parse_device(flags.common.device), at::kFloat);
   const auto start = std::chrono::steady_clock::now();
   const auto logits = logits_NV(model, ids, flags.common);
@@ -110,10 +114,11 @@ void run(const LogitsFlags& flags) {
   write_safetensors(flags.out, {{{"logits", logits}}, {{"format", "linformer-logits"}}});
   if (flags.common.json) {
     const json object = {{"out", flags.out}, {"tokens", logits.size(0)}, {"vocabulary", logits.size(1)}, {"seconds", seconds.count()}};
-    fmt::print("{}\n", object.dump());
+    fmt::print("{}\n", dump(object));
   } else {
     fmt::print("{}: logits {} × {}\n", flags.out, logits.size(0), logits.size(1));
   }
+  say_path(flags.common);
 }
 
 }  // namespace
@@ -122,15 +127,12 @@ void add_logits(CLI::App& app) {
   auto flags = std::make_shared<LogitsFlags>();
   auto* verb = app.add_subcommand("logits", "Logits of given ids, as a safetensors file for other programs");
   add_common(*verb, flags->common);
+  add_verbose(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--ids", flags->ids, "ids such as 1,2,3, or a file of them: text or the JSON of `tokenize --json`; - is standard input")
       ->required();
   verb->add_option("--out", flags->out, "safetensors file to write: `logits`, ids × vocabulary, float32")->required();
-  auto config = std::make_shared<FieldFlags>(*verb, std::vector<FieldHandle>{});
-  verb->callback([flags, config] {
-    config->merge(flags->common.config);  // no fields here, but a mistyped file is to be an error
-    run(*flags);
-  });
+  verb->callback([flags] { run(*flags); });
 }
 
 }  // namespace linformer::cli

@@ -29,7 +29,7 @@ void print(const PrepareSummary& summary, const std::string& out, bool as_json) 
                          {"train_bytes", summary.train_bytes},
                          {"validation_bytes", summary.validation_bytes},
                          {"seconds", summary.seconds}};
-    fmt::print("{}\n", object.dump());
+    fmt::print("{}\n", dump(object));
     return;
   }
   const auto tokens = summary.train_tokens + summary.validation_tokens;

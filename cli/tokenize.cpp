@@ -3,7 +3,6 @@
 
 #include <charconv>
 #include <chrono>
-#include <cstdio>
 #include <memory>
 #include <optional>
 
@@ -22,12 +21,6 @@ struct TokenizeFlags {
   std::optional<std::string> text;
   bool decode = false, count = false;
 };
-
-void put(std::string_view text) {
-  require(std::fwrite(text.data(), 1, text.size(), stdout) == text.size(), "standard output can't be written");
-}
-
-void flush() { require(std::fflush(stdout) == 0, "standard output can't be written"); }
 
 /// Calls sink(bytes) with the text that the flags name, piece by piece.
 void read_input(const TokenizeFlags& flags, const std::function<void(std::string_view)>& sink) {
@@ -55,7 +48,6 @@ void encode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   read_input(flags, [&](std::string_view text) { encoder.push(text); });
   encoder.finish();
   put(flags.common.json ? "]}\n" : "\n");
-  flush();
 }
 
 void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
@@ -106,8 +98,7 @@ void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   });
   end_word();
   // JSON holds characters only: a byte that is none becomes U+FFFD there.
-  put(flags.common.json ? json{{"text", text}}.dump(-1, ' ', false, json::error_handler_t::replace) + "\n" : text);
-  flush();
+  put(flags.common.json ? dump(json{{"text", text}}) + "\n" : text);
 }
 
 void run(const TokenizeFlags& flags) {

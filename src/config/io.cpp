@@ -22,8 +22,7 @@ FieldHandle handle(const char* name, T& value, const char* help) {
   field.from_json = [name = field.name, &value](const json& found) {
     auto read = C::from_json(found);
     // Text out of a file may be any bytes: replaced, not thrown about.
-    require(read.has_value(), "{} is {}, expected {}", name, found.dump(-1, ' ', false, json::error_handler_t::replace),
-            C::expected());
+    require(read.has_value(), "{} is {}, expected {}", name, dump(found), C::expected());
     value = std::move(*read);
   };
   field.to_json = [&value] { return C::to_json(value); };

@@ -37,21 +37,29 @@ fs::path temporary_name(const fs::path& path) {
   return temporary_prefix(path).string() + process_tag() + std::to_string(count++);
 }
 
-// Processes that were killed while they wrote `path` left their temporaries: gigabytes, for checkpoints.
-void remove_stale_temporaries(const fs::path& path) {
-  const auto prefix = temporary_prefix(path).filename().string();
+// Whether `name` is of the form that temporary_name() gives, and its process is no more.
+bool is_stale(std::string_view name) {
+  constexpr std::string_view kMark = ".tmp-";
+  const auto mark = name.rfind(kMark);
+  if (mark == std::string_view::npos || !name.starts_with('.')) return false;
+  const auto tag = name.substr(mark + kMark.size());
+  pid_t owner = 0;
+  const auto read = std::from_chars(tag.data(), tag.data() + tag.size(), owner);
+  if (read.ec != std::errc() || owner <= 0 || read.ptr == tag.data() + tag.size() || *read.ptr != '-') return false;
+  return owner == ::getpid() ? !tag.starts_with(process_tag()) : ::kill(owner, 0) != 0 && errno == ESRCH;
+}
+
+// Processes that were killed while they wrote left their temporaries: gigabytes, for checkpoints.
+void remove_stale(const fs::path& folder, const std::string& prefix) {
   std::error_code ignored;
-  const auto folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
   for (fs::directory_iterator entry(folder, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
     const auto name = entry->path().filename().string();
-    if (!name.starts_with(prefix)) continue;
-    pid_t owner = 0;
-    std::from_chars(name.data() + prefix.size(), name.data() + name.size(), owner);
-    const bool earlier_self = owner == ::getpid() && !std::string_view(name).substr(prefix.size()).starts_with(process_tag());
-    const bool dead = earlier_self || (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH);
     std::error_code not_removed;
-    if (dead) fs::remove_all(entry->path(), not_removed);
+    if (name.starts_with(prefix) && is_stale(name)) fs::remove_all(entry->path(), not_removed);
   }
+}
+void remove_stale_beside(const fs::path& path) {
+  remove_stale(path.has_parent_path() ? path.parent_path() : fs::path("."), temporary_prefix(path).filename().string());
 }
 
 // "runs/a/" and "runs/a" are one folder, and a link's target is what gets replaced.
@@ -162,7 +170,7 @@ void write_atomically(const fs::path& path, const std::function<void(FileWriter&
   // Renaming over a device or pipe would destroy it.
   require(!fs::exists(target, ignored) || fs::is_regular_file(target, ignored),
           "{}: is a folder or device, expected the name of a regular file", path.string());
-  remove_stale_temporaries(target);
+  remove_stale_beside(target);
   const auto temporary = temporary_name(target);
   Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
   require(file.valid(), "{}: can't be written: {}", path.string(), system_reason());
@@ -177,6 +185,8 @@ void write_atomically(const fs::path& path, const std::function<void(FileWriter&
   if (!synced_later) sync_parent(target);
 }
 
+void remove_stale_temporaries(const fs::path& folder) { remove_stale(folder, "."); }
+
 void write_atomically(const fs::path& path, std::string_view content) {
   write_atomically(path, [content](FileWriter& writer) { writer.write(content); });
 }
@@ -186,7 +196,7 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
   std::error_code ignored;
   require(!fs::exists(target, ignored) || fs::is_directory(target, ignored),
           "{}: is a file, expected the name of a folder", path.string());
-  remove_stale_temporaries(target);
+  remove_stale_beside(target);
   const auto temporary = temporary_name(target);
   require(::mkdir(temporary.c_str(), 0777) == 0, "{}: can't be written: {}", path.string(), system_reason());
   const Remover remover{temporary};

@@ -29,7 +29,28 @@ json state_json(const TrainState& state, const RunConfig& config) {
           {"seconds", state.seconds}};
 }
 
+// A checkpoint is not what was saved. Only this passes one over: what is sound but can't be read now must not be trained past.
+class Damage : public UserError {
+ public:
+  using UserError::UserError;
+};
+
 std::string hash_of_file(const fs::path& path) { return sha256(MappedFile(path).bytes()); }
+
+void check_present(const fs::path& path) {
+  std::error_code ignored;
+  if (fs::status(path, ignored).type() == fs::file_type::not_found) throw Damage(fmt::format("{}: is missing", path.string()));
+}
+
+json parse_state(const fs::path& source) {
+  check_present(source);
+  const auto text = read_file(source);
+  try {
+    return parse_json(text, source.string());
+  } catch (const UserError& error) {
+    throw Damage(error.what());
+  }
+}
 
 // state.json, which holds the hashes of the files that stand beside it, and of itself.
 void write_state(const fs::path& folder, json object) {
@@ -43,20 +64,22 @@ void write_state(const fs::path& folder, json object) {
 // A changed bit in a weight would train on unseen: every file must be what was saved.
 json read_state(const fs::path& folder) {
   const auto source = folder / "state.json";
-  auto object = read_json(source);
+  auto object = parse_state(source);
   try {
-    require(object.at("format_version").get<int>() == 1, "{}: format_version is {}, expected 1", source.string(),
-            object.at("format_version").dump());
+    const auto version = object.at("format_version").get<std::int64_t>();
+    require(version <= 1, "{}: format_version is {}, this program reads 1; resume with the program that made it", source.string(), version);
     const auto own = object.at("sha256").get<std::string>();
     object.erase("sha256");
-    require(own == sha256(object.dump()), "{}: is damaged: its sha256 is not the one it holds", source.string());
+    if (own != sha256(object.dump())) throw Damage(fmt::format("{}: is damaged: its sha256 is not the one it holds", source.string()));
     for (const auto& [name, expected] : object.at("files").items()) {
-      const auto found = hash_of_file(folder / name);
-      require(found == expected.get<std::string>(), "{}: is damaged: its sha256 is {}, expected {}", (folder / name).string(), found,
-              expected.get<std::string>());
+      const auto file = folder / name;
+      check_present(file);
+      const auto found = hash_of_file(file);
+      const auto saved = expected.get<std::string>();
+      if (found != saved) throw Damage(fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, saved));
     }
   } catch (const json::exception& error) {
-    fail("{}: can't be read: {}", source.string(), error.what());
+    throw Damage(fmt::format("{}: is damaged: {}", source.string(), error.what()));
   }
   return object;
 }
@@ -106,13 +129,13 @@ void save_checkpoint(const fs::path& run, const TrainState& state, const RunConf
     write_safetensors(folder / "optimizer.safetensors", {.tensors = state.optimizer.moments(), .metadata = {}});
     write_state(folder, state_json(state, config));
   });
-  // A resume may have passed over damaged checkpoints of later steps: they would count among the latest.
-  for (const auto& [step, path] : checkpoints_of(run)) {
-    if (step > state.step) fs::remove_all(path);
-  }
   remove_old_checkpoints(run, config.train.keep);
   // The run's config.json and tokenizer.json have been there since its start.
-  write_safetensors(run / "model.safetensors", {.tensors = state.model.parameters(), .metadata = {{"format", "linformer"}}});
+  save_run_weights(run, state.model);
+}
+
+void save_run_weights(const fs::path& run, const LanguageModel& model) {
+  write_safetensors(run / "model.safetensors", {.tensors = model.parameters(), .metadata = {{"format", "linformer"}}});
 }
 
 void save_best(const fs::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer) {
@@ -130,7 +153,7 @@ std::optional<TrainState> load_newest_checkpoint(const fs::path& run, const RunC
   for (const auto& [step, path] : all) {
     try {
       return load_checkpoint(path, step, config, device, note);
-    } catch (const UserError& error) {
+    } catch (const Damage& error) {
       reason = error.what();
       note(fmt::format("checkpoint of step {} can't be used: {}", step, reason));
     }

@@ -15,6 +15,17 @@ namespace fs = std::filesystem;
 
 bool is_checkpoint(const fs::path& folder) { return fs::exists(folder / "state.json"); }
 
+const std::string kDamaged = "damaged-";
+
+std::vector<fs::path> damaged_of(const fs::path& run) {
+  std::vector<fs::path> found;
+  if (!fs::is_directory(run / "checkpoints")) return found;
+  for (const auto& entry : fs::directory_iterator(run / "checkpoints")) {
+    if (entry.path().filename().string().starts_with(kDamaged + "step-")) found.push_back(entry.path());
+  }
+  return found;
+}
+
 // A start that was killed may leave the temporary of its first file.
 bool holds_files(const fs::path& folder) {
   return std::any_of(fs::directory_iterator(folder), {}, [](const fs::directory_entry& entry) {
@@ -56,9 +67,10 @@ json run_sections(RunConfig config) {
   return sections;
 }
 
-void write_run_config(const fs::path& run, RunConfig config) {
+void write_run_config(const fs::path& run, RunConfig config, const json& tokenizer) {
   json object = {{"format_version", 1}};
   object.update(to_json(fields_of(config.model)));
+  object["tokenizer"] = {{"name", tokenizer.at("name")}, {"hash", tokenizer.at("hash")}};
   object.update(run_sections(config));
   write_atomically(run / "config.json", object.dump(2) + "\n");
 }
@@ -132,6 +144,7 @@ void check_run_folder(const fs::path& run, ExistingRun existing) {
 
 void remove_run_files(const fs::path& run) {
   for (const auto& [step, path] : checkpoints_of(run)) fs::remove_all(path);
+  for (const auto& path : damaged_of(run)) fs::remove_all(path);
   fs::remove_all(best_path(run));
   if (fs::is_directory(run / "tensorboard")) {
     for (const auto& entry : std::vector<fs::directory_entry>(fs::directory_iterator(run / "tensorboard"), {})) {
@@ -140,6 +153,22 @@ void remove_run_files(const fs::path& run) {
   }
   // config.json, which makes the folder a run, is replaced by the new run; a kill between leaves a run to overwrite.
   for (const auto* name : {"metrics.jsonl", "model.safetensors", "tokenizer.json"}) fs::remove(run / name);
+}
+
+void remove_leftovers(const fs::path& run) {
+  for (const auto& folder : {run, run / "checkpoints", run / "tensorboard"}) remove_stale_temporaries(folder);
+}
+
+void set_damaged_aside(const fs::path& run, std::int64_t step) {
+  for (const auto& [later, path] : checkpoints_of(run)) {
+    if (later <= step) continue;
+    const auto name = kDamaged + path.filename().string();
+    auto aside = path.parent_path() / name;
+    for (int count = 2; fs::exists(aside); ++count) aside = path.parent_path() / fmt::format("{}-{}", name, count);
+    std::error_code error;
+    fs::rename(path, aside, error);
+    require(!error, "{}: can't be renamed to {}: {}", path.string(), aside.filename().string(), error.message());
+  }
 }
 
 fs::path checkpoint_path(const fs::path& run, std::int64_t step) {

@@ -1,10 +1,13 @@
 #include "linformer/train/trainer.hpp"
 
+#include <ATen/ATen.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/nn/device.hpp"
@@ -58,6 +61,15 @@ ModelConfig for_data(ModelConfig model, const TokenData& data) {
   return resolved(model);
 }
 
+bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") == json(text); }
+
+bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
+  const auto stored = read_safetensors(file).tensors, drawn = model.parameters();
+  return std::equal(stored.begin(), stored.end(), drawn.begin(), drawn.end(), [](const auto& a, const auto& b) {
+    return a.first == b.first && a.second.scalar_type() == b.second.scalar_type() && at::equal(a.second, b.second.detach().cpu());
+  });
+}
+
 }  // namespace
 
 Trainer::Trainer(RunConfig config, RunOptions options)
@@ -67,6 +79,8 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   check_run_folder(options_.out, options_.existing);
   config_.model = for_data(config_.model, data_);
   config_.data = reference_of(config_.data.folder, data_);
+  require(is_utf8(config_.data.folder), "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",
+          dump(config_.data.folder));
   // Checked now, not at the first evaluation, which may be hours away.
   require(config_.model.causal, "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true");
   require(config_.data.validation_tokens >= 2, "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation",
@@ -85,6 +99,20 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   LanguageModel model(config_.model, config_.seed);
   model.to(options_.device, at::kFloat);
   state_.emplace(std::move(model));
+  if (options_.existing == ExistingRun::resume) check_nothing_lost();
+}
+
+// A resume without checkpoints starts from the first step. That is right only for a run that was stopped before its first checkpoint.
+void Trainer::check_nothing_lost() const {
+  const auto& run = options_.out;
+  std::error_code ignored;
+  const bool has_model = fs::exists(run / "model.safetensors", ignored);
+  const bool has_metrics = fs::exists(run / "metrics.jsonl", ignored) && fs::file_size(run / "metrics.jsonl", ignored) > 0;
+  const bool nothing_lost = has_model ? holds_weights_of(run / "model.safetensors", state_->model) : !has_metrics;
+  require(nothing_lost,
+          "{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. Put its folder checkpoints "
+          "back; or choose another --out, or replace the run with --overwrite",
+          run.string(), has_model ? "model" : "metrics.jsonl");
 }
 
 void Trainer::prepare_folder() {
@@ -92,10 +120,13 @@ void Trainer::prepare_folder() {
   std::error_code error;
   fs::create_directories(options_.out, error);
   require(!error, "{}: the folder can't be made: {}", options_.out.string(), error.message());
-  // From here on the folder is a run, so that a kill before the first checkpoint can be resumed too.
-  write_run_config(options_.out, config_);
+  remove_leftovers(options_.out);
+  set_damaged_aside(options_.out, state_->step);
+  // Before the rest: from here on the folder is a run, so that a kill before the first checkpoint can be resumed too.
+  write_run_config(options_.out, config_, tokenizer_);
+  write_atomically(options_.out / "tokenizer.json", tokenizer_.dump());
   // On resume the folder holds an older model than the newest checkpoint, when the kill came between the two.
-  save_model(options_.out, state_->model, tokenizer_, run_sections(config_));
+  save_run_weights(options_.out, state_->model);
 }
 
 at::ScalarType Trainer::dtype() const { return choose_dtype(config_.train.dtype, options_.device); }

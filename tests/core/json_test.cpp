@@ -23,6 +23,11 @@ TEST(Json, ErrorsNameSourceAndPlace) {
   EXPECT_TRUE(std::all_of(quoting.begin(), quoting.end(), [](char c) { return c >= ' ' && c <= '~'; })) << quoting;
 }
 
+TEST(Json, TextOfUsersNeedNotBeUtf8) {
+  EXPECT_EQ(dump({{"out", "caf\xe9/\xc3\xa9"}}), "{\"out\":\"caf\xef\xbf\xbd/\xc3\xa9\"}");
+  EXPECT_EQ(dump({{"a", 1}}, 2), "{\n  \"a\": 1\n}");
+}
+
 TEST(Json, Files) {
   const test::TemporaryFolder folder;
   EXPECT_EQ(read_json(folder.write("good.json", "{\"a\":1}"))["a"], 1);

@@ -20,6 +20,9 @@ MODEL = {"model.length": 24, "model.width": 12, "model.layers": 2, "model.heads"
          "attention.slots": 5}
 TRAIN = {"train.batch": 3, "train.dtype": "float32", "train.learning_rate": 0.003}
 BASE = {**MODEL, **TRAIN, "train.steps": STEPS, "train.save_every": 8, "train.evaluate_every": 40}
+# For tests that stop a run on its way: with many steps after the one that they wait for.
+LONG = {**BASE, "train.steps": 240, "train.evaluate_every": 120}
+TRIES = 5  # for a machine so busy that the run ends before the test comes to stop it
 WEIGHTS = 45_000  # bytes of model.safetensors, roughly
 
 
@@ -109,23 +112,30 @@ def copy_at_16(undisturbed, tmp_path, work):
     return run
 
 
+@pytest.fixture(scope="module")
+def undisturbed_long(work):
+    train("--data", work / "data", "--out", work / "undisturbed_long", **LONG)
+    return work / "undisturbed_long"
+
+
 def assert_same_run(run, undisturbed):
+    steps = json.loads((undisturbed / "config.json").read_text())["train"]["steps"]
     assert weights_of(run) == weights_of(undisturbed)
     for name in "model.safetensors", "optimizer.safetensors":
-        last = f"checkpoints/step-{STEPS:06}/{name}"
+        last = f"checkpoints/step-{steps:06}/{name}"
         assert (run / last).read_bytes() == (undisturbed / last).read_bytes()
     assert (run / "checkpoints/best/model.safetensors").read_bytes() == (undisturbed / "checkpoints/best/model.safetensors").read_bytes()
     found, expected = metrics_of(run), metrics_of(undisturbed)
-    assert [line["step"] for line in found] == list(range(1, STEPS + 1))
+    assert [line["step"] for line in found] == list(range(1, steps + 1))
     for key in "loss", "gradient_norm", "learning_rate", "validation_loss":
         assert [line.get(key) for line in found] == [line.get(key) for line in expected]
     assert not temporaries_of(run)
 
 
-def test_kill_at_any_moment_costs_only_the_steps_since_the_last_save(work, undisturbed, tmp_path):
-    run = tmp_path / "run"
-    process = start("--data", work / "data", "--out", run, **BASE)
-    while not (run / "config.json").exists():
+def killed_at_every_step(run, data):
+    """Kills and resumes a run on its way; False when it ended before a kill."""
+    process = start("--data", data, "--out", run, **LONG)
+    while process.poll() is None and not (run / "config.json").exists():
         time.sleep(0.0005)
     process.kill()  # before the first step
     process.communicate()
@@ -133,47 +143,62 @@ def test_kill_at_any_moment_costs_only_the_steps_since_the_last_save(work, undis
         process = start("--resume", "--out", run)
         wait_for_step(process, run, step)
         process.kill()
-        assert process.wait() == -signal.SIGKILL
-        process.communicate()
-        assert metrics_of(run)[-1]["step"] - max(steps_of(run), default=0) <= BASE["train.save_every"] + 1
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            return False
+        assert process.returncode == -signal.SIGKILL, errors
+        assert metrics_of(run)[-1]["step"] - max(steps_of(run), default=0) <= LONG["train.save_every"] + 1
+    return True
+
+
+def test_kill_at_any_moment_costs_only_the_steps_since_the_last_save(work, undisturbed_long, tmp_path):
+    assert any(killed_at_every_step(run := tmp_path / f"run{i}", work / "data") for i in range(TRIES))
     train("--resume", "--out", run)
-    assert_same_run(run, undisturbed)
+    assert_same_run(run, undisturbed_long)
 
 
-def test_kill_during_saves(work, undisturbed, tmp_path):
+def killed_in_a_save(process, run):
+    """Kills a process while a checkpoint's temporary folder is there; False when it ended before."""
+    folder = run / "checkpoints"
+    while process.poll() is None:
+        if not any(name.startswith(".step-") for name in (os.listdir(folder) if folder.exists() else [])):
+            continue
+        process.send_signal(signal.SIGSTOP)  # so that the save can't end between the look and the kill
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if temporaries_of(folder):
+            process.kill()
+            process.communicate()
+            return True
+        process.send_signal(signal.SIGCONT)
+    return False
+
+
+def test_kill_during_saves(work, undisturbed_long, tmp_path):
     run = tmp_path / "run"
-    in_saves = 0
-    for _ in range(12):
-        process = start("--data", work / "data", "--out", run, **BASE) if not run.exists() else start("--resume", "--out", run)
-        began = time.monotonic()
-        while process.poll() is None:  # a temporary folder is there while a checkpoint is written
-            names = os.listdir(run / "checkpoints") if (run / "checkpoints").exists() else []
-            if any(name.startswith(".step-") for name in names) and time.monotonic() - began > 0.25:
-                break
-        process.kill()
-        process.communicate()
-        in_saves += bool(temporaries_of(run))
-        if in_saves == 3 or process.returncode == 0:
-            break
-    assert in_saves, "no kill met a save"
-    train("--resume", "--out", run)
-    assert_same_run(run, undisturbed)
+    for kill in range(3):
+        first = ["--data", work / "data"] if kill == 0 else ["--resume"]
+        assert killed_in_a_save(start(*first, "--out", run, **({**LONG, "train.save_every": 1} if kill == 0 else {})), run)
+    train("--resume", "--out", run, **{"train.save_every": LONG["train.save_every"]})
+    assert_same_run(run, undisturbed_long)
 
 
 @pytest.mark.parametrize("stop, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_leave(work, undisturbed, tmp_path, stop, status):
-    run = tmp_path / "run"
-    process = start("--data", work / "data", "--out", run, **{**BASE, "train.save_every": 0})
-    wait_for_step(process, run, 21)
-    process.send_signal(stop)
-    _, errors = process.communicate(timeout=30)
+def test_signals_save_and_leave(work, undisturbed_long, tmp_path, stop, status):
+    for i in range(TRIES):
+        run = tmp_path / f"run{i}"
+        process = start("--data", work / "data", "--out", run, **{**LONG, "train.save_every": 0})
+        wait_for_step(process, run, 21)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=30)
+        if process.returncode:
+            break
     assert process.returncode == status
     step = metrics_of(run)[-1]["step"]
-    assert steps_of(run) == [step] and 21 <= step < STEPS
-    assert f"stopped at step {step} of {STEPS}" in errors and f"--resume --out {run}" in errors
+    assert steps_of(run) == [step] and 21 <= step < LONG["train.steps"]
+    assert f"stopped at step {step} of {LONG['train.steps']}" in errors and f"--resume --out {run}" in errors
     assert weights_of(run) == (run / f"checkpoints/step-{step:06}/model.safetensors").read_bytes()
     train("--resume", "--out", run)
-    assert_same_run(run, undisturbed)
+    assert_same_run(run, undisturbed_long)
 
 
 def test_full_disk_while_saving(copy_at_16, undisturbed):
@@ -214,6 +239,49 @@ def test_damaged_checkpoints_are_passed_over(copy_at_16, undisturbed):
     errors = train("--resume", "--out", run).stderr
     assert "checkpoint of step 16 can't be used" in errors and "model.safetensors: is damaged: its sha256" in errors
     assert_same_run(run, undisturbed)
+    kept = run / "checkpoints/damaged-step-000016"
+    assert {path.name for path in kept.iterdir()} >= {"model.safetensors", "optimizer.safetensors", "state.json"}
+
+
+def test_a_checkpoint_that_is_sound_but_unusable_stops_the_run(copy_at_16):
+    run = copy_at_16
+    state = run / "checkpoints/step-000016/state.json"
+    state.write_text(state.read_text().replace('"format_version": 1', '"format_version": 2'))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    errors = train("--resume", "--out", run, status=2).stderr
+    assert str(state) in errors and "format_version is 2" in errors
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lost", [["checkpoints"], ["checkpoints", "model.safetensors"]])
+def test_a_run_that_lost_its_checkpoints_is_left_alone(undisturbed, tmp_path, lost):
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    for name in lost:
+        shutil.rmtree(run / name) if (run / name).is_dir() else (run / name).unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    errors = train("--resume", "--out", run, status=2).stderr
+    assert str(run) in errors and "no checkpoint to resume from" in errors and "--overwrite" in errors
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    train("--overwrite", "--out", run, **{"data": str(json.loads((run / "config.json").read_text())["data"]["folder"])}, **{**BASE, "train.steps": 2})
+    assert steps_of(run) == [2]
+
+
+def test_paths_need_not_be_utf8(work, tmp_path):
+    """JSON on standard output shows U+FFFD; what config.json must hold exactly is refused before anything is written."""
+    data, run = os.fsencode(tmp_path) + b"/d\xe4ta", os.fsencode(tmp_path) + b"/r\xfcn"
+    prepare = subprocess.run([PROGRAM, "prepare", "--json", "--input", work / "text.txt", "--out", data, "--tokenizer", "bytes"],
+                             capture_output=True)
+    assert prepare.returncode == 0 and json.loads(prepare.stdout)["out"].endswith("/d\ufffdta")
+    fields = [x for name, value in {**BASE, "train.steps": 2}.items() for x in ("--" + name, str(value))]
+    refused = subprocess.run([PROGRAM, "train", "--data", data, "--out", run, *fields], capture_output=True)
+    assert refused.returncode == 2 and "d\ufffdta" in refused.stderr.decode() and "not UTF-8" in refused.stderr.decode()
+    assert not os.path.exists(run)
+    subprocess.run([PROGRAM, "train", "--json", "--data", work / "data", "--out", run, *fields], check=True, capture_output=True)
+    for path in data, run:
+        info = subprocess.run([PROGRAM, "info", "--json", path], capture_output=True)
+        assert info.returncode == 0, info.stderr
+        json.loads(info.stdout)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json", "config.json", "tokenizer.json"])
@@ -313,7 +381,7 @@ def test_tensorboard_reads_the_same_numbers(undisturbed, work, tmp_path, resumed
     if resumed:
         run = tmp_path / "run"
         process = start("--data", work / "data", "--out", run, **BASE)
-        wait_for_step(process, run, 60)
+        wait_for_step(process, run, 20)
         process.kill()
         process.communicate()
         train("--resume", "--out", run)

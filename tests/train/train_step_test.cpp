@@ -1,7 +1,10 @@
 // Steps in process: clipping, accumulation, overfitting, checkpoints that continue bit for bit.
 #include <ATen/ATen.h>
 
+#include <unistd.h>
+
 #include <cmath>
+#include <set>
 
 #include "linformer/core/file.hpp"
 #include "linformer/train/schedule.hpp"
@@ -128,7 +131,7 @@ class Checkpoints : public TrainStep {
     config_.model = resolved(tiny_model(AttentionKind::linformer, 0.2));
     config_.train = tiny_train(12);
     config_.data = reference_of(folder_ / "data", data_);
-    write_run_config(run_, config_);
+    write_run_config(run_, config_, data_.tokenizer()->to_json());
   }
   TrainState fresh() const { return TrainState(LanguageModel(config_.model, 1)); }
   void take(TrainState& state, int steps) const {
@@ -225,7 +228,49 @@ TEST_F(Checkpoints, OfAnotherRunAreRefused) {
   take(state, 1);
   save(state);
   config_.train.learning_rate = 0.02;
-  EXPECT_TRUE(holds(message_of([&] { load(); }), {"none of the 1 checkpoints", "train.learning_rate is 0.02", "0.01"}));
+  EXPECT_TRUE(holds(message_of([&] { load(); }), {"train.learning_rate is 0.02", "0.01"}));
+}
+
+// Passed over, it would be trained past, and later saves would replace it.
+TEST_F(Checkpoints, WhatIsNotDamageStops) {
+  auto state = fresh();
+  for (int i = 0; i < 2; ++i) take(state, 1), save(state);
+  const auto newest = checkpoint_path(run_, 2);
+  const auto text = read_file(newest / "state.json");
+  auto newer = json::parse(text);
+  newer["format_version"] = 2;
+  write_atomically(newest / "state.json", dump(newer));
+  EXPECT_TRUE(holds(message_of([&] { load(); }), {"step-000002/state.json", "format_version is 2"}));
+  write_atomically(newest / "state.json", text);
+  fs::rename(newest / "model.safetensors", run_ / "aside");
+  fs::create_directory(newest / "model.safetensors");  // what can't be read, for root too
+  EXPECT_TRUE(holds(message_of([&] { load(); }), {"step-000002/model.safetensors", "is a folder"}));
+  EXPECT_EQ(notes_, "");
+}
+
+TEST_F(Checkpoints, DamagedOnesAreSetAside) {
+  auto state = fresh();
+  for (int round = 0; round < 2; ++round) {
+    for (const int step : {2, 5}) fs::create_directories(checkpoint_path(run_, step) / std::to_string(round));
+    set_damaged_aside(run_, 2);
+    EXPECT_EQ(steps(), std::vector<std::int64_t>{2});
+  }
+  EXPECT_TRUE(fs::exists(run_ / "checkpoints/damaged-step-000005/0"));
+  EXPECT_TRUE(fs::exists(run_ / "checkpoints/damaged-step-000005-2/1"));
+  remove_run_files(run_);
+  EXPECT_TRUE(fs::is_empty(run_ / "checkpoints"));
+}
+
+TEST_F(Checkpoints, LeftoversOfKilledProcessesGo) {
+  const auto dead = ".tmp-" + std::to_string(::getpid()) + "-1a2b-0";  // an earlier process of this number
+  fs::create_directories(run_ / "checkpoints" / (".step-000005" + dead) / "inner");
+  fs::create_directories(run_ / "checkpoints/.step-000005.tmp-1-1a2b-0");  // process 1 lives
+  write_atomically(run_ / (".model.safetensors" + dead), "half");
+  for (const auto* other : {".notes.tmp-mine", "model.tmp-77777777-1-0"}) write_atomically(run_ / other, "not ours");
+  remove_leftovers(run_);
+  std::set<std::string> left;
+  for (const auto& entry : fs::recursive_directory_iterator(run_)) left.insert(entry.path().filename());
+  EXPECT_EQ(left, (std::set<std::string>{".notes.tmp-mine", "model.tmp-77777777-1-0", "checkpoints", "config.json", ".step-000005.tmp-1-1a2b-0"}));
 }
 
 TEST_F(Checkpoints, OtherThreadsAreToldOf) {

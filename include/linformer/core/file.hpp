@@ -42,6 +42,9 @@ void write_atomically(const std::filesystem::path& path, std::string_view conten
 /// fsynced one by one.
 void write_folder_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& fill);
 
+/// Removes from `folder` what the two above left there in processes that were killed.
+void remove_stale_temporaries(const std::filesystem::path& folder);
+
 /// A read-only memory map of a whole file. UserError when it can't be mapped; an empty file gives an empty span.
 class MappedFile {
  public:

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <string_view>
 
 namespace linformer {
@@ -12,6 +13,9 @@ using json = nlohmann::ordered_json;
 
 /// Parses `text`; a UserError names `source` and the place of the mistake.
 json parse_json(std::string_view text, std::string_view source);
+
+/// JSON as text. Bytes that are not UTF-8, as paths and texts of users may hold, become U+FFFD.
+std::string dump(const json& value, int indent = -1);
 
 /// Reads a JSON file; a UserError names the file.
 json read_json(const std::filesystem::path& path);

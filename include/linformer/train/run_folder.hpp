@@ -31,8 +31,8 @@ struct RunConfig {
 json run_sections(RunConfig config);
 /// Model and training fields; the handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
-/// Writes config.json alone, which makes a folder a run.
-void write_run_config(const std::filesystem::path& run, RunConfig config);
+/// Writes config.json alone, which makes a folder a run. `tokenizer` as Tokenizer::to_json() gives it.
+void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
 bool is_run(const std::filesystem::path& folder);
 /// The config.json of a run or of one of its checkpoints.
 RunConfig read_config_file(const std::filesystem::path& path);
@@ -47,6 +47,11 @@ enum class ExistingRun { refuse, resume, overwrite };
 void check_run_folder(const std::filesystem::path& run, ExistingRun existing);
 /// Removes the files of an older run, and nothing else.
 void remove_run_files(const std::filesystem::path& run);
+/// Removes the half-written files and checkpoints that killed processes left in the run.
+void remove_leftovers(const std::filesystem::path& run);
+/// Renames every checkpoint of a later step than `step` to checkpoints/damaged-step-NNNNNN: load_newest_checkpoint() passed over them, and
+/// under their own name they would be replaced or count among the latest.
+void set_damaged_aside(const std::filesystem::path& run, std::int64_t step);
 
 /// checkpoints/step-000100
 std::filesystem::path checkpoint_path(const std::filesystem::path& run, std::int64_t step);

@@ -38,7 +38,7 @@ struct TrainSummary {
   int stop_signal = 0;           ///< SIGINT or SIGTERM: saved and left before the end
 };
 
-/// A run: model, data, folder. Its files are described in docs/formats.md.
+/// A run: model, data, folder. Its files are described in docs/model_format.md.
 class Trainer {
  public:
   /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a vocabulary of 0 is that of the data.
@@ -50,6 +50,7 @@ class Trainer {
   const RunConfig& config() const { return config_; }
 
  private:
+  void check_nothing_lost() const;
   void prepare_folder();
   at::ScalarType dtype() const;
   bool due(std::int64_t every) const;
