@@ -46,10 +46,11 @@ class WindowAttention final : public Attention {
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
     const auto dtype = heads.query.scalar_type();
     const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
-    const ops::Slots normed{keys_.slot_norm(slots.key).to(dtype), values_.slot_norm(slots.value).to(dtype)};
+    const ops::Slots normed{keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
     ops::AttendOptions options{.causal = true, .window = window_};
     if (slot_bias_.defined()) options.slot_bias = slot_bias_.to(dtype);
-    return ops::attend(heads.query, keys_.window_norm(heads.key).to(dtype), values_.window_norm(heads.value).to(dtype), normed, options);
+    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype), values_.window_norm.of_heads(heads.value).to(dtype), normed,
+                       options);
   }
 
   StatePointer state_after(const at::Tensor& x, const Heads& heads) const override {

@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/movedim.h>
 #include <ATen/ops/randn.h>
 
 namespace linformer::nn {
@@ -41,6 +42,11 @@ Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
   return weight.defined() ? at::layer_norm(x, weight.sizes(), weight, bias, 1e-5) : x;
+}
+
+at::Tensor Norm::of_heads(const at::Tensor& x_BHxD) const {
+  if (x_BHxD.stride(1) >= x_BHxD.stride(2)) return (*this)(x_BHxD);
+  return (*this)(x_BHxD.movedim(1, -2)).movedim(-2, 1);
 }
 
 }  // namespace linformer::nn

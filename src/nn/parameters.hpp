@@ -53,6 +53,8 @@ struct Norm {
   Norm(Parameters& parameters, const std::string& name, std::int64_t width);
   /// Unchanged where the norm was never made (normalise = none).
   at::Tensor operator()(const at::Tensor& x) const;
+  /// Of rows split into heads, (B,H,…,D). Heads lie next to each other in memory where a linear layer made them: then there is no copy.
+  at::Tensor of_heads(const at::Tensor& x_BHxD) const;
 };
 
 }  // namespace linformer::nn

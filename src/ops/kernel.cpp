@@ -107,9 +107,7 @@ class Attend : public torch::autograd::Function<Attend> {
                     context->saved_data["scale"].toDouble()};
     const auto& out = saved[6];
     const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
-    const auto zeros = [](const at::Tensor& like) {
-      return at::zeros(like.sizes(), like.options().dtype(at::kFloat));
-    };
+    const auto zeros = [](const at::Tensor& like) { return at::zeros_like(like, like.options().dtype(at::kFloat)); };
     const auto zeros_of_window = [&](const at::Tensor& like) {  // without a window nothing is written
       return call.window > 0 ? empty_by_position(like, at::kFloat).zero_()
                              : at::zeros({}, like.options().dtype(at::kFloat)).expand(like.sizes());

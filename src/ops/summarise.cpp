@@ -10,6 +10,7 @@
 #include "linformer/core/error.hpp"
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
+#include "ops/running_slots.hpp"
 
 namespace linformer::ops {
 
@@ -27,14 +28,6 @@ at::Tensor project_whole(const at::Tensor& projection, const at::Tensor& x_BHMD)
   return at::einsum(used.dim() == 2 ? "km,bhmd->bhkd" : "hkm,bhmd->bhkd", {used, x_BHMD});
 }
 
-/// Entry c sums blocks 0..c−2 (maths 4); entries 0 and 1 are zero. The last two blocks are never summed.
-at::Tensor project_running(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
-  const auto blocks = ceil_divide(x_BHMD.size(2), window), summed = std::max<std::int64_t>(blocks - 2, 0);
-  const auto parts = projection.narrow(-1, 0, summed * window).unflatten(-1, {summed, window});
-  const auto sums = composed::project_blocks(parts, composed::to_blocks(x_BHMD, 0, summed, window));
-  return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, std::min<std::int64_t>(blocks, 2), 0});
-}
-
 at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto blocks = composed::to_blocks(x_BHMD, 0, ceil_divide(x_BHMD.size(2), window), window);
   return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks})
@@ -44,7 +37,7 @@ at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_
 at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options) {
   if (options.window == 0) return project_whole(projection, zero_padding(x, options.key_padding_mask));
   return options.block ? project_each_block(projection, x, options.window)
-                       : project_running(projection, x, options.window);
+                       : running_slots(projection, x, options.window);
 }
 
 /// What a segment-wise kind needs: block or whole-sequence, and segments that fill a block.

@@ -1,0 +1,148 @@
+// Shape letters: B batch, M positions, H heads, D head width, K slots, P projection length, W window, T blocks, S = T−2 blocks that are summed,
+// G groups of heads with a projection of their own (1 or H), C = H/G·D channels of a group.
+#include "ops/running_slots.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "ops/checks.hpp"
+#include "ops/composed.hpp"
+
+namespace linformer::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// The same from tensor operations alone, which can be derived twice.
+at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
+  const auto blocks = ceil_divide(x_BHMD.size(2), window), summed = std::max<std::int64_t>(blocks - 2, 0);
+  const auto parts = projection.narrow(-1, 0, summed * window).unflatten(-1, {summed, window});
+  const auto sums = composed::project_blocks(parts, composed::to_blocks(x_BHMD, 0, summed, window));
+  return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, std::min<std::int64_t>(blocks, 2), 0});
+}
+
+/// One batch entry and one group of heads: how its pieces lie in the tensors of a call. x and its gradient are (B,M,H·D), slots (B,T,K,H·D).
+struct Sizes {
+  std::int64_t groups, channels, summed, window;
+
+  at::Tensor projection_SKW(const at::Tensor& projection_GKP, std::int64_t group) const {
+    return projection_GKP[group].narrow(1, 0, summed * window).unflatten(1, {summed, window}).transpose(0, 1);
+  }
+  at::Tensor x_SWC(const at::Tensor& x_BMd, std::int64_t batch, std::int64_t group) const {
+    return x_BMd[batch].narrow(0, 0, summed * window).unflatten(0, {summed, window}).narrow(2, group * channels, channels);
+  }
+  at::Tensor slots_SKC(const at::Tensor& slots_BSKd, std::int64_t batch, std::int64_t group) const {
+    return slots_BSKd[batch].narrow(2, group * channels, channels);
+  }
+};
+
+Sizes sizes_of(const at::Tensor& projection_GKP, const at::Tensor& x_BHMD, std::int64_t window) {
+  const auto groups = projection_GKP.size(0);
+  return {groups, x_BHMD.size(1) * x_BHMD.size(3) / groups, std::max<std::int64_t>(ceil_divide(x_BHMD.size(2), window) - 2, 0), window};
+}
+
+at::Tensor with_groups(const at::Tensor& projection) { return projection.dim() == 2 ? projection.unsqueeze(0) : projection; }
+
+/// (B,H,M,D) → (B,M,H·D); no copy where it lies so.
+at::Tensor by_position(const at::Tensor& x_BHMD) { return x_BHMD.transpose(1, 2).flatten(2); }
+
+/// Running sums over dimension 1, in float32 at least; `first` = true: entry t becomes the sum of 0..t, else of t..last.
+void sum_in_place(const at::Tensor& x_BSKd, bool first) {
+  const auto count = x_BSKd.size(1);
+  const bool wide = !is_short_float(x_BSKd);
+  at::Tensor sum;
+  for (std::int64_t i = 0; i < count; ++i) {
+    auto entry = x_BSKd.select(1, first ? i : count - 1 - i);
+    if (!sum.defined()) {
+      sum = wide ? entry : entry.to(at::kFloat);
+    } else if (wide) {
+      sum = entry.add_(sum);
+    } else {
+      entry.copy_(sum.add_(entry));
+    }
+  }
+}
+
+class RunningSlots : public torch::autograd::Function<RunningSlots> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
+    const auto projection_GKP = with_groups(projection);
+    const auto sizes = sizes_of(projection_GKP, x_BHMD, window);
+    const auto x_BMd = by_position(x_BHMD);
+    const auto batch = x_BHMD.size(0), heads = x_BHMD.size(1), blocks = ceil_divide(x_BHMD.size(2), window);
+    const auto slots_BTKd = at::empty({batch, blocks, projection.size(-2), x_BMd.size(2)}, x_BMd.options());
+    slots_BTKd.narrow(1, 0, blocks - sizes.summed).zero_();
+    const auto summed_BSKd = slots_BTKd.narrow(1, blocks - sizes.summed, sizes.summed);
+    for (std::int64_t b = 0; b < batch && sizes.summed > 0; ++b) {
+      for (std::int64_t group = 0; group < sizes.groups; ++group) {
+        auto out_SKC = sizes.slots_SKC(summed_BSKd, b, group);
+        at::bmm_out(out_SKC, sizes.projection_SKW(projection_GKP, group), sizes.x_SWC(x_BMd, b, group));
+      }
+    }
+    sum_in_place(summed_BSKd, true);
+    context->save_for_backward({projection, x_BHMD});
+    context->saved_data["window"] = window;
+    return slots_BTKd.unflatten(3, {heads, x_BHMD.size(3)}).permute({0, 3, 1, 2, 4});
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto window = context->saved_data["window"].toInt();
+    if (at::GradMode::is_enabled()) return derivable_backward(saved[0], saved[1], gradients[0], window);
+    const auto projection_GKP = with_groups(saved[0]);
+    const auto sizes = sizes_of(projection_GKP, saved[1], window);
+    const auto x_BMd = by_position(saved[1]);
+    const auto blocks = gradients[0].size(2);
+    // Own memory, since others may hold the gradient: the running sums are made in it.
+    const auto grad_BSKd = gradients[0].narrow(2, blocks - sizes.summed, sizes.summed).permute({0, 2, 3, 1, 4})
+                               .clone(at::MemoryFormat::Contiguous).flatten(3);
+    sum_in_place(grad_BSKd, false);
+    const auto grad_projection_GKP = context->needs_input_grad(0) ? at::zeros_like(projection_GKP) : at::Tensor();
+    const auto grad_x_BMd = context->needs_input_grad(1) ? at::empty(x_BMd.sizes(), x_BMd.options()) : at::Tensor();
+    if (grad_x_BMd.defined()) grad_x_BMd.narrow(1, sizes.summed * window, x_BMd.size(1) - sizes.summed * window).zero_();
+    for (std::int64_t b = 0; b < x_BMd.size(0) && sizes.summed > 0; ++b) {
+      for (std::int64_t group = 0; group < sizes.groups; ++group) {
+        const auto grad_SKC = sizes.slots_SKC(grad_BSKd, b, group);
+        if (grad_projection_GKP.defined()) {
+          sizes.projection_SKW(grad_projection_GKP, group).baddbmm_(grad_SKC, sizes.x_SWC(x_BMd, b, group).transpose(1, 2));
+        }
+        if (grad_x_BMd.defined()) {
+          auto grad_SWC = sizes.x_SWC(grad_x_BMd, b, group);
+          at::bmm_out(grad_SWC, sizes.projection_SKW(projection_GKP, group).transpose(1, 2), grad_SKC);
+        }
+      }
+    }
+    return {grad_projection_GKP.defined() ? grad_projection_GKP.view(saved[0].sizes()) : at::Tensor(),
+            grad_x_BMd.defined() ? grad_x_BMd.unflatten(2, {saved[1].size(1), saved[1].size(3)}).transpose(1, 2) : at::Tensor(),
+            {}};
+  }
+
+ private:
+  static variable_list derivable_backward(const at::Tensor& projection, const at::Tensor& x_BHMD, const at::Tensor& gradient,
+                                          std::int64_t window) {
+    const auto slots = composed_running_slots(projection, x_BHMD, window);
+    variable_list wanted;
+    for (const auto& input : {projection, x_BHMD}) {
+      if (input.requires_grad()) wanted.push_back(input);
+    }
+    auto found = torch::autograd::grad({slots}, wanted, {gradient}, true, true);
+    variable_list results(3);
+    std::size_t next = 0;
+    if (projection.requires_grad()) results[0] = found[next++];
+    if (x_BHMD.requires_grad()) results[1] = found[next];
+    return results;
+  }
+};
+
+}  // namespace
+
+at::Tensor running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
+  return RunningSlots::apply(projection, x_BHMD, window);
+}
+
+}  // namespace linformer::ops
