@@ -21,7 +21,7 @@ MODEL = {"model.length": 24, "model.width": 12, "model.layers": 2, "model.heads"
 TRAIN = {"train.batch": 3, "train.dtype": "float32", "train.learning_rate": 0.003}
 BASE = {**MODEL, **TRAIN, "train.steps": STEPS, "train.save_every": 8, "train.evaluate_every": 40}
 # For tests that stop a run on its way: with many steps after the one that they wait for.
-LONG = {**BASE, "train.steps": 240, "train.evaluate_every": 120}
+LONG = {**BASE, "train.steps": 200, "train.evaluate_every": 50}
 TRIES = 5  # for a machine so busy that the run ends before the test comes to stop it
 WEIGHTS = 45_000  # bytes of model.safetensors, roughly
 
@@ -139,7 +139,7 @@ def killed_at_every_step(run, data):
         time.sleep(0.0005)
     process.kill()  # before the first step
     process.communicate()
-    for step in 3, 30, 39, 41, 90:
+    for step in 3, 49, 51:  # 50 evaluates
         process = start("--resume", "--out", run)
         wait_for_step(process, run, step)
         process.kill()
@@ -175,7 +175,7 @@ def killed_in_a_save(process, run):
 
 def test_kill_during_saves(work, undisturbed_long, tmp_path):
     run = tmp_path / "run"
-    for kill in range(3):
+    for kill in range(2):
         first = ["--data", work / "data"] if kill == 0 else ["--resume"]
         assert killed_in_a_save(start(*first, "--out", run, **({**LONG, "train.save_every": 1} if kill == 0 else {})), run)
     train("--resume", "--out", run, **{"train.save_every": LONG["train.save_every"]})
@@ -263,8 +263,6 @@ def test_a_run_that_lost_its_checkpoints_is_left_alone(undisturbed, tmp_path, lo
     errors = train("--resume", "--out", run, status=2).stderr
     assert str(run) in errors and "no checkpoint to resume from" in errors and "--overwrite" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    train("--overwrite", "--out", run, **{"data": str(json.loads((run / "config.json").read_text())["data"]["folder"])}, **{**BASE, "train.steps": 2})
-    assert steps_of(run) == [2]
 
 
 def test_paths_need_not_be_utf8(work, tmp_path):
