@@ -16,6 +16,7 @@ using Index = std::int64_t;
 constexpr Index vector_width = LINFORMER_VECTOR_WIDTH;
 typedef float Vector __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4)));
 typedef std::int32_t Integers __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4)));
+typedef std::uint32_t Words __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4)));
 typedef float UnalignedVector __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
@@ -53,7 +54,8 @@ inline Vector exponential(Vector x) {
   polynomial = polynomial * r + 1.6666665459e-1F;
   polynomial = polynomial * r + 5.0000001201e-1F;
   polynomial = polynomial * (r * r) + r + 1.0F;
-  const Integers exponent = (reinterpret_cast<Integers>(shifted) << 23) + (127 << 23);
+  // Unsigned, since a lane that the caller hides may hold any x, and its exponent may overflow.
+  const Words exponent = (reinterpret_cast<Words>(shifted) << 23) + (127U << 23);
   return x < smallest ? Vector{} : polynomial * reinterpret_cast<Vector>(exponent);
 }
 
