@@ -33,7 +33,7 @@ test: build
 asan: setup
 	@cmake --preset asan --log-level=WARNING
 	@cmake --build --preset asan
-	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -E "^test_"
+	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -E "^(test_|install|example_)"
 
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build

@@ -1,12 +1,43 @@
 // Options that every verb has, and fields as flags.
 #include <ATen/Parallel.h>
 #include <ATen/Functions.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iterator>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/ops/attention.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
+namespace {
+
+constexpr std::array kPathNames{"the engine's", "reference", "composed", "kernel"};  // by ops::Path
+
+// Every section, whichever of them the verb reads.
+void check_config_file(const std::string& file) {
+  ModelConfig model;
+  TrainConfig train;
+  SamplingConfig sampling;
+  std::string folder;
+  auto fields = fields_of(model);
+  std::ranges::copy(fields_of(train), std::back_inserter(fields));
+  std::ranges::copy(fields_of(sampling), std::back_inserter(fields));
+  fields.push_back(data_folder(folder));
+  from_json(fields, read_toml(file), file);
+}
+
+[[noreturn]] void fail_output(int error) {
+  fail("standard output can't be written{}", error == 0 ? "" : fmt::format(": {}", std::strerror(error)));
+}
+
+}  // namespace
 
 void add_common(CLI::App& verb, Common& common) {
   verb.add_option("--config", common.config, "TOML file with any of the fields; flags override it");
@@ -15,10 +46,38 @@ void add_common(CLI::App& verb, Common& common) {
   verb.add_option("--seed", common.seed, "seed of everything random");
   verb.add_option("--device", common.device, "cpu, cuda or cuda:INDEX");
   verb.add_option("--dtype", common.dtype, "auto, float32 or bfloat16")->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
-  verb.add_flag("--verbose", common.verbose, "say which implementations ran");
+}
+
+void add_verbose(CLI::App& verb, Common& common) { verb.add_flag("--verbose", common.verbose, "say which implementation ran"); }
+
+void say_path(const Common& common) {
+  if (common.verbose) fmt::print(stderr, "attention: {}\n", kPathNames.at(static_cast<std::size_t>(ops::last_path())));
+}
+
+void put(std::string_view text) {
+  errno = 0;
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_output(errno);
+}
+
+void flush() {
+  errno = 0;
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail_output(errno);
+}
+
+FieldHandle data_folder(std::string& folder) {
+  FieldHandle field{.name = "data.folder", .help = "folder that `linformer prepare` made; --data is the same", .type = "TEXT", .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
+  field.parse = [&folder](const std::string& text) { folder = text; };
+  field.text = [&folder] { return folder; };
+  field.from_json = [&folder](const json& value) {
+    require(value.is_string(), "data.folder is {}, expected text", value.dump());
+    folder = value.get<std::string>();
+  };
+  field.to_json = [&folder] { return json(folder); };
+  return field;
 }
 
 void apply(const Common& common) {
+  if (!common.config.empty()) check_config_file(common.config);
   if (common.threads > 0) at::set_num_threads(common.threads);
   at::manual_seed(common.seed);
   parse_device(common.device);  // a device that isn't there is an error before any work

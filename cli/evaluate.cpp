@@ -66,6 +66,7 @@ void run(const EvaluateFlags& flags) {
           "checkpoint",
           result.loss);
   print(result, flags.common.json);
+  say_path(flags.common);
 }
 
 }  // namespace
@@ -74,6 +75,7 @@ void add_evaluate(CLI::App& app) {
   auto flags = std::make_shared<EvaluateFlags>();
   auto* verb = app.add_subcommand("evaluate", "Loss, perplexity and bits per byte of a model");
   add_common(*verb, flags->common);
+  add_verbose(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--data", flags->data,
                    "prepared folder (its validation part), or a text file (the whole of it)")

@@ -28,7 +28,7 @@ int run(int argc, char** argv) {
   cli::add_info(app);
   try {
     app.parse(argc, argv);
-    std::cout.flush();
+    cli::flush();
     return 0;
   } catch (const CLI::RequiredError& error) {
     // CLI11 says only that a verb is missing, whatever stands in its place.
@@ -37,7 +37,8 @@ int run(int argc, char** argv) {
     const bool known = first.empty() || first[0] == '-' || !named.empty();
     return known ? (app.exit(error), 2) : report("unknown verb '" + first + "'; linformer --help lists the verbs", 2);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
+    if (app.exit(error) != 0) return 2;
+    return std::cout.flush() ? 0 : report("standard output can't be written", 2);  // of --help and --version
   } catch (const cli::Exit& exit) {
     return exit.status;
   } catch (const UserError& error) {

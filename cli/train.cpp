@@ -37,18 +37,27 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
              summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
 }
 
-void train(TrainOptions& options, FieldFlags& flags, bool seed_given) {
+// Two flags of one field.
+void refuse_two_values(const CLI::App& verb, const std::string& first, const std::string& second) {
+  if (verb.count(first) == 0 || verb.count(second) == 0) return;
+  const auto one = verb.get_option(first)->results().back(), other = verb.get_option(second)->results().back();
+  require(one == other, "{} is {}, but {}, which sets the same, is {}; give one of them", first, one, second, other);
+}
+
+void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
+  refuse_two_values(verb, "--dtype", "--train.dtype");
+  refuse_two_values(verb, "--data", "--data.folder");
   apply(options.common);
   // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
   flags.merge(options.common.config);
   auto& config = options.config;
-  if (options.common.dtype != "auto") {
+  if (verb.count("--dtype") > 0) {
     for (auto& field : fields_of(config.train)) {
       if (field.name == "train.dtype") field.parse(options.common.dtype);
     }
   }
-  if (!options.resume || seed_given) config.seed = options.common.seed;
+  if (!options.resume || verb.count("--seed") > 0) config.seed = options.common.seed;
   if (!options.data.empty()) config.data.folder = options.data;
   require(!config.data.folder.empty(), "--data is missing: expected the folder that `linformer prepare` made");
   const auto existing = options.resume      ? ExistingRun::resume
@@ -62,6 +71,7 @@ void train(TrainOptions& options, FieldFlags& flags, bool seed_given) {
     throw Exit{128 + summary.stop_signal};
   }
   print_summary(summary, options);
+  say_path(options.common);
 }
 
 }  // namespace
@@ -70,12 +80,15 @@ void add_train(CLI::App& app) {
   auto& verb = *app.add_subcommand("train", "train a language model, or continue a run");
   auto options = std::make_shared<TrainOptions>();
   add_common(verb, options->common);
+  add_verbose(verb, options->common);
   verb.add_option("--data", options->data, "folder that `linformer prepare` made; --resume knows it");
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);
-  auto flags = std::make_shared<FieldFlags>(verb, fields_of(options->config));
-  verb.callback([&verb, options, flags] { train(*options, *flags, verb.count("--seed") > 0); });
+  auto fields = fields_of(options->config);
+  fields.push_back(data_folder(options->config.data.folder));
+  auto flags = std::make_shared<FieldFlags>(verb, std::move(fields));
+  verb.callback([&verb, options, flags] { train(verb, *options, *flags); });
 }
 
 }  // namespace linformer::cli

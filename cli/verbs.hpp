@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "linformer/config/io.hpp"
@@ -17,17 +18,29 @@ struct Exit {
 
 /// Options that every verb has.
 struct Common {
-  std::string config;          ///< --config FILE.toml
+  std::string config;          ///< --config FILE.toml, checked whole by every verb
   bool json = false;           ///< --json: machine-readable results on standard output
   int threads = 0;             ///< 0 = the processors there are
   std::uint64_t seed = 0;
   std::string device = "cpu";
   std::string dtype = "auto";  ///< of inference; training has train.dtype, which this sets
-  bool verbose = false;
+  bool verbose = false;        ///< only of verbs that run a model
 };
-/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process.
+/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process, and reads the config file
+/// for what is wrong anywhere in it, since a verb uses only some of its sections.
 void add_common(CLI::App& verb, Common& common);
 void apply(const Common& common);
+
+/// --verbose, for verbs that run attention; say_path() then names on standard error the implementation that ran.
+void add_verbose(CLI::App& verb, Common& common);
+void say_path(const Common& common);
+
+/// Standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes back until flush().
+void put(std::string_view text);
+void flush();
+
+/// `folder` under [data]: the prepared text that training reads.
+FieldHandle data_folder(std::string& folder);
 
 /// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles must outlive parsing.
 /// Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that were given.

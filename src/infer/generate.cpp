@@ -218,4 +218,11 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
   return Generator(model, tokenizer, sampling, options).run(ids);
 }
 
+std::int64_t decode_state_bytes(const LanguageModel& model, std::int64_t tokens) {
+  const c10::NoGradGuard no_grad;
+  TokenSteps steps(model, WeightFormat::float32);
+  steps.prefill({Ids(static_cast<std::size_t>(tokens), 0)}, 1);
+  return steps.state_bytes();
+}
+
 }  // namespace linformer

@@ -5,12 +5,13 @@
 #include <map>
 
 #include "infer/tiny_models.hpp"
-#include "linformer/core/error.hpp"
+#include "support/errors.hpp"
 
 namespace linformer {
 namespace {
 
 using linformer::testing::kForms;
+using linformer::testing::message_of;
 using linformer::testing::tiny_config;
 using linformer::testing::tiny_model;
 using Tokens = std::vector<std::int32_t>;
@@ -23,16 +24,6 @@ const Tokenizer& bytes_tokenizer() {
 Generation run(const LanguageModel& model, const std::vector<std::string>& prompts,
                const SamplingConfig& sampling, const GenerateOptions& options = {}) {
   return generate(model, bytes_tokenizer(), prompts, sampling, options);
-}
-
-template <class Action>
-std::string message_of(Action&& action) {
-  try {
-    action();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // What greedy generation must give, from whole forward passes over the window that the rule of `slide` names.
@@ -222,6 +213,19 @@ TEST(Generate, ReportsDamagedWeights) {
   const c10::NoGradGuard no_grad;
   model.output_weight().fill_(std::nan(""));
   EXPECT_NE(message_of([&] { run(model, {"a"}, {.max_tokens = 3}); }).find("not finite"), std::string::npos);
+}
+
+TEST(Generate, StateBytesAreThoseOfAPromptRead) {
+  for (const auto& form : kForms) {
+    auto model = tiny_model(tiny_config(form));
+    for (const auto type : {at::kFloat, at::kDouble}) {  // the decoder's state, and the general step's
+      model.to(at::kCPU, type);
+      for (const std::int64_t tokens : {1, 11, 24}) {
+        const auto made = run(model, {std::string(static_cast<std::size_t>(tokens), 'a')}, {.max_tokens = 1});
+        EXPECT_EQ(decode_state_bytes(model, tokens), made.state_bytes) << form << ' ' << tokens;
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -12,11 +12,13 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/isa.hpp"
+#include "nn/forms.hpp"
 
 namespace linformer {
 namespace {
 
 using Ids = std::vector<std::int64_t>;
+using testing::message_of;
 
 struct Form {
   std::string name;
@@ -27,11 +29,7 @@ std::ostream& operator<<(std::ostream& out, const Form& form) { return out << fo
 constexpr std::int64_t kLength = 26, kWindow = 4;
 
 ModelConfig base() {
-  ModelConfig config;
-  config.length = kLength;
-  config.width = 12;
-  config.layers = 2;
-  config.heads = 2;
+  auto config = testing::small_config(kLength);
   config.feed_forward = 37;
   config.vocabulary = 61;
   config.attention.window = kWindow;
@@ -300,16 +298,6 @@ TEST(Decoder, QualityOfShortWeights) {
 }
 
 TEST(Decoder, FormatOfSmallModelsIsFixed) { EXPECT_EQ(faster_format(model_of(running())), WeightFormat::float32); }
-
-template <class Action>
-std::string message_of(Action&& action) {
-  try {
-    action();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 TEST(Decoder, SaysWhatItCannotDo) {
   auto config = running();

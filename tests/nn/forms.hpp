@@ -15,6 +15,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/language_model.hpp"
+#include "support/errors.hpp"
 
 namespace linformer::testing {
 
@@ -127,16 +128,5 @@ inline std::vector<std::int64_t> to_vector(const at::Tensor& ids_N) {
 }
 
 inline double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
-
-/// What the UserError of `action` says, or "no error".
-template <class Action>
-std::string message_of(Action&& action) {
-  try {
-    action();
-  } catch (const UserError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 }  // namespace linformer::testing

@@ -1,4 +1,4 @@
-// Names, shapes and counts of parameters, as the table of tensor names in docs/formats.md and the design have them; seeds. Letters: docs/maths.md.
+// Names, shapes and counts of parameters, as the table of tensor names in docs/model_format.md and the design have them; seeds. Letters: docs/maths.md.
 #include "linformer/nn/language_model.hpp"
 
 #include <ATen/Context.h>

@@ -149,6 +149,87 @@ def test_wrong_dtype():
     expect(run("info", "--dtype", "int3", status=2).stderr, "int3", "bfloat16")
 
 
+OUTPUTS = {
+    "prepare": lambda work, out: ["prepare", "--input", work / "text.txt", "--out", out, "--tokenizer", "bytes"],
+    "tokenize": lambda work, out: ["tokenize", "--tokenizer", "bytes", "--text", "x"],
+    "count": lambda work, out: ["tokenize", "--tokenizer", "bytes", "--text", "x", "--count"],
+    "train": lambda work, out: ["train", "--resume", "--out", work / "run"],
+    "evaluate": lambda work, out: ["evaluate", "--model", work / "run", "--data", work / "data"],
+    "generate": lambda work, out: ["generate", "--model", work / "run", "--prompt", "x", "--max-tokens", 3],
+    "generate json": lambda work, out: ["generate", "--model", work / "run", "--prompt", "x", "--max-tokens", 3, "--json"],
+    "logits": lambda work, out: ["logits", "--model", work / "run", "--ids", "1,2", "--out", out],
+    "info": lambda work, out: ["info", work / "run"],
+    "help": lambda work, out: ["--help"],
+    "version": lambda work, out: ["--version"],
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_output_that_is_lost_is_an_error(command, work, tmp_path):
+    arguments = [PROGRAM, *map(str, OUTPUTS[command](work, tmp_path / "out"))]
+    for output, status in ((os.devnull, 0), ("/dev/full", 2)):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        with open(output, "w") as file:
+            result = subprocess.run(arguments, stdout=file, stderr=subprocess.PIPE, text=True, timeout=120, env=ENVIRONMENT)
+        assert result.returncode == status, result.stderr
+    expect(result.stderr, "linformer: error: standard output can't be written")
+
+
+def test_generate_stops_when_nobody_reads(work):
+    command = [PROGRAM, "generate", "--model", work / "run", "--prompt", "x", "--max-tokens", "100000000", "--overflow", "slide"]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+    assert process.stdout.read(20).startswith(b"x")
+    process.stdout.close()
+    try:
+        assert process.wait(timeout=60) == 2
+    finally:
+        process.kill()
+    expect(process.stderr.read().decode(), "standard output can't be written")
+
+
+CONFIGS = {
+    "[model]\nwidht = 12": ["model.widht", "model.width"],
+    "[train]\nbatch = \"many\"": ["train.batch", "many"],
+    "[generate]\ntop_q = 1": ["generate.top_q", "generate.top_k"],
+    "[data]\nfoldre = \"x\"": ["data.foldre", "data.folder"],
+    "[data]\nfolder = 3": ["data.folder is 3", "expected text"],
+    "[modle]\nwidth = 12": ["modle", "model"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_reads_the_config_file(verb, work, tmp_path):
+    file = tmp_path / "fields.toml"
+    command = [verb, *REQUIRED.get(verb, []), "--config", file]
+    expect(error_of(*command), "fields.toml")
+    for text, words in CONFIGS.items():
+        file.write_text(text + "\n")
+        expect(error_of(*command), "fields.toml", *words)
+
+
+def test_data_folder_of_the_config_file(work, tmp_path):
+    fields = tmp_path / "fields.toml"
+    fields.write_text(f"[data]\nfolder = {json.dumps(str(work / 'data'))}\n[train]\nsteps = 1\nbatch = 2\n[model]\nlength = 24\nwidth = 12\nlayers = 1\n"
+                      "heads = 3\n[attention]\nwindow = 4\nslots = 6\n")
+    run("train", "--config", fields, "--out", tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["folder"] == str(work / "data")
+    expect(error_of("train", "--config", fields, "--data", tmp_path / "nowhere", "--out", tmp_path / "never"), "nowhere")
+
+
+def test_two_flags_of_one_field(work):
+    expect(train_error(work, "--dtype", "float32", "--train.dtype", "bfloat16"), "--dtype is float32", "--train.dtype", "bfloat16")
+    expect(train_error(work, "--data.folder", work / "other"), "--data", "--data.folder", "other")
+
+
+def test_verbose_names_the_path(work, tmp_path):
+    evaluate = ["evaluate", "--model", work / "run", "--data", work / "data"]
+    assert "attention: " not in run(*evaluate).stderr
+    assert re.search(r"^attention: (kernel|composed)$", run(*evaluate, "--verbose").stderr, re.M)
+    assert re.search(r"^attention: (kernel|composed)$", run(*OUTPUTS["logits"](work, tmp_path / "x"), "--verbose").stderr, re.M)
+    assert run("prepare", "--verbose", *REQUIRED["prepare"], status=2).stdout == ""
+
+
 def copy(folder, to):
     shutil.copytree(folder, to)
     return to
@@ -202,16 +283,6 @@ def test_run_folder_exists(work):
     expect(run("prepare", "--input", work / "text.txt", "--out", work / "data", status=2).stderr, "data", "--overwrite")
 
 
-def test_bidirectional_model_does_not_generate(work, tmp_path):
-    train(work, "--out", tmp_path / "run", "--model.length", 24, "--model.width", 12, "--model.layers", 1, "--model.heads", 3,
-          "--model.causal", "false", "--attention.slots", 6, "--train.steps", 1, "--train.batch", 2, status=2)
-    config = json.loads((work / "run" / "config.json").read_text())
-    config["model"]["causal"], config["attention"]["window"] = False, 8
-    folder = copy(work / "run", tmp_path / "model")
-    (folder / "config.json").write_text(json.dumps(config))
-    expect(error_of("generate", "--model", folder, "--prompt", "x"), "attention.window", "model.causal")
-
-
 def test_info_of_a_run(work):
     info = json.loads(run("info", work / "run", "--json").stdout)
     assert info["kind"] == "model" and info["model"]["width"] == 12 and info["attention"]["slots"] == 6
@@ -224,6 +295,8 @@ def test_info_of_a_run(work):
     # Running slots: the state does not grow. It holds 2 layers, keys and values, 3 heads, 2W = 8 positions and 6 slots of 4 floats at least.
     state = info["decode_state_bytes"]
     assert state["first_token"] == state["full_length"] >= 2 * 2 * 3 * (8 + 6) * 4 * 4
+    generated = run("generate", "--model", work / "run", "--prompt", "a" * 20, "--max-tokens", 3, "--json")
+    assert json.loads(generated.stdout)["state_bytes"] == state["full_length"]
     expect(run("info", work / "run").stdout, "token_embedding", "linformer, window")
 
 

@@ -61,4 +61,7 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
                     const std::vector<std::string>& prompts, const SamplingConfig& sampling,
                     const GenerateOptions& options = {});
 
+/// What generate() would report as state_bytes of one sequence once it has read a prompt of `tokens` tokens, measured.
+std::int64_t decode_state_bytes(const LanguageModel& model, std::int64_t tokens);
+
 }  // namespace linformer

@@ -37,7 +37,7 @@ class LanguageModel {
   LanguageModel& operator=(LanguageModel&&) noexcept;
 
   const ModelConfig& config() const;
-  /// Named as in model.safetensors (docs/formats.md), each once, in a fixed order.
+  /// Named as in model.safetensors (docs/model_format.md), each once, in a fixed order.
   std::vector<std::pair<std::string, at::Tensor>> parameters() const;
   std::int64_t parameter_count() const;
   void to(at::Device device, at::ScalarType dtype);

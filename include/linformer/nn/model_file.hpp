@@ -1,4 +1,4 @@
-// Model folders: config.json, model.safetensors, tokenizer.json (docs/formats.md); safetensors files.
+// Model folders: config.json, model.safetensors, tokenizer.json (docs/model_format.md); safetensors files.
 #pragma once
 
 #include <ATen/core/Tensor.h>
