@@ -4,7 +4,7 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup build demo test asan bench peers clean
+.PHONY: all help setup configure build demo test asan bench peers clean
 all: help
 
 help:
@@ -18,15 +18,19 @@ help:
 setup:
 	@tools/setup.sh
 
-build: setup
+configure: setup
 	@cmake --preset $(PRESET) --log-level=WARNING
-	@cmake --build --preset $(PRESET)
+
+# What users run; the tests, examples and benchmarks take as long again.
+build: configure
+	@cmake --build --preset $(PRESET) --target linformer_program linformer_ops_library
 
 # DEMO_FLAGS=--update-readme puts the tables into the README; `tools/demo.py --help` lists the others.
 demo: build
 	@python3 tools/demo.py --program $(BUILD)/linformer $(DEMO_FLAGS)
 
-test: build
+test: configure
+	@cmake --build --preset $(PRESET)
 	@ctest --preset $(PRESET)
 
 # Python loads the sanitizer's run-time late and leaks by design, so this runs the C++ tests; the others need `make test`.
@@ -37,10 +41,12 @@ asan: setup
 
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build
+	@cmake --build --preset $(PRESET) --target peers_entrant
 	@python3 bench/peers/run.py $(PEERS)
 
 # BENCH holds options, such as --benchmark_filter=window_running.
 bench: build
+	@cmake --build --preset $(PRESET) --target attention_bench
 	@$(BUILD)/bench/attention_bench $(BENCH)
 
 clean:
