@@ -156,7 +156,7 @@ def report(document):
     machine, short = document["machine"], document["results"]
     lin, soft = short["linformer"], short["softmax"]
     flags = f" DEMO_FLAGS=\"{shlex.join(document['flags'])}\"" if document.get("flags") else ""
-    busy = ", busy with other work (so the speeds are too low)" if is_busy(machine) else ""
+    busy = f" (load {machine['load_at_start']:.1f} at the start, so the speeds may be too low)" if is_busy(machine) else ""
     text = [
         f"`make demo{flags}` on {machine['processor']}, {machine['cores']} cores{busy}; {document['date']}; {lin['steps']} steps, "
         f"seed {document['seed']}, {document['length']} tokens of context (`{document['config']}`), weights in float32.", "",
@@ -207,6 +207,15 @@ def machine():
     return {"processor": processor, "cores": len(os.sched_getaffinity(0)), "load_at_start": os.getloadavg()[0]}
 
 
+def shown_flags(flags):
+    """What a reader would put into DEMO_FLAGS to repeat this: not what the Makefile adds, nor where the tables go."""
+    shown = []
+    for before, flag in zip([""] + flags, flags):
+        if before != "--program" and not flag.startswith(("--program", "--update-readme")):
+            shown.append(flag)
+    return shown
+
+
 def is_busy(about):
     return about["load_at_start"] > 0.5 * about["cores"]
 
@@ -247,7 +256,7 @@ def run_demo(options):
     prepared, _ = program.json("prepare", "--input", options.corpus, "--out", data, "--tokenizer", "gpt2", "--vocabulary", "corpus",
                                "--overwrite")
     document = {"date": datetime.date.today().isoformat(), "machine": about, "config": shown(options.config), "seed": options.seed,
-                "flags": [flag for flag in sys.argv[1:] if not flag.startswith("--update-readme")],
+                "flags": shown_flags(sys.argv[1:]),
                 "results": {kind: measured(program, kind, options, data) for kind in KINDS}}
     document["length"] = json.loads((options.out / "linformer/config.json").read_text())["model"]["length"]
     if options.long_length:
