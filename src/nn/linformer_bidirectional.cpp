@@ -10,10 +10,7 @@ namespace {
 
 class BidirectionalAttention final : public Attention {
  public:
-  explicit BidirectionalAttention(const LayerContext& context) : Attention(context), maker_(context, false) {
-    if (context.config.normalise() != Normalise::none) slot_key_norm_ = Norm(context.parameters, context.name + ".slot_key_norm", head_width_);
-    if (context.config.normalise() == Normalise::both) slot_value_norm_ = Norm(context.parameters, context.name + ".slot_value_norm", head_width_);
-  }
+  explicit BidirectionalAttention(const LayerContext& context) : Attention(context), maker_(context, false) {}
 
   at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
     if (maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
@@ -46,11 +43,10 @@ class BidirectionalAttention final : public Attention {
  private:
   at::Tensor mix(const at::Tensor& query, const ops::Slots& slots) const {
     const auto dtype = query.scalar_type();
-    const ops::Slots normed{slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
-    return ops::attend(query, normed.key, normed.value, normed, {});
+    const ops::Slots cast{slots.key.to(dtype), slots.value.to(dtype)};
+    return ops::attend(query, cast.key, cast.value, cast, {});
   }
   SlotMaker maker_;
-  Norm slot_key_norm_, slot_value_norm_;
 };
 
 }  // namespace
