@@ -1,15 +1,11 @@
 // linformer info: what a model, prepared text or this machine is.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
-#include <torch/headeronly/version.h>
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string_view>
-#include <thread>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/json.hpp"
@@ -17,6 +13,7 @@
 #include "linformer/infer/generate.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
+#include "linformer/study/machine.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "verbs.hpp"
 
@@ -115,27 +112,16 @@ json data_info(const fs::path& folder) {
           {"bytes_per_token", data.validation_bytes_per_token()}};
 }
 
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("model name") && line.find(": ") != std::string::npos) return line.substr(line.find(": ") + 2);
-  }
-  return "unknown";
-}
-
 json machine_info(const Common& common) {
   const auto rates = measure_products(parse_device(common.device));
   const auto gflops = [](double multiply_adds) { return 2e-9 * multiply_adds; };
-  return {{"kind", "machine"},
-          {"version", LINFORMER_VERSION},
-          {"libtorch", fmt::format("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH)},
-          {"processor", processor()},
-          {"cores", std::thread::hardware_concurrency()},
-          {"threads", at::get_num_threads()},
-          {"capability", at::get_cpu_capability()},
-          {"device", common.device},
-          {"float32_gflops", gflops(rates.float32)},
-          {"bfloat16_gflops", gflops(rates.bfloat16)}};
+  json object = {{"kind", "machine"}, {"version", LINFORMER_VERSION}};
+  object.update(describe_machine());
+  object.update({{"capability", at::get_cpu_capability()},
+                 {"device", common.device},
+                 {"float32_gflops", gflops(rates.float32)},
+                 {"bfloat16_gflops", gflops(rates.bfloat16)}});
+  return object;
 }
 
 json info_of(const std::string& path, const Common& common) {

@@ -61,6 +61,12 @@ void add_train(CLI::App& app);
 void add_evaluate(CLI::App& app);
 void add_generate(CLI::App& app);
 void add_logits(CLI::App& app);
+void add_benchmark(CLI::App& app);
+void add_ablate(CLI::App& app);
+void add_audit(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_report(CLI::App& app);
+void add_watch(CLI::App& app);
 void add_info(CLI::App& app);
 
 }  // namespace linformer::cli
