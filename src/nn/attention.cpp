@@ -62,6 +62,8 @@ StatePointer join(const std::vector<StatePointer>& states) {
   return std::make_unique<LayerState>(std::move(joined));
 }
 
+at::Tensor identity_values(std::int64_t count, const at::Tensor& like) { return at::eye(count, like.options()).view({1, 1, count, count}); }
+
 void reserve(at::Tensor& tensor, std::int64_t length) {
   const auto held = tensor.size(2);
   if (length > held) tensor = at::constant_pad_nd(tensor, {0, 0, 0, std::max(length, 2 * held) - held});

@@ -14,6 +14,7 @@
 
 #include "linformer/config/model_config.hpp"
 #include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/language_model.hpp"
 #include "linformer/ops/attention.hpp"
 #include "nn/parameters.hpp"
 
@@ -38,6 +39,9 @@ class AutocastOff {
  private:
   c10::impl::ExcludeDispatchKeyGuard exclude_;
 };
+
+/// Values, a row each for `count` entries, that make an attention's output its weights on them: (count,count) as (1,1,count,count).
+at::Tensor identity_values(std::int64_t count, const at::Tensor& like);
 
 /// Room for `length` entries in dimension 2, at least doubling what is there.
 void reserve(at::Tensor& tensor, std::int64_t length);
@@ -64,6 +68,8 @@ class Attention {
   virtual ~Attention() = default;
   /// x (B,N,d) → (B,N,d).
   virtual at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
+  /// The weights that forward() mixes values with.
+  virtual AttentionWeights weights(const at::Tensor& x_BNd) const = 0;
   /// forward() and the state after the last position.
   std::pair<at::Tensor, StatePointer> prefill(const at::Tensor& x_BNd) const;
   /// One position a sequence: x (B,1,d); `positions` of these tokens.

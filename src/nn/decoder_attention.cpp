@@ -43,6 +43,7 @@ DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer
   slot_bias_.resize(static_cast<std::size_t>(heads_), 0.0F);
   if (const auto bias = local("slot_bias"); bias.defined()) std::copy_n(bias.const_data_ptr<float>(), heads_, slot_bias_.begin());
 
+  if (slots_ == 0) return;  // a window alone
   // A shared projection is stored under its first owner's name.
   const auto shared = [&](const std::string& name) { return local(name).defined() ? local(name) : find(0, "attention." + name); };
   const auto positions = block ? window_ : length_;
@@ -189,7 +190,7 @@ void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequenc
 int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& token, Scratch& scratch, VisibleKeys* visible) {
   const auto current = token.position / window_, offset = token.position % window_;
   const auto here = current % 2 * window_, before = (1 - current % 2) * window_, place = here + offset;
-  if (offset == 0 && current >= 2) freeze(kernels, token, current - 2, scratch);
+  if (offset == 0 && current >= 2 && slots_ > 0) freeze(kernels, token, current - 2, scratch);
   const auto row = [&](HeadRows& rows, std::int64_t index) { return rows.row(token.sequence, token.head, index); };
   std::copy_n(token.key, width_, row(key_, place));
   std::copy_n(token.value, width_, row(value_, place));
@@ -197,7 +198,7 @@ int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& toke
   if (!window_key_norm_.empty()) normalise(kernels, window_key_norm_, key_, normed_key_, token, place, 1);
   if (!window_value_norm_.empty()) normalise(kernels, window_value_norm_, value_, normed_value_, token, place, 1);
   int parts = 0;
-  if (current >= 2) {
+  if (current >= 2 && slots_ > 0) {
     const auto count = kind_ == Kind::block ? (current - 1) * slots_ : slots_;
     visible[parts++] = {row(seen_slot_key(), 0), row(seen_slot_value(), 0), count, slot_bias_[static_cast<std::size_t>(token.head)]};
   }

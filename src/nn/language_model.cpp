@@ -44,6 +44,7 @@ struct LanguageModel::Impl {
   at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
   at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
   void check_ids(const at::Tensor& ids) const;
+  void check_text(const at::Tensor& ids_BN) const;
   std::pair<at::Tensor, std::vector<nn::StatePointer>> read(const at::Tensor& ids_BN) const;
 };
 
@@ -85,6 +86,12 @@ void LanguageModel::Impl::check_ids(const at::Tensor& ids) const {
   require(ids.scalar_type() == at::kLong && ids.numel() > 0, "ids: expected at least one int64 id.");
   const auto least = ids.min().item<std::int64_t>(), most = ids.max().item<std::int64_t>();
   require(least >= 0 && most < config.vocabulary, "token id {}: outside the vocabulary of {} ids.", least < 0 ? least : most, config.vocabulary);
+}
+
+void LanguageModel::Impl::check_text(const at::Tensor& ids_BN) const {
+  require(ids_BN.dim() == 2, "ids: expected (batch, length), got {} dimensions.", ids_BN.dim());
+  check_ids(ids_BN);
+  require(ids_BN.size(1) <= config.length, "{} tokens: longer than model.length {}.", ids_BN.size(1), config.length);
 }
 
 at::Tensor LanguageModel::Impl::embed(const at::Tensor& ids_BN, const at::Tensor& positions) const {
@@ -133,9 +140,7 @@ void LanguageModel::to(at::Device device, at::ScalarType dtype) {
 
 at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions& options) const {
   const auto& model = *impl_;
-  require(ids_BN.dim() == 2, "ids: expected (batch, length), got {} dimensions.", ids_BN.dim());
-  model.check_ids(ids_BN);
-  require(ids_BN.size(1) <= model.config.length, "{} tokens: longer than model.length {}.", ids_BN.size(1), model.config.length);
+  model.check_text(ids_BN);
   require(!options.padding_mask || !model.config.causal, "padding_mask: only for bidirectional models; a causal one needs none, since padding comes last.");
   auto x = model.drop(model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), options.training);
   for (const auto& block : model.blocks) {
@@ -150,6 +155,20 @@ at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions&
 
 at::Tensor LanguageModel::logits(const at::Tensor& ids_BN, const ForwardOptions& options) const {
   return at::linear(hidden(ids_BN, options), impl_->output);
+}
+
+void LanguageModel::attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const {
+  const at::NoGradGuard no_grad;
+  const auto& model = *impl_;
+  model.check_text(ids_BN);
+  auto x = model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options()));
+  for (std::size_t i = 0; i < model.blocks.size(); ++i) {
+    const auto& block = model.blocks[i];
+    const auto normed = block.attention_norm(x);
+    visit(static_cast<std::int64_t>(i), block.attention->weights(normed));
+    x = x + block.attention->forward(normed, std::nullopt);
+    x = x + block.feed_forward(x);
+  }
 }
 
 std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std::vector<std::int64_t>>& prompts) const {

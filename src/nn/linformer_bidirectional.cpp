@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include "linformer/core/error.hpp"
+#include "linformer/ops/reference.hpp"
 #include "nn/slot_maker.hpp"
 
 namespace linformer::nn {
@@ -29,6 +30,13 @@ class BidirectionalAttention final : public Attention {
     const auto value_x = f.is_same(e) ? key_x : shorten(f);
     const auto query = split(query_(x_BNd));
     return merge(mix(query, {project(e, key_, key_x), project(f, value_, value_x)}));
+  }
+
+  AttentionWeights weights(const at::Tensor& x) const override {
+    const auto heads = heads_of(x);
+    const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {});
+    const ops::Slots marked{slots.key, identity_values(slots.key.size(2), x)};
+    return {.slots = ops::reference::attend(heads.query, {}, {}, marked, {}), .reads = maker_.reads(x, heads_, {})};
   }
 
  protected:

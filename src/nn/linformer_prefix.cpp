@@ -17,6 +17,16 @@ class PrefixAttention final : public Attention {
             enum_name(maker_.projection));
   }
 
+  // Softmax of S_t q_t, whose S_t is the running sum itself: N×K×D memory, as in the reference.
+  AttentionWeights weights(const at::Tensor& x) const override {
+    const auto heads = heads_of(x);
+    const auto projection = maker_.key.narrow(-1, 0, x.size(1));
+    const auto* product = projection.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd";
+    const auto sums_BHNKD = at::einsum(product, {projection, heads.key}).cumsum(2);
+    const auto logits_BHNK = at::einsum("bhnd,bhnkd->bhnk", {heads.query, sums_BHNKD}) / std::sqrt(static_cast<double>(head_width_));
+    return {.slots = at::softmax(logits_BHNK, -1)};
+  }
+
  protected:
   at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>&) const override {
     const auto [e, f] = maker_.projections(heads.key.scalar_type());

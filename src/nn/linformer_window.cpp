@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "linformer/ops/reference.hpp"
 #include "nn/slot_maker.hpp"
 
 namespace linformer::nn {
@@ -29,28 +30,41 @@ class WindowAttention final : public Attention {
         block_(context.config.attention.summary == Summary::block),
         maker_(context, block_) {
     const auto norm = [&](const char* name) { return Norm(context.parameters, context.name + "." + name, head_width_); };
+    const bool slots = maker_.slots > 0;
     if (context.config.normalise() != Normalise::none) {
-      keys_.slot_norm = norm("slot_key_norm");
+      if (slots) keys_.slot_norm = norm("slot_key_norm");
       keys_.window_norm = norm("window_key_norm");
     }
     if (context.config.normalise() == Normalise::both) {
-      values_.slot_norm = norm("slot_value_norm");
+      if (slots) values_.slot_norm = norm("slot_value_norm");
       values_.window_norm = norm("window_value_norm");
     }
-    if (const auto start = context.config.slot_bias()) {
+    if (const auto start = context.config.slot_bias(); start && slots) {
       slot_bias_ = context.parameters.constant(context.name + ".slot_bias", {heads_}, *start);
     }
+  }
+
+  AttentionWeights weights(const at::Tensor& x) const override {
+    const auto heads = heads_of(x);
+    const auto slots = slots_of(x, heads);
+    const auto key = keys_.window_norm.of_heads(heads.key).to(x.scalar_type());
+    const auto n = x.size(1), entries = slots.key.size(-2);
+    const auto like_slots = [&](const at::Tensor& rows) {
+      auto sizes = slots.key.sizes().vec();
+      sizes.back() = rows.size(1);
+      return rows.expand(sizes);
+    };
+    const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}), none = at::zeros({x.size(0), heads_, n, entries}, x.options());
+    const auto on_positions = ops::reference::attend(heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(x));
+    const auto on_slots = ops::reference::attend(heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(x));
+    return {.positions = on_positions, .slots = on_slots, .reads = maker_.reads(x, heads_, {.window = window_, .block = block_})};
   }
 
  protected:
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
     const auto dtype = heads.query.scalar_type();
-    const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
-    const ops::Slots normed{keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
-    ops::AttendOptions options{.causal = true, .window = window_};
-    if (slot_bias_.defined()) options.slot_bias = slot_bias_.to(dtype);
-    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype), values_.window_norm.of_heads(heads.value).to(dtype), normed,
-                       options);
+    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype), values_.window_norm.of_heads(heads.value).to(dtype),
+                       slots_of(x, heads), attend_options(heads.query));
   }
 
   StatePointer state_after(const at::Tensor& x, const Heads& heads) const override {
@@ -102,10 +116,23 @@ class WindowAttention final : public Attention {
   struct Side {
     std::size_t first;  // of its tensors in a state
     Norm slot_norm = {}, window_norm = {};
-    bool normalised() const { return slot_norm.weight.defined(); }
+    bool normalised() const { return window_norm.weight.defined(); }
     // Positions and sums as they were before normalisation.
     std::size_t raw() const { return normalised() ? first + kRaw : first; }
   };
+
+  // As the softmax sees them: normalised, in the arithmetic's dtype.
+  ops::Slots slots_of(const at::Tensor& x, const Heads& heads) const {
+    const auto dtype = heads.query.scalar_type();
+    const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
+    return {keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
+  }
+
+  ops::AttendOptions attend_options(const at::Tensor& query) const {
+    ops::AttendOptions options{.causal = true, .window = window_};
+    if (slot_bias_.defined()) options.slot_bias = slot_bias_.to(query.scalar_type());
+    return options;
+  }
 
   at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }
 
@@ -117,6 +144,7 @@ class WindowAttention final : public Attention {
 
   // What finished blocks, of which the first one starts at `first`, come to: their slots, or their share of the running sums.
   ops::Slots finished(const at::Tensor& scores, const at::Tensor& key, const at::Tensor& value, std::int64_t first) const {
+    if (maker_.slots == 0) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
     if (block_) return maker_(scores.defined() ? wide(scores) : scores, wide(key), wide(value), {.window = window_, .block = true});
     return {at::matmul(maker_.key.narrow(-1, first, key.size(2)), wide(key)),
             at::matmul(maker_.value.narrow(-1, first, key.size(2)), wide(value))};
@@ -131,7 +159,7 @@ class WindowAttention final : public Attention {
     for (const auto& [position, row_list] : rows_at) {
       const auto rows = at::tensor(row_list, at::kLong).to(held[0].device());
       const auto leaving = position / window_ - 2;
-      if (leaving >= 0) summarise(held, rows, leaving);
+      if (leaving >= 0 && maker_.slots > 0) summarise(held, rows, leaving);
       for (const auto index : {keys_.first, keys_.first + kRaw, values_.first, values_.first + kRaw, kScores}) {
         if (index >= held.size() || held[index].size(2) == 0) continue;
         auto previous = held[index].narrow(2, 0, window_);

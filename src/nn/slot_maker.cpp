@@ -44,6 +44,7 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
   const auto& config = context.config;
   slots = block ? config.block_slots_of(context.layer) : config.slots_of(context.layer);
   length = block ? config.window() : config.length;
+  if (slots == 0) return;  // a window alone
   segment = length / slots;
   const bool layerwise = config.attention.sharing == Sharing::layerwise;
   if (projection == Projection::dynamic) {
@@ -78,8 +79,15 @@ at::Tensor SlotMaker::scores_of(const at::Tensor& x_BNd, std::int64_t heads) con
   return scores(x_BNd).unflatten(-1, {heads, slots}).permute({0, 2, 3, 1});
 }
 
+at::Tensor SlotMaker::reads(const at::Tensor& x_BNd, std::int64_t heads, const ops::SummariseOptions& options) const {
+  if (projection != Projection::dynamic) return {};
+  const auto marks = identity_values(x_BNd.size(1), x_BNd).expand({x_BNd.size(0), heads, -1, -1});
+  return ops::summarise_dynamic(marks, marks, scores_of(x_BNd, heads), options).value;
+}
+
 ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
                                  const ops::SummariseOptions& options) const {
+  if (slots == 0) return {key_BHMD.narrow(2, 0, 0), value_BHMD.narrow(2, 0, 0)};
   const auto dtype = key_BHMD.scalar_type();
   switch (projection) {
     case Projection::linear: {

@@ -20,6 +20,8 @@ struct SlotMaker {
   std::pair<at::Tensor, at::Tensor> projections(at::ScalarType dtype) const;
   /// (B,H,K,M) for dynamic projection, else undefined.
   at::Tensor scores_of(const at::Tensor& x_BNd, std::int64_t heads) const;
+  /// What each slot takes of each position (B,H,K,M) where that comes from the text, else undefined.
+  at::Tensor reads(const at::Tensor& x_BNd, std::int64_t heads, const ops::SummariseOptions& options) const;
   ops::Slots operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
                         const ops::SummariseOptions& options) const;
 };

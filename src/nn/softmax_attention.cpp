@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "linformer/ops/reference.hpp"
 #include "nn/attention.hpp"
 
 namespace linformer::nn {
@@ -12,6 +13,11 @@ namespace {
 class SoftmaxAttention final : public Attention {
  public:
   explicit SoftmaxAttention(const LayerContext& context) : Attention(context), causal_(context.config.causal) {}
+
+  AttentionWeights weights(const at::Tensor& x) const override {
+    const auto heads = heads_of(x);
+    return {.positions = ops::reference::softmax_attention(heads.query, heads.key, identity_values(x.size(1), x), {.causal = causal_})};
+  }
 
  protected:
   at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const override {
