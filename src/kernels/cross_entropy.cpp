@@ -12,7 +12,7 @@ void cross_entropy(const CrossEntropyRows& rows, double* loss) {
     for (auto row = begin; row < end; ++row) {
       const auto target = rows.target[row] == rows.ignore_index ? -1 : rows.target[row];
       loss[row] = table.cross_entropy_row(rows.logits + row * rows.vocabulary, rows.vocabulary, target,
-                                          rows.gradient);
+                                          rows.gradient_scale);
     }
   });
 }

@@ -50,8 +50,9 @@ double exponential_sum(float* row, Index count, float largest) {
   return sum;
 }
 
-/// −log softmax(row)[target]; with `gradient` the row becomes softmax − one-hot. `target` −1: ignored.
-double cross_entropy_row(float* row, Index count, Index target, bool gradient) {
+/// −log softmax(row)[target]; unless `gradient_scale` is 0 the row becomes that × (softmax − one-hot). `target` −1: ignored.
+double cross_entropy_row(float* row, Index count, Index target, float gradient_scale) {
+  const bool gradient = gradient_scale != 0;
   if (target < 0) {
     for (Index j = 0; gradient && j < count; ++j) row[j] = 0;
     return 0;
@@ -60,9 +61,9 @@ double cross_entropy_row(float* row, Index count, Index target, bool gradient) {
   const double sum =
       gradient ? exponential_sum<true>(row, count, largest) : exponential_sum<false>(row, count, largest);
   if (gradient) {
-    const float share = static_cast<float>(1.0 / sum);
+    const float share = static_cast<float>(static_cast<double>(gradient_scale) / sum);
     for (Index j = 0; j < count; ++j) row[j] *= share;
-    row[target] -= 1;
+    row[target] -= gradient_scale;
   }
   return __builtin_log(sum) + (static_cast<double>(largest) - static_cast<double>(wanted));
 }

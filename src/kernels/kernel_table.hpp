@@ -28,7 +28,7 @@ struct KernelTable {
   void (*forward)(const AttendInputs&, const AttendOutputs&, const AttendRange&, float* scratch);
   void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&,
                    float* scratch);
-  double (*cross_entropy_row)(float* row, std::int64_t count, std::int64_t target, bool gradient);
+  double (*cross_entropy_row)(float* row, std::int64_t count, std::int64_t target, float gradient_scale);
 };
 
 /// That of the current instruction set.

@@ -19,16 +19,17 @@ namespace {
 /// products slow, more only cost memory.
 constexpr std::int64_t chunk_elements = std::int64_t{1} << 24;
 
-/// What a pass over all chunks gathers; sums over rows, not means.
+/// What a pass over all chunks gathers: the sum of the losses, and the gradients of their mean.
 struct Sums {
   at::Tensor loss;                            // float32, or float64 for such inputs
   at::Tensor grad_hidden_Rd, grad_weight_Vd;  // undefined where not needed
+  double share = 0;                           // of a row in the mean
 };
 
-/// The losses of a chunk's rows (C), float64; with `gradient` the logits become softmax − one-hot of the
-/// target in place, zero where ignored.
+/// The losses of a chunk's rows (C), float64; unless `gradient_scale` is 0 the logits become that ×
+/// (softmax − one-hot of the target) in place, zero where ignored.
 at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, std::int64_t ignore_index,
-                     bool gradient) {
+                     double gradient_scale) {
   if (logits_CV.is_cpu() && logits_CV.scalar_type() == at::kFloat) {
     const auto loss_C = at::empty(target_C.sizes(), logits_CV.options().dtype(at::kDouble));
     const auto target = target_C.contiguous();
@@ -37,7 +38,7 @@ at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, st
                             .rows = logits_CV.size(0),
                             .vocabulary = logits_CV.size(1),
                             .ignore_index = ignore_index,
-                            .gradient = gradient},
+                            .gradient_scale = static_cast<float>(gradient_scale)},
                            loss_C.mutable_data_ptr<double>());
     return loss_C;
   }
@@ -45,11 +46,12 @@ at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, st
   const auto index_C1 = target_C.unsqueeze(1).masked_fill(ignored_C1, 0);
   const auto log_sum_C1 = logits_CV.logsumexp(1, true);
   const auto loss_C1 = (log_sum_C1 - logits_CV.gather(1, index_C1)).masked_fill_(ignored_C1, 0.0);
-  if (gradient) {
+  if (gradient_scale != 0) {
     logits_CV.sub_(log_sum_C1)
         .exp_()
         .scatter_add_(1, index_C1, at::full_like(log_sum_C1, -1.0))
-        .masked_fill_(ignored_C1, 0.0);
+        .masked_fill_(ignored_C1, 0.0)
+        .mul_(gradient_scale);
   }
   return loss_C1.squeeze(1).to(at::kDouble);
 }
@@ -63,7 +65,7 @@ void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight
   at::mm_out(logits_CV, hidden_Cd, weight_Vd.t());
   logits_CV = logits_CV.to(sums.loss.scalar_type());
   const bool gradient = sums.grad_hidden_Rd.defined() || sums.grad_weight_Vd.defined();
-  sums.loss.add_(losses_of(logits_CV, target_C, ignore_index, gradient).sum().to(sums.loss.scalar_type()));
+  sums.loss.add_(losses_of(logits_CV, target_C, ignore_index, gradient ? sums.share : 0.0).sum().to(sums.loss.scalar_type()));
   if (!gradient) return;
   const auto grad_CV = logits_CV.to(hidden_Cd.scalar_type());
   if (sums.grad_hidden_Rd.defined()) {
@@ -71,10 +73,12 @@ void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight
     at::mm_out(grad_Cd, grad_CV, weight_Vd);
   }
   if (!sums.grad_weight_Vd.defined()) return;
-  if (sums.grad_weight_Vd.scalar_type() == grad_CV.scalar_type()) {
-    sums.grad_weight_Vd.addmm_(grad_CV.t(), hidden_Cd);
-  } else {
+  if (sums.grad_weight_Vd.scalar_type() != grad_CV.scalar_type()) {
     sums.grad_weight_Vd.add_(at::matmul(grad_CV.t(), hidden_Cd));
+  } else if (first == 0) {
+    at::mm_out(sums.grad_weight_Vd, grad_CV.t(), hidden_Cd);
+  } else {
+    sums.grad_weight_Vd.addmm_(grad_CV.t(), hidden_Cd);
   }
 }
 
@@ -87,9 +91,15 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     const auto rows = hidden_Rd.size(0);
     const auto sum_options =
         hidden_Rd.options().dtype(is_short_float(hidden_Rd) ? at::kFloat : hidden_Rd.scalar_type());
-    Sums sums{at::zeros({}, sum_options), {}, {}};
+    // NaN without a valid target: 0/0, as in PyTorch.
+    const auto valid = static_cast<double>(target_R.ne(ignore_index).sum().item<std::int64_t>());
+    Sums sums{at::zeros({}, sum_options), {}, {}, 1.0 / std::max(valid, 1.0)};
     if (hidden_gradient) sums.grad_hidden_Rd = at::empty_like(hidden_Rd, at::MemoryFormat::Contiguous);
-    if (weight_gradient) sums.grad_weight_Vd = at::zeros(weight_Vd.sizes(), sum_options);
+    if (weight_gradient && sum_options.dtype() == hidden_Rd.dtype() && rows > 0) {
+      sums.grad_weight_Vd = at::empty(weight_Vd.sizes(), sum_options);  // the first chunk writes it
+    } else if (weight_gradient) {
+      sums.grad_weight_Vd = at::zeros(weight_Vd.sizes(), sum_options);
+    }
     // One piece of memory for all chunks: fresh pages would cost as much as a pass over them.
     const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
     for (std::int64_t first = 0; first < rows; first += chunk) {
@@ -97,10 +107,8 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
       add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first,
                 ignore_index, memory_CV);
     }
-    const auto valid = target_R.ne(ignore_index).sum().item<std::int64_t>();
-    context->saved_data["valid"] = valid;
     context->save_for_backward({sums.grad_hidden_Rd, sums.grad_weight_Vd});
-    return sums.loss / static_cast<double>(valid);  // 0/0 = NaN without a valid target, as in PyTorch
+    return sums.loss / valid;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -110,11 +118,12 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
             "backward "
             "without create_graph");
     const auto saved = context->get_saved_variables();
-    const auto valid = std::max<std::int64_t>(context->saved_data["valid"].toInt(), 1);
-    const auto scale = gradients[0] / static_cast<double>(valid);
-    const auto scaled = [&](const at::Tensor& sum, std::size_t input) {
-      return context->needs_input_grad(input) && sum.defined() ? sum * scale.to(sum.scalar_type())
-                                                               : at::Tensor();
+    const auto& scale = gradients[0];
+    // Mostly the loss is where backward starts: then a copy of V×d numbers is spared.
+    const bool one = scale.is_cpu() && scale.item<double>() == 1;
+    const auto scaled = [&](const at::Tensor& gradient, std::size_t input) {
+      if (!context->needs_input_grad(input) || !gradient.defined()) return at::Tensor();
+      return one ? gradient : gradient * scale.to(gradient.scalar_type());
     };
     return {scaled(saved[0], 0), scaled(saved[1], 1), {}, {}, {}, {}, {}};
   }

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/_fused_adamw.h>
 
 #include "linformer/core/error.hpp"
@@ -14,11 +13,9 @@ AdamW::AdamW(const NamedTensors& parameters) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : parameters) {
     Group& group = parameter.dim() >= 2 ? decay_ : no_decay_;
-    // Gradients have a fixed place: a parameter that a step does not use then has gradient zero instead of none.
-    parameter.mutable_grad() = at::zeros_like(parameter);
     group.names.push_back(name);
+    group.owners.push_back(parameter);
     group.parameters.push_back(parameter.detach());
-    group.gradients.push_back(parameter.grad());
     group.means.push_back(at::zeros_like(parameter));
     group.squares.push_back(at::zeros_like(parameter));
   }
@@ -26,13 +23,22 @@ AdamW::AdamW(const NamedTensors& parameters) {
 
 void AdamW::zero_gradients() {
   for (auto* group : {&decay_, &no_decay_}) {
-    if (!group->gradients.empty()) at::_foreach_zero_(group->gradients);
+    for (auto& parameter : group->owners) parameter.mutable_grad().reset();
   }
 }
 
+// A parameter that the step did not use has none.
+std::vector<at::Tensor> AdamW::Group::gradients() const {
+  std::vector<at::Tensor> gradients;
+  for (const auto& parameter : owners) {
+    gradients.push_back(parameter.grad().defined() ? parameter.grad() : at::zeros_like(parameter));
+  }
+  return gradients;
+}
+
 double AdamW::gradient_norm() const {
-  std::vector<at::Tensor> gradients = decay_.gradients;
-  gradients.insert(gradients.end(), no_decay_.gradients.begin(), no_decay_.gradients.end());
+  std::vector<at::Tensor> gradients = decay_.gradients();
+  for (auto& gradient : no_decay_.gradients()) gradients.push_back(std::move(gradient));
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
 }
 
@@ -44,7 +50,7 @@ void AdamW::step(const Step& step, const TrainConfig& config) {
     const auto number = at::full({}, static_cast<double>(step.number), options);
     const std::vector<at::Tensor> numbers(group->parameters.size(), number);
     const auto divisor = at::full({}, step.gradient_divisor, options);
-    at::_fused_adamw_(group->parameters, group->gradients, group->means, group->squares, {}, numbers, step.learning_rate,
+    at::_fused_adamw_(group->parameters, group->gradients(), group->means, group->squares, {}, numbers, step.learning_rate,
                       config.beta1, config.beta2, group == &decay_ ? config.weight_decay : 0.0, kEpsilon,
                       /*amsgrad=*/false, /*maximize=*/false, divisor);
   }

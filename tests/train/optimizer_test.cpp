@@ -47,7 +47,7 @@ TEST(AdamW, AgreesWithTheFormulaInFloat64) {
       const auto& p = parameters[i].second;
       at::manual_seed(static_cast<std::uint64_t>(100 * number) + i);
       const auto gradient = at::randn(p.sizes(), at::kFloat);
-      p.mutable_grad().copy_(gradient);
+      p.mutable_grad() = gradient.clone();
       references[i].step(gradient.to(at::kDouble) / divisor, rate, p.dim() >= 2 ? 0.3 : 0, number, config);
     }
     optimizer.step({.number = number, .learning_rate = rate, .gradient_divisor = divisor}, config);
@@ -76,8 +76,8 @@ TEST(AdamW, GradientNormIsOfAllGradients) {
   const NamedTensors parameters{{"a", parameter({2, 3}, 1)}, {"b", parameter({5}, 2)}};
   AdamW optimizer(parameters);
   EXPECT_EQ(optimizer.gradient_norm(), 0);
-  parameters[0].second.mutable_grad().fill_(2);
-  parameters[1].second.mutable_grad().fill_(-3);
+  parameters[0].second.mutable_grad() = at::full({2, 3}, 2.0);
+  parameters[1].second.mutable_grad() = at::full({5}, -3.0);
   EXPECT_NEAR(optimizer.gradient_norm(), std::sqrt(6 * 4 + 5 * 9), 1e-5);
   parameters[1].second.mutable_grad()[3] = std::nan("");
   EXPECT_TRUE(std::isnan(optimizer.gradient_norm()));
@@ -88,7 +88,7 @@ TEST(AdamW, GradientNormIsOfAllGradients) {
 TEST(AdamW, MomentsRoundTripAndMistakesChangeNothing) {
   const NamedTensors parameters{{"a", parameter({2, 3}, 1)}, {"b", parameter({5}, 2)}};
   AdamW optimizer(parameters);
-  for (const auto& [name, p] : parameters) p.mutable_grad().fill_(2);
+  for (const auto& [name, p] : parameters) p.mutable_grad() = at::full_like(p, 2).detach();
   optimizer.step({.number = 1, .learning_rate = 0.1}, TrainConfig());
   const TensorFile saved{.tensors = optimizer.moments(), .metadata = {}};
   AdamW other(parameters);

@@ -6,11 +6,11 @@
 namespace linformer::kernels {
 
 struct CrossEntropyRows {
-  float* logits;  ///< (R,V), contiguous; with `gradient` they become softmax − one-hot of the target, zero
-                  ///< where it is ignored
+  float* logits;  ///< (R,V), contiguous
   const std::int64_t* target;  ///< (R), each in [0, V) or `ignore_index`
   std::int64_t rows, vocabulary, ignore_index;
-  bool gradient;
+  float gradient_scale;  ///< not 0: the logits become this × (softmax − one-hot of the target), zero where
+                         ///< it is ignored
 };
 
 /// Writes −log softmax(logits)[target] of each row to `loss` (R), 0 where it is ignored. Rows are spread over

@@ -14,13 +14,14 @@ namespace linformer {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Holds the moments of a model's parameters, and their gradients in place. Weight decay acts on every parameter of two or more
+/// Holds the moments of a model's parameters. Weight decay acts on every parameter of two or more
 /// dimensions, embeddings and projections included, and on no bias, norm or other vector.
 class AdamW {
  public:
   /// The parameters are shared, not copied: step() changes the model.
   explicit AdamW(const NamedTensors& parameters);
 
+  /// Frees the gradients: backward then makes them when it gets there, where most activations are gone.
   void zero_gradients();
   /// Norm of all gradients taken as one vector.
   double gradient_norm() const;
@@ -42,7 +43,8 @@ class AdamW {
  private:
   struct Group {
     std::vector<std::string> names;
-    std::vector<at::Tensor> parameters, gradients, means, squares;
+    std::vector<at::Tensor> owners, parameters, means, squares;  // parameters: the owners without autograd
+    std::vector<at::Tensor> gradients() const;
   };
   Group decay_, no_decay_;
 };
