@@ -25,11 +25,11 @@ void check_config_file(const std::string& file) {
   ModelConfig model;
   TrainConfig train;
   SamplingConfig sampling;
-  std::string folder;
+  DataConfig data;
   auto fields = fields_of(model);
   std::ranges::copy(fields_of(train), std::back_inserter(fields));
   std::ranges::copy(fields_of(sampling), std::back_inserter(fields));
-  fields.push_back(data_folder(folder));
+  std::ranges::copy(fields_of(data), std::back_inserter(fields));
   from_json(fields, read_toml(file), file);
 }
 
@@ -62,18 +62,6 @@ void put(std::string_view text) {
 void flush() {
   errno = 0;
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail_output(errno);
-}
-
-FieldHandle data_folder(std::string& folder) {
-  FieldHandle field{.name = "data.folder", .help = "folder that `linformer prepare` made; --data is the same", .type = "TEXT", .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
-  field.parse = [&folder](const std::string& text) { folder = text; };
-  field.text = [&folder] { return folder; };
-  field.from_json = [&folder](const json& value) {
-    require(value.is_string(), "data.folder is {}, expected text", value.dump());
-    folder = value.get<std::string>();
-  };
-  field.to_json = [&folder] { return json(folder); };
-  return field;
 }
 
 void apply(const Common& common) {

@@ -10,6 +10,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
+#include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"
 
@@ -21,6 +22,15 @@ struct EvaluateFlags {
   std::string model, data;
   std::int64_t batch = 16;
 };
+
+// On the data of the run that the model is of.
+Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, const EvaluateOptions& options) {
+  const auto config = std::filesystem::path(folder) / "config.json";
+  const auto object = read_json(config);
+  require(object.is_object() && object.contains("data"), "{}: names no data; give some with --data", config.string());
+  const auto data = open_dataset(read_config_file(config).data, opened.model.config().length);
+  return evaluate(opened.model, *data, options);
+}
 
 Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, const EvaluateOptions& options) {
   if (!std::filesystem::is_directory(path))
@@ -37,17 +47,16 @@ Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, con
 
 void print(const Evaluation& result, bool as_json) {
   if (as_json) {
-    const json object = {{"loss", result.loss},
-                         {"perplexity", result.perplexity},
-                         {"bits_per_byte", result.bits_per_byte},
-                         {"tokens", result.tokens},
-                         {"seconds", result.seconds}};
+    json object = to_json(result);
+    object.update({{"tokens", result.tokens}, {"seconds", result.seconds}});
     fmt::print("{}\n", object.dump());
   } else {
-    fmt::print(
-        "loss           {:.4f} nats a token\nperplexity     {:.2f}\nbits per byte  {:.4f}\ntokens         "
-        "{}\n",
-        result.loss, result.perplexity, result.bits_per_byte, result.tokens);
+    fmt::print("loss           {:.4f} nats a token\nperplexity     {:.2f}\n", result.loss, result.perplexity);
+    if (result.bits_per_byte) fmt::print("bits per byte  {:.4f}\n", *result.bits_per_byte);
+    fmt::print("tokens         {}\n", result.tokens);
+    if (result.accuracy) fmt::print("accuracy       {:.2f} %\n", 100 * *result.accuracy);
+    for (const auto& [first, last, queries, accuracy] : result.accuracy_by_distance)
+      fmt::print("  {:>5} to {:<5} positions back  {:6.2f} % of {}\n", first, last, 100 * accuracy, queries);
   }
 }
 
@@ -59,7 +68,7 @@ void run(const EvaluateFlags& flags) {
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(done, fmt::format("of {} batches", total));
   };
-  const auto result = evaluate_path(opened, flags.data, options);
+  const auto result = flags.data.empty() ? evaluate_own(opened, flags.model, options) : evaluate_path(opened, flags.data, options);
   progress.finish();
   require(std::isfinite(result.loss),
           "the loss is {}: the model's weights are damaged or its training has diverged; use an earlier "
@@ -78,8 +87,7 @@ void add_evaluate(CLI::App& app) {
   add_verbose(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--data", flags->data,
-                   "prepared folder (its validation part), or a text file (the whole of it)")
-      ->required();
+                   "prepared folder (its validation part), or a text file (the whole of it); without it: the data of the run");
   verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")
       ->capture_default_str();
   verb->callback([flags] { run(*flags); });

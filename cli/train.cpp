@@ -19,20 +19,17 @@ struct TrainOptions {
 void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   const auto& validation = summary.validation;
   if (options.common.json) {
-    const json object = {{"steps", summary.steps},
-                         {"loss", summary.loss},
-                         {"validation_loss", validation.loss},
-                         {"perplexity", validation.perplexity},
-                         {"bits_per_byte", validation.bits_per_byte},
-                         {"tokens_per_second", summary.tokens_per_second},
-                         {"parameters", summary.parameters},
-                         {"peak_memory_bytes", summary.peak_memory_bytes},
-                         {"seconds", summary.seconds}};
+    json object = {{"steps", summary.steps},
+                   {"loss", summary.loss},
+                   {"tokens_per_second", summary.tokens_per_second},
+                   {"parameters", summary.parameters},
+                   {"peak_memory_bytes", summary.peak_memory_bytes},
+                   {"seconds", summary.seconds}};
+    object.update(to_json(validation, "validation_"));
     fmt::print("{}\n", object.dump());
     return;
   }
-  fmt::print("{}: {} steps, validation loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte\n", options.out, summary.steps,
-             validation.loss, validation.perplexity, validation.bits_per_byte);
+  fmt::print("{}: {} steps, validation {}\n", options.out, summary.steps, description_of(validation));
   fmt::print("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
              summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
 }
@@ -59,7 +56,8 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   }
   if (!options.resume || verb.count("--seed") > 0) config.seed = options.common.seed;
   if (!options.data.empty()) config.data.folder = options.data;
-  require(!config.data.folder.empty(), "--data is missing: expected the folder that `linformer prepare` made");
+  require(config.data.source == DataSource::recall || !config.data.folder.empty(),
+          "--data is missing: expected the folder that `linformer prepare` made");
   const auto existing = options.resume      ? ExistingRun::resume
                         : options.overwrite ? ExistingRun::overwrite
                                             : ExistingRun::refuse;
@@ -85,9 +83,7 @@ void add_train(CLI::App& app) {
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);
-  auto fields = fields_of(options->config);
-  fields.push_back(data_folder(options->config.data.folder));
-  auto flags = std::make_shared<FieldFlags>(verb, std::move(fields));
+  auto flags = std::make_shared<FieldFlags>(verb, fields_of(options->config));
   verb.callback([&verb, options, flags] { train(verb, *options, *flags); });
 }
 

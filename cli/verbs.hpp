@@ -39,9 +39,6 @@ void say_path(const Common& common);
 void put(std::string_view text);
 void flush();
 
-/// `folder` under [data]: the prepared text that training reads.
-FieldHandle data_folder(std::string& folder);
-
 /// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles must outlive parsing.
 /// Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that were given.
 class FieldFlags {

@@ -94,6 +94,7 @@ void read_section(const std::vector<FieldHandle>& fields, std::string_view sourc
 std::vector<FieldHandle> fields_of(ModelConfig& config) { return handles(config); }
 std::vector<FieldHandle> fields_of(TrainConfig& config) { return handles(config); }
 std::vector<FieldHandle> fields_of(SamplingConfig& config) { return handles(config); }
+std::vector<FieldHandle> fields_of(DataConfig& config) { return handles(config); }
 
 json to_json(std::vector<FieldHandle> fields) {
   json sections = json::object();

@@ -43,7 +43,8 @@ void check_slots(const ModelConfig& config) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const auto slots = config.slots_of(layer);
     const auto* name = layers ? "attention.slots_by_layer" : "attention.slots";
-    check_size(name, slots);
+    // A causal window can do without slots: the control that shows what they give.
+    check_size(name, slots, config.window() > 0 && attention.summary == Summary::running ? 0 : 1);
     require(slots <= config.length,
             "{} has {} slots, more than model.length = {}: nothing would be compressed; use at most {}", name, slots,
             config.length, config.length);

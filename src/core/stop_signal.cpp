@@ -7,6 +7,7 @@ namespace {
 
 volatile std::sig_atomic_t stop_signal = 0;
 struct sigaction old_interrupt, old_terminate;
+int alive = 0;  // one within another are as one
 
 void on_signal(int signal) {
   if (stop_signal) {  // the user doesn't want to wait
@@ -20,6 +21,7 @@ void on_signal(int signal) {
 }  // namespace
 
 StopSignal::StopSignal() {
+  if (alive++ > 0) return;
   stop_signal = 0;
   struct sigaction action {};
   action.sa_handler = on_signal;
@@ -30,6 +32,7 @@ StopSignal::StopSignal() {
 }
 
 StopSignal::~StopSignal() {
+  if (--alive > 0) return;
   sigaction(SIGINT, &old_interrupt, nullptr);
   sigaction(SIGTERM, &old_terminate, nullptr);
 }

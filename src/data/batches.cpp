@@ -4,30 +4,16 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
+#include "data/draw.hpp"
 #include "linformer/core/error.hpp"
 
 namespace linformer {
 namespace {
 
-constexpr std::int64_t kIgnored = -100;
-
-/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the result depends on every bit of `x`.
-std::uint64_t scramble(std::uint64_t x) {
-  x += 0x9E3779B97F4A7C15;
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
-  x = (x ^ x >> 27) * 0x94D049BB133111EB;
-  return x ^ x >> 31;
-}
-
-/// Uniform in [0, bound) from (seed, index, row) alone; the bias of the multiplication is below bound / 2^64.
-std::int64_t draw(std::uint64_t seed, std::int64_t index, std::int64_t row, std::int64_t bound) {
-  const std::uint64_t bits =
-      scramble(scramble(scramble(seed) ^ static_cast<std::uint64_t>(index)) ^ static_cast<std::uint64_t>(row));
-  __extension__ using Wide = unsigned __int128;
-  return static_cast<std::int64_t>(Wide{bits} * static_cast<std::uint64_t>(bound) >> 64);
-}
+constexpr double kMasked = 0.15;
 
 void check_sizes(std::int64_t batch, std::int64_t length) {
   require(batch > 0, "batch is {}, expected 1 or more", batch);
@@ -49,7 +35,7 @@ Batch TrainBatches::at(std::int64_t index) const {
   auto* targets_BN = result.targets.mutable_data_ptr<std::int64_t>();
   std::vector<std::int64_t> window(static_cast<std::size_t>(length_) + 1);
   for (std::int64_t row = 0; row < batch_; ++row) {
-    data_.copy_train(draw(seed_, index, row, data_.train_size() - length_), length_ + 1, window.data());
+    data_.copy_train(below(bits_at(seed_, index, row), data_.train_size() - length_), length_ + 1, window.data());
     std::copy_n(window.begin(), length_, ids_BN + row * length_);
     std::copy_n(window.begin() + 1, length_, targets_BN + row * length_);
   }
@@ -78,6 +64,35 @@ Batch ValidationBatches::at(std::int64_t index) const {
   // Rows are consecutive, so the batch is one stretch of the file.
   data_.copy_validation(first, count, result.ids.mutable_data_ptr<std::int64_t>());
   data_.copy_validation(first + 1, count, result.targets.mutable_data_ptr<std::int64_t>());
+  return result;
+}
+
+MaskedBatches::MaskedBatches(std::unique_ptr<Batches> text, std::int64_t mask, std::uint64_t seed)
+    : text_(std::move(text)), mask_(mask), seed_(scramble(seed ^ 0x6d61736b)) {}
+
+Batch MaskedBatches::at(std::int64_t index) const {
+  const auto text = text_->at(index);
+  Batch result{text.ids.clone(), at::full_like(text.ids, kIgnored), /*sparse=*/true};
+  const auto rows = text.ids.size(0), length = text.ids.size(1);
+  const auto* next_BN = text.targets.const_data_ptr<std::int64_t>();
+  auto* ids_BN = result.ids.mutable_data_ptr<std::int64_t>();
+  auto* targets_BN = result.targets.mutable_data_ptr<std::int64_t>();
+  for (std::int64_t row = 0; row < rows; ++row) {
+    if (next_BN[(row + 1) * length - 1] == kIgnored) continue;  // padded
+    Draws draws(seed_, index, row);
+    bool any = false;
+    for (auto i = row * length; i < (row + 1) * length; ++i) {
+      if (draws.unit() > kMasked) continue;
+      any = true;
+      targets_BN[i] = ids_BN[i];
+      const auto way = draws.unit();
+      if (way <= 0.8) ids_BN[i] = mask_;
+      else if (way <= 0.9) ids_BN[i] = draws.below(mask_);
+    }
+    if (any) continue;
+    const auto one = row * length + draws.below(length);
+    targets_BN[one] = std::exchange(ids_BN[one], mask_);
+  }
   return result;
 }
 

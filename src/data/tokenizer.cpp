@@ -1,6 +1,7 @@
 #include "linformer/data/tokenizer.hpp"
 
 #include <array>
+#include <charconv>
 #include <cstdlib>
 #include <system_error>
 
@@ -12,6 +13,8 @@ namespace linformer {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::int64_t kMostNumbers = std::int64_t{1} << 25;
 
 /// Id = byte.
 class BytesTokenizer final : public Tokenizer {
@@ -40,6 +43,45 @@ class BytesTokenizer final : public Tokenizer {
 
  private:
   std::array<char, 256> bytes_;
+};
+
+/// Id = number, written out.
+class NumbersTokenizer final : public Tokenizer {
+ public:
+  explicit NumbersTokenizer(std::int64_t size) {
+    for (std::int64_t id = 0; id < size; ++id) tokens_.push_back(std::to_string(id) + " ");
+  }
+  std::int64_t size() const override { return static_cast<std::int64_t>(tokens_.size()); }
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    constexpr std::string_view kSpaces = " \t\n";
+    std::vector<std::int32_t> ids;
+    for (auto first = text.find_first_not_of(kSpaces); first < text.size(); first = text.find_first_not_of(kSpaces, first)) {
+      const auto word = text.substr(first, text.find_first_of(kSpaces, first) - first);
+      std::int32_t id = -1;
+      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
+      require(error == std::errc{} && end == word.data() + word.size() && id >= 0 && id < size(),
+              "'{}' is no id: this vocabulary is the numbers from 0 to {}, with spaces between them", word, size() - 1);
+      ids.push_back(id);
+      first += word.size();
+    }
+    return ids;
+  }
+  std::size_t safe_cut(std::string_view text, std::size_t from) const override {
+    const auto space = text.find_last_of(" \t\n");
+    return space == std::string_view::npos || space < from ? 0 : space + 1;
+  }
+  std::string_view bytes_of(std::int32_t id) const override {
+    require(id >= 0 && id < size(), "id {} is outside the vocabulary of {} ids", id, size());
+    return tokens_[static_cast<std::size_t>(id)];
+  }
+  std::string name() const override { return "numbers"; }
+  std::string hash() const override { return sha256(rank_file(tokens_, tokens_.size())); }
+  json to_json() const override {
+    return {{"format_version", 1}, {"name", name()}, {"kind", "numbers"}, {"size", size()}, {"hash", hash()}};
+  }
+
+ private:
+  std::vector<std::string> tokens_;
 };
 
 /// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the program was built in.
@@ -86,12 +128,19 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path)
   }
 }
 
+std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size) { return std::make_shared<NumbersTokenizer>(size); }
+
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
   require(object.is_object() && object.contains("kind") && object["kind"].is_string(), "not a tokenizer: expected an object with \"kind\"");
   require(object.contains("format_version") && object["format_version"] == 1, "tokenizer: expected \"format_version\" 1");
   const std::string kind = object["kind"];
   if (kind == "bytes") return std::make_shared<BytesTokenizer>();
-  require(kind == "bpe", "tokenizer: \"kind\" is \"{}\", expected bpe or bytes", kind);
+  if (kind == "numbers") {
+    const bool sound = object.contains("size") && object["size"].is_number_integer() && object["size"] > 0 && object["size"] <= kMostNumbers;
+    require(sound, "tokenizer: expected \"size\", a whole number from 1 to {}", kMostNumbers);
+    return numbers_tokenizer(object["size"]);
+  }
+  require(kind == "bpe", "tokenizer: \"kind\" is \"{}\", expected bpe, bytes or numbers", kind);
   return std::make_shared<BpeTokenizer>(bpe_from_json(object));
 }
 

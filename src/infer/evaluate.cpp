@@ -5,6 +5,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
@@ -15,22 +16,24 @@
 namespace linformer {
 namespace {
 
-constexpr std::int64_t kIgnored = -100;
+constexpr std::int64_t kDistanceRanges = 16;
 
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
-  require(model.config().causal,
-          "this model is bidirectional (model.causal = false): it sees the tokens that it would have to "
-          "predict, so its loss means nothing; "
-          "evaluate a model that was trained with model.causal = true");
-  require(tokenizer.size() == model.config().vocabulary,
+  const auto& config = model.config();
+  require(config.causal || config.vocabulary == vocabulary_of(tokenizer, Objective::masked),
+          "this model is bidirectional (model.causal = false), and its vocabulary of {} has no id for the mask beside the tokenizer's {}: it "
+          "sees the tokens that it would have to predict, so its loss means nothing; evaluate a model that was trained with model.causal = "
+          "true or train.objective = masked",
+          config.vocabulary, tokenizer.size());
+  require(!config.causal || tokenizer.size() == config.vocabulary,
           "the tokenizer '{}' has {} ids, but the model's vocabulary has {}: use data that was prepared with "
           "the model's tokenizer",
-          tokenizer.name(), tokenizer.size(), model.config().vocabulary);
+          tokenizer.name(), tokenizer.size(), config.vocabulary);
   require(options.batch >= 1, "batch is {}, but must be at least 1", options.batch);
 }
 
 // Windows of one text in batches: as ValidationBatches, without a token file.
-class TextBatches {
+class TextBatches final : public Batches {
  public:
   TextBatches(const std::vector<std::int32_t>& ids, std::int64_t batch, std::int64_t length)
       : ids_(at::tensor(at::ArrayRef<std::int32_t>(ids.data(), ids.size()), at::kLong)),
@@ -39,9 +42,9 @@ class TextBatches {
 
   std::int64_t targets() const { return ids_.numel() - 1; }
   std::int64_t windows() const { return (targets() + length_ - 1) / length_; }
-  std::int64_t count() const { return (windows() + batch_ - 1) / batch_; }
+  std::int64_t count() const override { return (windows() + batch_ - 1) / batch_; }
 
-  Batch at(std::int64_t index) const {
+  Batch at(std::int64_t index) const override {
     const auto first = index * batch_ * length_;
     const auto size = std::min(batch_, windows() - index * batch_);
     const auto valid = std::min(size * length_, targets() - first);
@@ -57,27 +60,67 @@ class TextBatches {
   std::int64_t batch_, length_;
 };
 
+// Right answers by distance.
+class Answers {
+ public:
+  explicit Answers(std::int64_t length) : range_((length + kDistanceRanges - 1) / kDistanceRanges) {}
+
+  void add(const at::Tensor& right_Q, const at::Tensor& distances_Q) {
+    const auto right = right_Q.cpu().contiguous();
+    for (std::int64_t i = 0; i < right.numel(); ++i) {
+      auto& [queries, answered] = counts_.at(static_cast<std::size_t>(distances_Q.const_data_ptr<std::int64_t>()[i] / range_));
+      ++queries;
+      answered += right.const_data_ptr<bool>()[i];
+    }
+  }
+
+  void report(Evaluation& result) const {
+    std::int64_t all = 0, all_answered = 0;
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      const auto [queries, answered] = counts_[i];
+      all += queries, all_answered += answered;
+      const auto first = static_cast<std::int64_t>(i) * range_;
+      if (queries > 0) result.accuracy_by_distance.push_back({first, first + range_ - 1, queries, share(answered, queries)});
+    }
+    if (all > 0) result.accuracy = share(all_answered, all);
+  }
+
+ private:
+  static double share(std::int64_t part, std::int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
+  std::int64_t range_;
+  std::array<std::pair<std::int64_t, std::int64_t>, kDistanceRanges> counts_{};
+};
+
 // Sums in float64 over batches, each batch's mean weighted by its number of targets.
-template <class Batches>
-Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, double bytes_per_token,
+Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, std::optional<double> bytes_per_token,
                             const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype, model.output_weight().device().type());
-  auto weight = model.output_weight();
-  if (options.dtype == at::kBFloat16) weight = weight.to(at::kBFloat16);
-  const auto device = weight.device();
+  auto weight_Vd = model.output_weight();
+  if (options.dtype == at::kBFloat16) weight_Vd = weight_Vd.to(at::kBFloat16);
+  const auto device = weight_Vd.device();
   Evaluation result;
+  Answers answers(model.config().length);
   double sum = 0;
   for (std::int64_t index = 0; index < batches.count(); ++index) {
     const Batch batch = batches.at(index);
-    const auto valid = batch.targets.ne(kIgnored).sum().template item<std::int64_t>();
+    const auto places_Q = batch.targets.flatten().ne(kIgnored).nonzero().squeeze(1);
+    const auto valid = places_Q.numel();
     if (valid > 0) {
-      const auto hidden_BNd = model.hidden(batch.ids.to(device)).to(weight.scalar_type());
-      const auto loss =
-          ops::linear_cross_entropy(hidden_BNd, weight, batch.targets.to(device), {.ignore_index = kIgnored});
-      sum += loss.template item<double>() * static_cast<double>(valid);
+      auto hidden = model.hidden(batch.ids.to(device)).to(weight_Vd.scalar_type());
+      auto targets = batch.targets;
+      if (batch.sparse) {
+        hidden = hidden.flatten(0, 1).index_select(0, places_Q.to(device));
+        targets = targets.flatten().index_select(0, places_Q);
+      }
+      const auto loss = ops::linear_cross_entropy(hidden, weight_Vd, targets.to(device), {.ignore_index = kIgnored});
+      sum += loss.item<double>() * static_cast<double>(valid);
       result.tokens += valid;
+      if (batch.distances.defined()) {
+        const auto answers_Q = at::linear(hidden, weight_Vd).argmax(-1);
+        answers.add(answers_Q.eq(targets.to(device)), batch.distances.flatten().index_select(0, places_Q));
+      }
     }
     if (options.progress) options.progress(index + 1, batches.count());
   }
@@ -85,21 +128,31 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
           "there is nothing to evaluate: the text has fewer than two tokens, so none has one before it");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
-  result.bits_per_byte = result.loss / std::log(2.0) / bytes_per_token;
+  if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
+  answers.report(result);
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 
 }  // namespace
 
-Evaluation evaluate(const LanguageModel& model, const TokenData& data, const EvaluateOptions& options) {
+Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options) {
   check_request(model, *data.tokenizer(), options);
-  const ValidationBatches batches(data, options.batch, model.config().length);
-  return evaluate_batches(model, batches, data.validation_bytes_per_token(), options);
+  const bool causal = model.config().causal;
+  const auto batches = data.validation({.batch = options.batch, .length = model.config().length,
+                                        .objective = causal ? Objective::causal : Objective::masked});
+  // The loss of masked tokens, each with the others before its eyes, is no code length of the text.
+  return evaluate_batches(model, *batches, causal ? data.bytes_per_token() : std::nullopt, options);
+}
+
+Evaluation evaluate(const LanguageModel& model, const TokenData& data, const EvaluateOptions& options) {
+  return evaluate(model, *dataset_of(data), options);
 }
 
 Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view text,
                     const EvaluateOptions& options) {
+  require(model.config().causal, "this model is bidirectional (model.causal = false): it is evaluated on prepared text, whose validation part is "
+          "masked; prepare the text with --tokenizer MODEL/tokenizer.json");
   check_request(model, tokenizer, options);
   const auto ids = tokenizer.encode(text);
   require(
@@ -109,6 +162,24 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
   const TextBatches batches(ids, options.batch, model.config().length);
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);
+}
+
+std::string description_of(const Evaluation& evaluation) {
+  auto text = fmt::format("loss {:.4f}, perplexity {:.2f}", evaluation.loss, evaluation.perplexity);
+  if (evaluation.bits_per_byte) text += fmt::format(", {:.4f} bits per byte", *evaluation.bits_per_byte);
+  if (evaluation.accuracy) text += fmt::format(", {:.2f} % of queries answered", 100 * *evaluation.accuracy);
+  return text;
+}
+
+json to_json(const Evaluation& evaluation, const std::string& prefix) {
+  json object = {{prefix + "loss", evaluation.loss}, {"perplexity", evaluation.perplexity}};
+  if (evaluation.bits_per_byte) object["bits_per_byte"] = *evaluation.bits_per_byte;
+  if (evaluation.accuracy) object["accuracy"] = *evaluation.accuracy;
+  for (const auto& [first, last, queries, accuracy] : evaluation.accuracy_by_distance) {
+    object["accuracy_by_distance"].push_back(
+        {{"distance", (first + last + 1) / 2}, {"first", first}, {"last", last}, {"queries", queries}, {"accuracy", accuracy}});
+  }
+  return object;
 }
 
 }  // namespace linformer

@@ -3,7 +3,9 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -22,38 +24,48 @@ double mass(std::span<const Candidate> candidates) {
                          [](double sum, const Candidate& candidate) { return sum + candidate.probability; });
 }
 
+// Of eight interleaved parts, so that the compiler can keep each in a lane of a vector.
 double largest(std::span<const double> values) {
-  double result = -std::numeric_limits<double>::infinity();
-  bool is_nan = false;
-  for (const double value : values) {
-    is_nan |= std::isnan(value);
-    result = std::max(result, value);
+  constexpr std::size_t lanes = 8;
+  std::array<double, lanes> top;
+  std::array<double, lanes> rest{};  // 0, or NaN as soon as one of the lane was NaN
+  top.fill(-std::numeric_limits<double>::infinity());
+  const auto take = [&](std::size_t lane, double value) {
+    top[lane] = top[lane] < value ? value : top[lane];
+    rest[lane] = value == value ? rest[lane] : value;
+  };
+  const auto whole = values.size() / lanes * lanes;
+  for (std::size_t i = 0; i < whole; i += lanes) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) take(lane, values[i + lane]);
   }
-  require(!is_nan && std::isfinite(result),
+  for (auto i = whole; i < values.size(); ++i) take(i - whole, values[i]);
+  const double result = *std::max_element(top.begin(), top.end());
+  require(std::accumulate(rest.begin(), rest.end(), 0.0) == 0 && std::isfinite(result),
           "the model's logits are not finite: its weights are damaged or training has diverged; use an "
           "earlier checkpoint");
   return result;
 }
 
-std::vector<double> penalised(std::span<const double> logits_V, double penalty,
-                              std::span<const std::int64_t> seen) {
-  std::vector<double> result(logits_V.begin(), logits_V.end());
-  if (penalty == 1) return result;
-  for (const auto id : seen) {
-    double& logit = result.at(static_cast<std::size_t>(id));
-    logit = logit > 0 ? logit / penalty : logit * penalty;
-  }
-  return result;
+std::int64_t likeliest(std::span<const double> logits_V) {
+  return std::find(logits_V.begin(), logits_V.end(), largest(logits_V)) - logits_V.begin();
 }
 
-// exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny
+void penalise(std::span<double> logits_V, double penalty, std::span<const std::int64_t> seen) {
+  if (penalty == 1) return;
+  for (const auto id : seen) {
+    require(id >= 0 && static_cast<std::size_t>(id) < logits_V.size(), "seen id {}: outside the vocabulary of {} ids", id, logits_V.size());
+    double& logit = logits_V[static_cast<std::size_t>(id)];
+    logit = logit > 0 ? logit / penalty : logit * penalty;
+  }
+}
+
+// Makes them exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny
 // temperature cannot overflow.
-std::vector<double> weights(std::vector<double> logits_V, double temperature) {
+void to_weights(std::vector<double>& logits_V, double temperature) {
   const double maximum = largest(logits_V);
   const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
   // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the decoder's own.
   for (auto piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
-  return logits_V;
 }
 
 // The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than
@@ -127,16 +139,28 @@ std::uint64_t mix(std::uint64_t value) {
 }
 constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 
+// Where the running sum of the weights passes `rest`. Rounding may leave a crumb at the end: then the last place that can be drawn at all.
+template <class Values, class WeightOf>
+std::int64_t place_of(const Values& values, double rest, WeightOf&& weight_of) {
+  std::int64_t place = -1;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const double weight = weight_of(values[i]);
+    if (weight <= 0) continue;
+    place = static_cast<std::int64_t>(i);
+    rest -= weight;
+    if (rest < 0) break;
+  }
+  return place;
+}
+
 }  // namespace
 
 std::vector<Candidate> candidates(std::span<const double> logits_V, const SamplingConfig& config,
                                   std::span<const std::int64_t> seen) {
-  auto logits = penalised(logits_V, config.repetition_penalty, seen);
-  if (config.temperature == 0) {
-    const double maximum = largest(logits);
-    return {{std::find(logits.begin(), logits.end(), maximum) - logits.begin(), 1.0}};
-  }
-  const auto weights_V = weights(std::move(logits), config.temperature);
+  std::vector<double> weights_V(logits_V.begin(), logits_V.end());
+  penalise(weights_V, config.repetition_penalty, seen);
+  if (config.temperature == 0) return {{likeliest(weights_V), 1.0}};
+  to_weights(weights_V, config.temperature);
   const auto k = static_cast<std::size_t>(config.top_k);
   auto kept = k > 0 && k < weights_V.size() ? top_k(weights_V, k) : all(weights_V);
   if (config.top_p < 1) keep_top_p(kept, config.top_p);
@@ -163,19 +187,27 @@ void Sampler::observe(std::int64_t id) {
 }
 
 std::int64_t Sampler::draw(std::span<const double> logits_V) {
-  const auto kept = candidates(logits_V, config_, seen_);
   state_ += kGolden;
-  double rest = static_cast<double>(mix(state_) >> 11) * 0x1p-53;  // uniform in [0,1)
-  // Rounding may leave a crumb at the end: then the last candidate that can be drawn at all.
-  std::int64_t id = -1;
-  for (const auto& candidate : kept) {
-    if (candidate.probability <= 0) continue;
-    id = candidate.id;
-    rest -= candidate.probability;
-    if (rest < 0) break;
-  }
+  const double uniform = static_cast<double>(mix(state_) >> 11) * 0x1p-53;  // in [0,1)
+  const auto id = choose(logits_V, uniform);
   observe(id);
   return id;
+}
+
+// The first two cases are those of candidates() without its list of the whole vocabulary.
+std::int64_t Sampler::choose(std::span<const double> logits_V, double uniform) {
+  if (config_.temperature == 0 && config_.repetition_penalty == 1) return likeliest(logits_V);
+  const bool all_kept = config_.temperature > 0 && config_.top_k == 0 && config_.top_p >= 1 && config_.min_p <= 0;
+  if (all_kept) {
+    weights_V_.assign(logits_V.begin(), logits_V.end());
+    penalise(weights_V_, config_.repetition_penalty, seen_);
+    to_weights(weights_V_, config_.temperature);
+    const double total = std::accumulate(weights_V_.begin(), weights_V_.end(), 0.0);
+    return place_of(weights_V_, uniform * total, std::identity());
+  }
+  const auto kept = candidates(logits_V, config_, seen_);
+  const auto place = place_of(kept, uniform, [](const Candidate& candidate) { return candidate.probability; });
+  return kept[static_cast<std::size_t>(place)].id;
 }
 
 }  // namespace linformer

@@ -41,13 +41,15 @@ void TokenSteps::keep(const Ids& rows) {
   }
 }
 
-std::vector<double> TokenSteps::logits(std::size_t row) const {
-  if (!logits_BV_) {
+std::span<const double> TokenSteps::logits(std::size_t row) {
+  if (logits_BV_) {
+    const auto values = logits_BV_->select(0, static_cast<std::int64_t>(row)).to(at::kCPU, at::kDouble).contiguous();
+    logits_V_.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
+  } else {
     const auto values = decoder_->logits(row);
-    return {values.begin(), values.end()};
+    logits_V_.assign(values.begin(), values.end());
   }
-  const auto values = logits_BV_->select(0, static_cast<std::int64_t>(row)).to(at::kCPU, at::kDouble).contiguous();
-  return {values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel()};
+  return logits_V_;
 }
 
 }  // namespace linformer

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@ class TokenSteps {
   void step(const Ids& ids);
   void keep(const Ids& rows);
   /// (V) of what comes after each sequence; valid until the next call.
-  std::vector<double> logits(std::size_t row) const;
+  std::span<const double> logits(std::size_t row);
   const Ids& positions() const { return decoder_ ? decoder_->positions() : state_.positions(); }
   std::int64_t state_bytes() const { return decoder_ ? decoder_->state_bytes() : state_.bytes(); }
   const std::string& path() const { return path_; }
@@ -33,6 +34,7 @@ class TokenSteps {
   std::unique_ptr<Decoder> decoder_;
   DecodeState state_;
   std::optional<at::Tensor> logits_BV_;  // none where the decoder holds them
+  std::vector<double> logits_V_;               // memory of logits()
   std::string path_;
 };
 

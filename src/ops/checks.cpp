@@ -28,7 +28,7 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
   const bool dims = slot.defined() && (slot.dim() == 4 || running);
   const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == query.size(1) &&
                      slot.size(-1) == query.size(3) && (!running || slot.size(2) == blocks) &&
-                     (running || window == 0 || slot.size(2) % blocks == 0) && slot.size(-2) > 0;
+                     (running || window == 0 || slot.size(2) % blocks == 0) && (slot.size(-2) > 0 || window > 0);
   require(sizes, "{} has shape {}; expected {}, as query is {} and window {}", name,
           slot.defined() ? shape_text(slot) : "undefined",
           window > 0

@@ -49,20 +49,20 @@ std::vector<FieldHandle> fields_of(RunConfig& config) {
   auto fields = fields_of(config.model);
   auto train = fields_of(config.train);
   fields.insert(fields.end(), train.begin(), train.end());
+  auto data = fields_of(config.data);
+  fields.insert(fields.end(), data.begin(), data.end());
   return fields;
-}
-
-DataReference reference_of(const fs::path& folder, const TokenData& data) {
-  return {.folder = fs::absolute(folder).lexically_normal().string(), .vocabulary_hash = data.vocabulary_hash(),
-          .train_tokens = data.train_size(), .validation_tokens = data.validation_size()};
 }
 
 json run_sections(RunConfig config) {
   json sections = to_json(fields_of(config.train));
-  sections["data"] = {{"folder", config.data.folder},
-                      {"vocabulary_hash", config.data.vocabulary_hash},
-                      {"train_tokens", config.data.train_tokens},
-                      {"validation_tokens", config.data.validation_tokens}};
+  const bool text = config.data.source == DataSource::text;
+  sections["data"] = to_json(fields_of(config.data))["data"];
+  // Only what is in use.
+  if (text) sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
+  sections["data"].update({{"vocabulary_hash", config.identity.vocabulary_hash},
+                           {"train_tokens", config.identity.train_tokens},
+                           {"validation_tokens", config.identity.validation_tokens}});
   sections["seed"] = config.seed;
   return sections;
 }
@@ -92,13 +92,14 @@ RunConfig read_config_file(const fs::path& path) {
   const auto source = path.string();
   const auto object = read_json(path);
   RunConfig config;
-  from_json(fields_of(config), object, source, {"format_version", "tokenizer", "data", "seed"});
   try {
-    const auto& data = object.at("data");
-    config.data = {.folder = data.at("folder").get<std::string>(),
-                   .vocabulary_hash = data.at("vocabulary_hash").get<std::string>(),
-                   .train_tokens = data.at("train_tokens").get<std::int64_t>(),
-                   .validation_tokens = data.at("validation_tokens").get<std::int64_t>()};
+    auto fields = object;
+    auto& data = fields.at("data");
+    config.identity = {.vocabulary_hash = data.at("vocabulary_hash").get<std::string>(),
+                       .train_tokens = data.at("train_tokens").get<std::int64_t>(),
+                       .validation_tokens = data.at("validation_tokens").get<std::int64_t>()};
+    for (const auto* key : {"vocabulary_hash", "train_tokens", "validation_tokens"}) data.erase(key);
+    from_json(fields_of(config), fields, source, {"format_version", "tokenizer", "seed"});
     config.seed = object.at("seed").get<std::uint64_t>();
   } catch (const json::exception& error) {
     fail("{}: sections data and seed can't be read: {}", source, error.what());
@@ -108,7 +109,7 @@ RunConfig read_config_file(const fs::path& path) {
 
 void check_resumable(RunConfig stored, RunConfig given) {
   static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
-                                              "train.checkpoint_activations"};
+                                              "train.checkpoint_activations", "data.folder"};
   const auto was = fields_of(stored), is = fields_of(given);
   for (std::size_t i = 0; i < was.size(); ++i) {
     if (kFree.contains(was[i].name)) continue;
@@ -118,13 +119,13 @@ void check_resumable(RunConfig stored, RunConfig given) {
   }
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it", given.seed,
           stored.seed);
-  require(stored.data.vocabulary_hash == given.data.vocabulary_hash,
+  require(stored.identity.vocabulary_hash == given.identity.vocabulary_hash,
           "{}: was made with another vocabulary than the data that the run was started with ({}); name that data, or start a new run",
           given.data.folder, stored.data.folder);
-  require(stored.data.train_tokens == given.data.train_tokens && stored.data.validation_tokens == given.data.validation_tokens,
+  require(stored.identity.train_tokens == given.identity.train_tokens && stored.identity.validation_tokens == given.identity.validation_tokens,
           "{}: is other data than the run was started with ({}): {} + {} tokens, expected {} + {}; name that data, or start a new run",
-          given.data.folder, stored.data.folder, given.data.train_tokens, given.data.validation_tokens, stored.data.train_tokens,
-          stored.data.validation_tokens);
+          given.data.folder, stored.data.folder, given.identity.train_tokens, given.identity.validation_tokens, stored.identity.train_tokens,
+          stored.identity.validation_tokens);
 }
 
 void check_run_folder(const fs::path& run, ExistingRun existing) {

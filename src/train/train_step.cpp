@@ -14,8 +14,14 @@ namespace {
 at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const ForwardOptions& options, at::ScalarType dtype) {
   const auto weight_Vd = model.output_weight();
   const AutocastGuard autocast(dtype, weight_Vd.device().type());
-  const auto hidden_BNd = model.hidden(batch_BN.ids.to(weight_Vd.device()), options);
-  return ops::linear_cross_entropy(hidden_BNd.to(dtype), weight_Vd.to(dtype), batch_BN.targets.to(weight_Vd.device()));
+  auto hidden = model.hidden(batch_BN.ids.to(weight_Vd.device()), options);
+  auto targets = batch_BN.targets;
+  if (batch_BN.sparse) {
+    const auto places_Q = targets.flatten().ne(kIgnored).nonzero().squeeze(1);
+    targets = targets.flatten().index_select(0, places_Q);
+    hidden = hidden.flatten(0, 1).index_select(0, places_Q.to(hidden.device()));
+  }
+  return ops::linear_cross_entropy(hidden.to(dtype), weight_Vd.to(dtype), targets.to(weight_Vd.device()));
 }
 
 // One stream of random numbers a step (splitmix64's finaliser), so that a resumed step draws what the first one drew.
@@ -28,7 +34,7 @@ std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
 
 }  // namespace
 
-StepResult train_step(TrainState& state, const TrainBatches& batches, const TrainConfig& config, const StepOptions& options) {
+StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options) {
   const auto step = state.step + 1;
   at::manual_seed(step_seed(options.seed, step));
   state.optimizer.zero_gradients();

@@ -46,21 +46,6 @@ json metrics_line(std::int64_t step, const StepResult& result, double tokens_per
           {"tokens_per_second", tokens_per_second}};
 }
 
-void add_validation(json& line, const Evaluation& validation) {
-  line["validation_loss"] = validation.loss;
-  line["perplexity"] = validation.perplexity;
-  line["bits_per_byte"] = validation.bits_per_byte;
-}
-
-// Fills in what the data decides, so that stored and given configs compare field by field.
-ModelConfig for_data(ModelConfig model, const TokenData& data) {
-  const auto size = data.tokenizer()->size();
-  if (model.vocabulary == 0) model.vocabulary = size;
-  require(model.vocabulary >= size, "model.vocabulary is {}, but the data has {} token ids; leave it out, or give at least {}",
-          model.vocabulary, size, size);
-  return resolved(model);
-}
-
 bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") == json(text); }
 
 bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
@@ -72,20 +57,41 @@ bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
 
 }  // namespace
 
+RunConfig completed(RunConfig config, const Dataset& data) {
+  check(config.train);
+  const bool masked = config.train.objective == Objective::masked;
+  require(config.model.causal || masked,
+          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or train.objective to masked");
+  require(!config.model.causal || !masked,
+          "train.objective is masked, which is for models that see both ways: set model.causal to false (and attention.window to 0 or auto), or "
+          "train.objective to causal");
+  const auto size = vocabulary_of(*data.tokenizer(), config.train.objective);
+  auto& vocabulary = config.model.vocabulary;
+  if (vocabulary == 0) vocabulary = size;
+  require(masked ? vocabulary == size : vocabulary >= size, "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}",
+          vocabulary, size, masked ? " with the mask" : "", masked ? "" : "at least ", size);
+  config.model = resolved(config.model);
+  auto& folder = config.data.folder;
+  if (config.data.source == DataSource::text) folder = fs::absolute(folder).lexically_normal().string();
+  require(is_utf8(folder), "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it", dump(folder));
+  const auto length = config.model.length;
+  config.identity = {.vocabulary_hash = data.tokenizer()->hash(), .train_tokens = data.train_tokens(),
+                     .validation_tokens = data.validation_tokens(length)};
+  // Checked now, not at the first evaluation, which may be hours away.
+  require(config.identity.validation_tokens >= 2, "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation", folder,
+          config.identity.validation_tokens);
+  const Dataset::Sizes sizes{.batch = config.train.batch, .length = length, .objective = config.train.objective};
+  data.train(sizes, config.seed);
+  data.validation(sizes);
+  return config;
+}
+
 Trainer::Trainer(RunConfig config, RunOptions options)
-    : config_(std::move(config)), options_(std::move(options)), data_(TokenData::open(config_.data.folder)),
-      tokenizer_(data_.tokenizer()->to_json()) {
+    : config_(std::move(config)), options_(std::move(options)), data_(open_dataset(config_.data, config_.model.length)),
+      tokenizer_(data_->tokenizer()->to_json()) {
   check(config_.train);
   check_run_folder(options_.out, options_.existing);
-  config_.model = for_data(config_.model, data_);
-  config_.data = reference_of(config_.data.folder, data_);
-  require(is_utf8(config_.data.folder), "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",
-          dump(config_.data.folder));
-  // Checked now, not at the first evaluation, which may be hours away.
-  require(config_.model.causal, "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true");
-  require(config_.data.validation_tokens >= 2, "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation",
-          config_.data.folder, config_.data.validation_tokens);
-  const TrainBatches batches_fit(data_, config_.train.batch, config_.model.length, config_.seed);
+  config_ = completed(std::move(config_), *data_);
   if (options_.existing == ExistingRun::resume) {
     const auto stored = read_run_config(options_.out);
     if (config_.train.dtype == DType::automatic) config_.train.dtype = stored.train.dtype;
@@ -136,7 +142,7 @@ bool Trainer::due(std::int64_t every) const {
 }
 
 Evaluation Trainer::evaluate_and_keep_best() {
-  const auto validation = evaluate(state_->model, data_, {.batch = config_.train.batch, .dtype = dtype()});
+  const auto validation = evaluate(state_->model, *data_, {.batch = config_.train.batch, .dtype = dtype()});
   if (validation.loss < state_->best_loss) {
     state_->best_loss = validation.loss;
     save_best(options_.out, *state_, config_, tokenizer_);
@@ -163,7 +169,7 @@ TrainSummary Trainer::run() {
   prepare_folder();
   const double earlier_seconds = state_->seconds;
   const StepOptions step_options{.dtype = dtype(), .seed = config_.seed};
-  const TrainBatches batches(data_, config_.train.batch, config_.model.length, config_.seed);
+  const auto batches = data_->train({.batch = config_.train.batch, .length = config_.model.length, .objective = config_.train.objective}, config_.seed);
   MetricsLog metrics(options_.out, state_->step);
   Progress progress("training", config_.train.steps, state_->step, options_.quiet);
   progress.update(state_->step, "");  // a first step may take a minute
@@ -173,7 +179,7 @@ TrainSummary Trainer::run() {
 
   while (state_->step < config_.train.steps && !summary.stop_signal) {
     const Stopwatch watch;
-    const auto result = train_step(*state_, batches, config_.train, step_options);
+    const auto result = train_step(*state_, *batches, config_.train, step_options);
     check_finite(result);
     const double step_seconds = watch.seconds();
     state_->train_seconds += step_seconds;
@@ -181,10 +187,9 @@ TrainSummary Trainer::run() {
     auto line = metrics_line(state_->step, result, tokens_per_second);
     if (due(config_.train.evaluate_every)) {
       summary.validation = evaluate_and_keep_best();
-      add_validation(line, summary.validation);
-      progress.note(fmt::format("step {}: loss {:.4f}, validation loss {:.4f}, perplexity {:.2f}, {:.4f} bits per byte", state_->step,
-                                result.loss, summary.validation.loss, summary.validation.perplexity,
-                                summary.validation.bits_per_byte));
+      line.update(to_json(summary.validation, "validation_"));
+      line["train_seconds"] = state_->train_seconds;
+      progress.note(fmt::format("step {}: loss {:.4f}, validation {}", state_->step, result.loss, description_of(summary.validation)));
     }
     metrics.write(line);
     summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;

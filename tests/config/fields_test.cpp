@@ -41,7 +41,7 @@ std::string toml_of(const json& sections) {
 
 template <class Config>
 class Fields : public testing::Test {};
-using Configs = testing::Types<ModelConfig, TrainConfig, SamplingConfig>;
+using Configs = testing::Types<ModelConfig, TrainConfig, SamplingConfig, DataConfig>;
 TYPED_TEST_SUITE(Fields, Configs);
 
 TYPED_TEST(Fields, RoundTrips) {

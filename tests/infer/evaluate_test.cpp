@@ -53,7 +53,7 @@ TEST_P(EvaluateForm, EqualsADirectComputationWithAPaddedLastWindow) {
     const auto result = evaluate(model, *tokenizer, text, {.batch = batch});
     EXPECT_NEAR(result.loss, expected, 1e-10) << batch;
     EXPECT_NEAR(result.perplexity, std::exp(expected), 1e-8 * std::exp(expected));
-    EXPECT_NEAR(result.bits_per_byte, expected / std::log(2.0), 1e-9);
+    EXPECT_NEAR(result.bits_per_byte.value(), expected / std::log(2.0), 1e-9);
     EXPECT_EQ(result.tokens, static_cast<std::int64_t>(text.size()) - 1);
   }
 }
@@ -99,7 +99,7 @@ TEST(Evaluate, BitsAreSharedAmongTheBytesOfAToken) {
   const auto model = tiny_model(tiny_config("softmax"));
   const auto result = evaluate(model, ThreeByteTokenizer(), std::string(kText).substr(0, 90));
   EXPECT_EQ(result.tokens, 29);
-  EXPECT_NEAR(result.bits_per_byte, result.loss / std::log(2.0) / 3, 1e-12);
+  EXPECT_NEAR(result.bits_per_byte.value(), result.loss / std::log(2.0) / 3, 1e-12);
 }
 
 TEST(Evaluate, TakesTheShortestTextAndWholeWindows) {

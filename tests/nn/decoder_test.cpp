@@ -43,6 +43,7 @@ std::vector<Form> forms() {
       {"softmax_tied_sinusoidal", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.tied = true, c.position = Position::sinusoidal; }},
       {"softmax_no_position", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.position = Position::none; }},
       {"running_no_bias", [](auto& c) { c.attention.slot_bias = std::nan(""); }},
+      {"running_no_slots", [](auto& c) { c.attention.slots = 0; }},
       {"running_slots_by_layer", [](auto& c) { c.attention.slots_by_layer = {7, 3}; }}};
   const auto block = [](ModelConfig& c, Projection projection) {
     c.length = 24;

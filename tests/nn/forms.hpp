@@ -96,6 +96,8 @@ inline std::vector<Form> causal_forms() {
     forms.push_back(by_layer(linformer_form("block", 48, 6, 2, sharing, Summary::block), {16, 8}));
   }
   forms.push_back(linformer_form("running_of_one", 13, 1, 2, Sharing::headwise));
+  add_normalised(forms, linformer_form("window_alone", 45, 7, 0, Sharing::headwise));
+  forms.push_back(by_layer(linformer_form("running_and_window_alone", 45, 7, 5, Sharing::headwise), {0, 5}));
   auto sinusoidal = linformer_form("sinusoidal", 48, 6, 3, Sharing::headwise, Summary::block);
   sinusoidal.config.position = Position::sinusoidal;
   auto unplaced = linformer_form("unplaced", 45, 7, 5, Sharing::headwise);

@@ -361,7 +361,7 @@ def test_metrics(undisturbed):
     assert (undisturbed / "metrics.jsonl").read_bytes().endswith(b"\n")
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     always = {"step", "loss", "learning_rate", "gradient_norm", "tokens_per_second", "time"}
-    validation = {"validation_loss", "perplexity", "bits_per_byte"}
+    validation = {"validation_loss", "perplexity", "bits_per_byte", "train_seconds"}
     for line in lines:
         assert set(line) == (always | validation if line["step"] % 40 == 0 else always)
         assert all(isinstance(value, (int, float)) for value in line.values())
@@ -386,7 +386,7 @@ def test_tensorboard_reads_the_same_numbers(undisturbed, work, tmp_path, resumed
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0})
     events.Reload()
     assert set(events.Tags()["scalars"]) == {"loss", "learning_rate", "gradient_norm", "tokens_per_second", "validation_loss", "perplexity",
-                                             "bits_per_byte"}
+                                             "bits_per_byte", "train_seconds"}
     for tag in events.Tags()["scalars"]:
         scalars = events.Scalars(tag)
         expected = [line for line in metrics_of(run) if tag in line]

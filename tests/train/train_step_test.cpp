@@ -130,7 +130,8 @@ class Checkpoints : public TrainStep {
     fs::create_directory(run_);
     config_.model = resolved(tiny_model(AttentionKind::linformer, 0.2));
     config_.train = tiny_train(12);
-    config_.data = reference_of(folder_ / "data", data_);
+    config_.data.folder = folder_ / "data";
+    config_ = completed(config_, *dataset_of(data_));
     write_run_config(run_, config_, data_.tokenizer()->to_json());
   }
   TrainState fresh() const { return TrainState(LanguageModel(config_.model, 1)); }
@@ -290,7 +291,7 @@ TEST_F(Checkpoints, FieldsThatAResumedRunMayChange) {
   for (auto& field : fields_of(other)) {
     const auto before = field.text();
     const auto free = field.name == "train.save_every" || field.name == "train.evaluate_every" || field.name == "train.keep" ||
-                      field.name == "train.checkpoint_activations";
+                      field.name == "data.folder" || field.name == "train.checkpoint_activations";
     for (const auto* value : {"7", "0.5", "true", "none", "softmax", "block", "constant", "bfloat16", "dynamic", "both", "7,8"}) {
       try {
         field.parse(value);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "linformer/config/data_config.hpp"
 #include "linformer/config/model_config.hpp"
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/config/train_config.hpp"
@@ -28,6 +29,7 @@ struct FieldHandle {
 std::vector<FieldHandle> fields_of(ModelConfig& config);
 std::vector<FieldHandle> fields_of(TrainConfig& config);
 std::vector<FieldHandle> fields_of(SamplingConfig& config);
+std::vector<FieldHandle> fields_of(DataConfig& config);
 
 /// {"model":{"length":512,…},"attention":{…}}: sections by the part of each name before its dot.
 json to_json(std::vector<FieldHandle> fields);

@@ -22,7 +22,7 @@ template <> struct EnumNames<Position> { static constexpr std::array names{"lear
 /// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config file.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
-  std::int64_t slots = 64;                             ///< K; with block summaries K over the whole length (r = K·W/P a block)
+  std::int64_t slots = 64;                             ///< K; with block summaries K over the whole length (r = K·W/P a block); 0 = a window alone
   std::vector<std::int64_t> slots_by_layer;            ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
@@ -34,7 +34,7 @@ struct AttentionConfig {
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("attention.kind", self.kind, "softmax (the standard Transformer) or linformer");
-    visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence");
+    visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence; 0: only the window");
     visitor("attention.slots_by_layer", self.slots_by_layer, "K of each layer, such as 64,64,32; empty: the same everywhere");
     visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
     visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");

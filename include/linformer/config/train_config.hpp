@@ -7,10 +7,14 @@ namespace linformer {
 
 enum class DType { automatic, float32, bfloat16 };
 enum class Schedule { cosine, constant };
+/// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional models only.
+enum class Objective { causal, masked };
 template <> struct EnumNames<DType> { static constexpr std::array names{"auto", "float32", "bfloat16"}; };
 template <> struct EnumNames<Schedule> { static constexpr std::array names{"cosine", "constant"}; };
+template <> struct EnumNames<Objective> { static constexpr std::array names{"causal", "masked"}; };
 
 struct TrainConfig {
+  Objective objective = Objective::causal;
   std::int64_t steps = 5000;
   std::int64_t batch = 16;                 ///< sequences a forward pass
   std::int64_t accumulate = 1;             ///< forward passes a step
@@ -31,6 +35,7 @@ struct TrainConfig {
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
+    visitor("train.objective", self.objective, "causal, or masked: 15 % of the tokens, for bidirectional models");
     visitor("train.steps", self.steps, "optimiser steps");
     visitor("train.batch", self.batch, "sequences a forward pass");
     visitor("train.accumulate", self.accumulate, "forward passes a step");

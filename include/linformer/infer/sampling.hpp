@@ -40,10 +40,13 @@ class Sampler {
   std::int64_t draw(std::span<const double> logits_V);
 
  private:
+  std::int64_t choose(std::span<const double> logits_V, double uniform);
+
   SamplingConfig config_;
   std::uint64_t state_;
   std::vector<std::int64_t> seen_;
   std::vector<bool> is_seen_;
+  std::vector<double> weights_V_;  // memory of choose()
 };
 
 }  // namespace linformer

@@ -29,6 +29,7 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
                              const SoftmaxOptions& options);
 
 /// Slot keys and values: (B,H,K,D) bidirectional; (B,H,G,D) block; (B,H,ceil(N/W),K,D) running (maths 4a).
+/// With a window there may be none: (B,H,0,D).
 struct Slots {
   at::Tensor key, value;
 };

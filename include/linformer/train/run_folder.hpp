@@ -8,28 +8,28 @@
 #include "linformer/config/model_config.hpp"
 #include "linformer/config/io.hpp"
 #include "linformer/core/json.hpp"
-#include "linformer/data/token_file.hpp"
+#include "linformer/data/dataset.hpp"
 
 namespace linformer {
 
-/// What names the data of a run.
-struct DataReference {
-  std::string folder, vocabulary_hash;
-  std::int64_t train_tokens = 0, validation_tokens = 0;
+/// By what a resumed run knows its data again.
+struct DataIdentity {
+  std::string vocabulary_hash;
+  std::int64_t train_tokens = 0, validation_tokens = 0;  ///< train_tokens 0: generated without end
 };
-DataReference reference_of(const std::filesystem::path& folder, const TokenData& data);
 
 /// All that a run is started with; config.json of the run folder and of its checkpoints holds it.
 struct RunConfig {
   ModelConfig model;
   TrainConfig train;
   std::uint64_t seed = 0;
-  DataReference data;
+  DataConfig data;
+  DataIdentity identity;  ///< of the data
 };
 
 /// The sections that config.json of a run has beside those of the model: "train", "data", "seed".
 json run_sections(RunConfig config);
-/// Model and training fields; the handles point into `config`.
+/// Model, training and data fields; the handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone, which makes a folder a run. `tokenizer` as Tokenizer::to_json() gives it.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);

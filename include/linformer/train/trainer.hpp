@@ -20,7 +20,7 @@ struct StepResult {
   bool finite = true;        ///< false: loss or gradient are not finite, and nothing was changed
 };
 /// One optimiser step: mean gradient over `accumulate` micro-batches, clipped to global norm `clip`, then AdamW.
-StepResult train_step(TrainState& state, const TrainBatches& batches, const TrainConfig& config, const StepOptions& options);
+StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
 
 struct RunOptions {
   std::filesystem::path out;
@@ -37,6 +37,10 @@ struct TrainSummary {
   double seconds = 0;
   int stop_signal = 0;           ///< SIGINT or SIGTERM: saved and left before the end
 };
+
+/// Fills in what the data decides, and checks that `config` can be trained on it: what the Trainer checks before it touches its folder.
+/// UserError names what to change.
+RunConfig completed(RunConfig config, const Dataset& data);
 
 /// A run: model, data, folder. Its files are described in docs/model_format.md.
 class Trainer {
@@ -60,7 +64,7 @@ class Trainer {
 
   RunConfig config_;
   RunOptions options_;
-  TokenData data_;
+  std::unique_ptr<Dataset> data_;
   json tokenizer_;
   std::optional<TrainState> state_;
 };

@@ -1,0 +1,80 @@
+#include "linformer/data/dataset.hpp"
+
+#include "linformer/core/error.hpp"
+#include "linformer/data/recall.hpp"
+
+namespace linformer {
+namespace {
+
+// Masks of the validation are the same for every run.
+constexpr std::uint64_t kValidationSeed = 15;
+
+class TextDataset final : public Dataset {
+ public:
+  explicit TextDataset(TokenData data) : data_(std::move(data)) {}
+
+  std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
+    return with_objective(std::make_unique<TrainBatches>(data_, sizes.batch, sizes.length, seed), sizes, seed);
+  }
+  std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
+    require(sizes.objective == Objective::causal || data_.validation_size() > sizes.length,
+            "the validation part has {} tokens, too few for one window of model.length {} and one more; use more text, a larger --validation "
+            "in `linformer prepare`, or a smaller model.length",
+            data_.validation_size(), sizes.length);
+    return with_objective(std::make_unique<ValidationBatches>(data_, sizes.batch, sizes.length), sizes, kValidationSeed);
+  }
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return data_.tokenizer(); }
+  std::int64_t train_tokens() const override { return data_.train_size(); }
+  std::int64_t validation_tokens(std::int64_t) const override { return data_.validation_size(); }
+  std::optional<double> bytes_per_token() const override { return data_.validation_bytes_per_token(); }
+
+ private:
+  std::unique_ptr<Batches> with_objective(std::unique_ptr<Batches> text, const Sizes& sizes, std::uint64_t seed) const {
+    if (sizes.objective == Objective::causal) return text;
+    return std::make_unique<MaskedBatches>(std::move(text), data_.tokenizer()->size(), seed);
+  }
+  TokenData data_;
+};
+
+class RecallDataset final : public Dataset {
+ public:
+  explicit RecallDataset(const DataConfig& config) : config_(config), tokenizer_(numbers_tokenizer(config.keys + config.values)) {}
+
+  std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
+    check_objective(sizes);
+    // Even seeds train, odd ones validate: no run reads a sequence that validates it.
+    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length, 2 * seed);
+  }
+  std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
+    check_objective(sizes);
+    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length, 2 * static_cast<std::uint64_t>(config_.seed) + 1, config_.sequences);
+  }
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+  std::int64_t train_tokens() const override { return 0; }
+  std::int64_t validation_tokens(std::int64_t length) const override { return config_.sequences * length; }
+  std::optional<double> bytes_per_token() const override { return std::nullopt; }
+
+ private:
+  static void check_objective(const Sizes& sizes) {
+    require(sizes.objective == Objective::causal,
+            "train.objective is masked, but data.source = recall has targets of its own; set train.objective to causal");
+  }
+  DataConfig config_;
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+}  // namespace
+
+std::unique_ptr<Dataset> dataset_of(TokenData data) { return std::make_unique<TextDataset>(std::move(data)); }
+
+std::unique_ptr<Dataset> open_dataset(const DataConfig& config, std::int64_t length) {
+  check(config, length);
+  if (config.source == DataSource::recall) return std::make_unique<RecallDataset>(config);
+  return dataset_of(TokenData::open(config.folder));
+}
+
+std::int64_t vocabulary_of(const Tokenizer& tokenizer, Objective objective) {
+  return tokenizer.size() + (objective == Objective::masked ? 1 : 0);
+}
+
+}  // namespace linformer

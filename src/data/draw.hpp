@@ -1,0 +1,40 @@
+// Random numbers that depend on their place alone, so that no generator state needs keeping.
+#pragma once
+
+#include <cstdint>
+
+namespace linformer {
+
+/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the result depends on every bit of `x`.
+inline std::uint64_t scramble(std::uint64_t x) {
+  x += 0x9E3779B97F4A7C15;
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
+  x = (x ^ x >> 27) * 0x94D049BB133111EB;
+  return x ^ x >> 31;
+}
+
+/// From 64 random bits, uniform in [0, bound); the bias of the multiplication is below bound / 2^64.
+inline std::int64_t below(std::uint64_t bits, std::int64_t bound) {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::int64_t>(Wide{bits} * static_cast<std::uint64_t>(bound) >> 64);
+}
+
+/// 64 bits for each (seed, index, row).
+inline std::uint64_t bits_at(std::uint64_t seed, std::int64_t index, std::int64_t row) {
+  return scramble(scramble(scramble(seed) ^ static_cast<std::uint64_t>(index)) ^ static_cast<std::uint64_t>(row));
+}
+
+/// A stream of numbers that starts from (seed, index, row).
+class Draws {
+ public:
+  Draws(std::uint64_t seed, std::int64_t index, std::int64_t row) : state_(bits_at(seed, index, row)) {}
+  std::uint64_t bits() { return scramble(state_ += 0x9E3779B97F4A7C15); }
+  std::int64_t below(std::int64_t bound) { return linformer::below(bits(), bound); }
+  /// In (0, 1].
+  double unit() { return static_cast<double>((bits() >> 11) + 1) * 0x1p-53; }
+
+ private:
+  std::uint64_t state_;
+};
+
+}  // namespace linformer
