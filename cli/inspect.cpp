@@ -1,0 +1,146 @@
+// linformer inspect: the rank of attention, what slots read and how much they are used, over a text.
+#include "linformer/study/inspect.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <utility>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+#include "linformer/core/progress.hpp"
+#include "linformer/data/token_file.hpp"
+#include "linformer/study/inspect_bert.hpp"
+#include "open_model.hpp"
+#include "verbs.hpp"
+
+namespace linformer::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kPaperLength = 512;  // of the paper's Figure 1; singular values take the cube of it
+
+struct InspectFlags {
+  Common common;
+  std::string model, data, out;
+  bool spectrum = false, slots = false, attention = false;
+  std::int64_t windows = 4, length = 0, rank = 0;
+};
+
+std::string quoted(const std::string& word) {
+  if (!word.empty() && word.find_first_of(" \t\n\"'\\$`*?[]{}();&|<>#~!") == std::string::npos) return word;
+  std::string text = "'";
+  for (const char letter : word) text += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return text + "'";
+}
+
+// What makes the same lines again.
+std::string command_of(const InspectFlags& flags) {
+  auto text = fmt::format("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
+  for (const auto& [given, name] : {std::pair{flags.spectrum, "spectrum"}, {flags.slots, "slots"}, {flags.attention, "attention"}}) {
+    if (given) text += fmt::format(" --{}", name);
+  }
+  const InspectFlags usual;
+  if (flags.windows != usual.windows) text += fmt::format(" --windows {}", flags.windows);
+  if (flags.length != usual.length) text += fmt::format(" --length {}", flags.length);
+  if (flags.rank != usual.rank) text += fmt::format(" --rank {}", flags.rank);
+  return flags.out.empty() ? text : text + " --out " + quoted(flags.out);
+}
+
+// A text file whole, of a prepared folder the validation part.
+std::string text_of(const std::string& path) {
+  if (!fs::is_directory(path)) return read_file(path);
+  const auto data = TokenData::open(path);
+  std::vector<std::int64_t> ids(static_cast<std::size_t>(data.validation_size()));
+  data.copy_validation(0, data.validation_size(), ids.data());
+  return data.tokenizer()->decode({ids.begin(), ids.end()});
+}
+
+std::vector<std::int64_t> ids_of(const std::string& path, const Tokenizer& tokenizer) {
+  if (fs::is_directory(path)) {
+    const auto data = TokenData::open(path);
+    if (data.vocabulary_hash() == tokenizer.hash()) {  // ids as they are: generated data is no text
+      std::vector<std::int64_t> ids(static_cast<std::size_t>(data.validation_size()));
+      data.copy_validation(0, data.validation_size(), ids.data());
+      return ids;
+    }
+  }
+  const auto ids = tokenizer.encode(text_of(path));
+  return {ids.begin(), ids.end()};
+}
+
+Inspection inspect_ids(InspectSubject subject, const std::vector<std::int64_t>& ids, const InspectFlags& flags) {
+  subject.model = flags.model;
+  for (auto& line : subject.projections) line["model"] = flags.model;
+  const auto length = flags.length != 0 ? flags.length : std::min(subject.length, kPaperLength);
+  const auto windows = inspect_windows(subject, ids, length, flags.windows);
+  InspectOptions options{.rank = flags.rank};
+  const bool all = !flags.spectrum && !flags.slots && !flags.attention;
+  options.spectrum = flags.spectrum || (all && !subject.has_slots);
+  options.slots = flags.slots || (all && subject.has_slots);
+  options.attention = flags.attention || all;
+  Progress progress("inspect", windows.size(0));
+  options.progress = [&](std::int64_t done, std::int64_t) { progress.update(done, "windows"); };
+  auto result = inspect(subject, windows, flags.data, options);
+  progress.finish();
+  if (!flags.common.json) {
+    put(fmt::format("{}: {}, {} layers of {} heads; {}: {} windows of {} tokens\n", flags.model, subject.description, subject.layers, subject.heads,
+                    flags.data, windows.size(0), length));
+  }
+  return result;
+}
+
+Inspection inspect_model(const InspectFlags& flags) {
+  if (BertEncoder::is_here(flags.model)) {
+    const BertEncoder encoder(flags.model);
+    const WordPiece tokenizer(fs::path(flags.model) / "vocab.txt");
+    return inspect_ids(encoder.subject(tokenizer), tokenizer.encode(text_of(flags.data)), flags);
+  }
+  const auto opened = open_model(flags.model, flags.common);
+  return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);
+}
+
+void run(const InspectFlags& flags) {
+  apply(flags.common);
+  require(flags.common.dtype != "bfloat16", "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
+  auto result = inspect_model(flags);
+  std::string lines;
+  for (auto& line : result.lines) {
+    line.update({{"version", LINFORMER_VERSION}, {"command", command_of(flags)}});
+    lines += dump(line) + '\n';
+  }
+  std::string kept = "--out FOLDER or --json gives them";
+  if (!flags.out.empty()) {
+    fs::create_directories(flags.out);
+    const auto file = fs::path(flags.out) / "inspect.jsonl";
+    write_atomically(file, lines);
+    kept = file.string();
+  }
+  put(flags.common.json ? lines : inspection_table(result, kept));
+  flush();
+  for (const auto& remark : result.remarks) fmt::print(stderr, "linformer: remark: {}\n", remark);
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto flags = std::make_shared<InspectFlags>();
+  auto* verb = app.add_subcommand("inspect", "Why: the rank of attention, what slots read, how much they are used");
+  add_common(*verb, flags->common);
+  verb->add_option("--model", flags->model, "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")
+      ->required();
+  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")->required();
+  verb->add_flag("--spectrum", flags->spectrum, "cumulative singular values of the attention matrices (softmax models). Without any of these three: all that the model has");
+  verb->add_flag("--slots", flags->slots, "what slots read, and how much weight a query gives to slots and to its window (Linformers)");
+  verb->add_flag("--attention", flags->attention, "maps of each head's attention");
+  verb->add_option("--windows", flags->windows, "windows of text to average over")->check(CLI::Range(1, 1000000))->capture_default_str();
+  verb->add_option("--length", flags->length, "tokens of a window; 0: the model's, at most 512")->check(CLI::Range(0, 1 << 20));
+  verb->add_option("--rank", flags->rank, "K at which the spectrum is read; 0: a quarter of the length")->check(CLI::Range(0, 1 << 20));
+  verb->add_option("--out", flags->out, "folder for inspect.jsonl");
+  verb->callback([flags] { run(*flags); });
+}
+
+}  // namespace linformer::cli
