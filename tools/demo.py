@@ -20,6 +20,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 KINDS = {"linformer": "Linformer", "softmax": "Transformer"}
+VERDICTS = {"clean": "no output sees what comes after it", "leaks": "LEAKS: outputs see what comes after them"}
 BEGIN, END = "<!-- demo:begin -->", "<!-- demo:end -->"
 PROMPT = "It was a"
 SAMPLING = ["--temperature", "0.7", "--top-k", "40"]
@@ -49,7 +50,7 @@ class Program:
     def __init__(self, path, threads):
         self.path, self.threads = path, threads
 
-    def run(self, verb, *flags, capture=True):
+    def run(self, verb, *flags, capture=True, statuses=(0,)):
         """What the verb printed on standard output (None where it went to the terminal) and its peak memory in bytes."""
         command = [str(self.path), verb, *map(str, flags)]
         if self.threads:
@@ -59,12 +60,12 @@ class Program:
         output = process.stdout.read() if capture else None
         _, status, usage = os.wait4(process.pid, 0)  # not process.wait(): this one tells the memory of this child alone
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        if process.returncode not in statuses:
             stop(f"`linformer {verb}` ended with status {process.returncode}; its message is above")
         return output, usage.ru_maxrss * 1024
 
-    def json(self, verb, *flags):
-        output, memory = self.run(verb, "--json", *flags)
+    def json(self, verb, *flags, **options):
+        output, memory = self.run(verb, "--json", *flags, **options)
         return json.loads(output), memory
 
 
@@ -80,6 +81,10 @@ def measured(program, kind, options, data):
     say(f"\n=== {KINDS[kind]}: evaluation on the last tenth of the text, which it has not seen")
     evaluation, _ = program.json("evaluate", "--model", run, "--data", data)
 
+    say(f"\n=== {KINDS[kind]}: does it see what comes after? (audit; the loss above means something only if not)")
+    audit, _ = program.json("audit", "--model", run, "--data", data, "--seed", options.seed, statuses=(0, 1))
+    say(f"{KINDS[kind]}: {VERDICTS[audit['verdict']]}")
+
     say(f"\n=== {KINDS[kind]}: a sample")
     request = ["--model", run, "--prompt", PROMPT, "--max-tokens", GENERATED, "--seed", options.seed, *SAMPLING, *WEIGHTS]
     program.run("generate", *request, capture=False)
@@ -91,6 +96,7 @@ def measured(program, kind, options, data):
         "validation_loss": evaluation["loss"], "bits_per_byte": evaluation["bits_per_byte"],
         "generate_tokens_per_second": statistics.median(result["tokens_per_second"] for result, _ in timings),
         "generate_peak_memory_bytes": max(memory for _, memory in timings),
+        "audit": {key: audit[key] for key in ("verdict", "first_leak", "largest_change", "threshold", "dtype")},
         "sample": PROMPT + timings[0][0]["text"],
     }
 
@@ -163,6 +169,8 @@ def report(document):
         table(f"{document['length']} tokens of context", [
             ("validation loss (nats a token)", lambda r: f"{r['validation_loss']:.3f}"),
             ("bits per byte", lambda r: f"{r['bits_per_byte']:.3f}"),
+            # Figures of older demos have none.
+            *([("sees what comes after (`audit`)", lambda r: "no" if r["audit"]["verdict"] == "clean" else "**YES**")] if "audit" in lin else []),
             ("training, tokens/s", lambda r: f"{r['train_tokens_per_second']:,.0f}"),
             ("training, peak memory", lambda r: megabytes(r["train_peak_memory_bytes"])),
             ("generation, tokens/s", lambda r: f"{r['generate_tokens_per_second']:,.0f}"),

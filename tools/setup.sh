@@ -32,7 +32,8 @@ if ((${#missing[@]})); then
 fi
 
 # The Python side: LibTorch itself, and what the tests compare with.
-wanted="numpy tiktoken==0.14.0 tensorboard pytest"
+wanted="numpy tiktoken==0.14.0 tensorboard pytest transformers==5.24.0"
+alone="linformer-pytorch==0.19.3" # needs matplotlib only for plots, which no test draws
 site="" # where .venv finds torch, when TORCH_DIR is that of a Python environment: the operator library runs only with the torch it was built with
 if [ -n "${TORCH_DIR:-}" ] && [ -f "$TORCH_DIR/__init__.py" ]; then
   site=$(cd "$TORCH_DIR/.." && pwd)
@@ -40,7 +41,7 @@ else
   wanted="torch==2.13.0 $wanted"
 fi
 stamp=.venv/.installed
-if [ "$(cat $stamp 2>/dev/null)" != "$wanted${site:+ beside $site}" ]; then
+if [ "$(cat $stamp 2>/dev/null)" != "$wanted $alone${site:+ beside $site}" ]; then
   [ -x .venv/bin/pip ] || { say "making .venv"; python3 -m venv .venv; }
   own=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   rm -f "$own/linformer_torch.pth"
@@ -52,10 +53,11 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted${site:+ beside $site}" ]; then
       stop "$(.venv/bin/python --version) can't import torch from $TORCH_DIR: name a TORCH_DIR made for this Python, or remove .venv and run with the Python that TORCH_DIR is for first in PATH"
     say "torch comes from $TORCH_DIR"
   fi
-  say "installing into .venv: $wanted (the first time this may download several hundred MB)"
+  say "installing into .venv: $wanted $alone (the first time this may download several hundred MB)"
   # shellcheck disable=SC2086
   .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted || stop "pip could not install: $wanted"
-  echo "$wanted${site:+ beside $site}" >$stamp
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$alone" || stop "pip could not install: $alone"
+  echo "$wanted $alone${site:+ beside $site}" >$stamp
 fi
 
 .venv/bin/python tools/fetch_data.py --pip "$PWD/.venv/bin/pip"

@@ -15,8 +15,8 @@ constexpr std::int64_t kFewest = 8, kMost = 512;  // tokens changed in one text
 constexpr int kReplacements = 4;                  // ids tried where one has no effect at all
 
 std::int64_t changes_of(const AuditSubject& subject, std::int64_t length) {
-  // Small models are checked at every token; large ones within about 1e11 multiply-adds a text.
-  const auto tokens = std::clamp<std::int64_t>(50'000'000'000 / std::max<std::int64_t>(subject.parameter_count(), 1), 2048, 32768);
+  // Short texts are checked at every token, long ones of large models within about 2e10 multiply-adds.
+  const auto tokens = std::clamp<std::int64_t>(20'000'000'000 / std::max<std::int64_t>(subject.parameter_count(), 1), 2048, 8192);
   return std::clamp(tokens / length, kFewest, kMost);
 }
 
