@@ -1,0 +1,225 @@
+#include "linformer/study/ablate.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+#include "linformer/core/stop_signal.hpp"
+#include "linformer/study/machine.hpp"
+#include "study/ablate_read.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kDiffer = 0.1;  // of the base's parameters
+
+// {"mean","low","high"} of what each seed has under `key`; null where one has none.
+json spread(const std::vector<double>& values) {
+  if (values.empty()) return nullptr;
+  double sum = 0;
+  for (const auto value : values) sum += value;
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  return {{"mean", sum / static_cast<double>(values.size())}, {"low", *low}, {"high", *high}};
+}
+
+json spread_of(const std::vector<RunReading>& readings, const std::string& key) {
+  std::vector<double> values;
+  for (const auto& reading : readings) {
+    if (!reading.seed.contains(key) || !reading.seed[key].is_number()) return nullptr;
+    values.push_back(reading.seed[key].get<double>());
+  }
+  return spread(values);
+}
+
+class Ablation {
+ public:
+  Ablation(const AblationGrid& grid, const AblationOptions& options) : grid_(grid), options_(options) {}
+
+  AblationResult run() {
+    const StopSignal stop_signal;
+    start_folder();
+    for (const auto seed : grid_.seeds) {  // the first seed of every point comes before the second of any
+      for (const auto& point : grid_.points) {
+        take(point, seed);
+        write_table();
+        // Trainer::run() takes signals itself and tells; this is for those between two runs.
+        if (!result_.stop_signal) result_.stop_signal = StopSignal::received();
+        if (result_.stop_signal) return std::move(result_);
+      }
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void start_folder() {
+    const auto& out = options_.out;
+    require(!fs::exists(out) || fs::is_directory(out), "{}: is a file, expected a folder for the runs; choose another --out", out.string());
+    const bool empty = !fs::exists(out) || fs::is_empty(out);
+    if (const auto file = out / "ablation.json"; fs::exists(file)) {
+      const auto there = read_json(file);
+      const auto name = there.is_object() && there.contains("name") ? there["name"] : json();
+      require(name == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(), dump(name), grid_.name);
+    } else {
+      require(empty, "{}: is not empty and holds no ablation; choose another --out", out.string());
+    }
+    std::error_code error;
+    fs::create_directories(out, error);
+    require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
+    remove_stale_temporaries(out);
+    const json object = {{"type", "ablation"}, {"name", grid_.name},           {"title", grid_.title},          {"grid", grid_.file},
+                         {"base", grid_.base}, {"command", options_.command}, {"machine", describe_machine()}};
+    write_atomically(out / "ablation.json", dump(object) + "\n");
+  }
+
+  void take(const AblationPoint& point, std::uint64_t seed) {
+    const auto run = options_.out / point.name / fmt::format("seed-{}", seed);
+    auto config = point.config;
+    config.seed = seed;
+    try {
+      auto state = state_of(run, config);
+      if (state == RunState::finished) {
+        ++result_.skipped;
+      } else if (!train(run, config, state)) {
+        return;
+      }
+      readings_[point.name].push_back(read_run(run, config));
+    } catch (const UserError& error) {
+      ++result_.left_out;
+      if (options_.remark) options_.remark(fmt::format("point {}, seed {} is left out: {}", point.name, seed, error.what()));
+    }
+  }
+
+  // False: stopped by a signal.
+  bool train(const fs::path& run, const RunConfig& config, RunState state) {
+    if (!options_.quiet) fmt::print(stderr, "{}:\n", run.string());
+    const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
+    Trainer trainer(config, {.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
+    result_.stop_signal = trainer.run().stop_signal;
+    if (!result_.stop_signal) ++result_.trained;
+    return !result_.stop_signal;
+  }
+
+  void write_table() {
+    result_.rows.clear();
+    const auto time = shortest_time();
+    std::int64_t base = 0;
+    if (const auto found = readings_.find(grid_.base); found != readings_.end()) base = found->second.front().parameters;
+    std::string text;
+    for (const auto& point : grid_.points) {
+      const auto found = readings_.find(point.name);
+      if (found == readings_.end()) continue;
+      result_.rows.push_back(row_of(point, found->second, base, time));
+      text += dump(result_.rows.back()) + "\n";
+    }
+    write_atomically(options_.out / "table.jsonl", text);
+  }
+
+  // Mean over its seeds of the fastest point's training time.
+  double shortest_time() const {
+    double shortest = INFINITY;
+    for (const auto& [name, readings] : readings_) {
+      double sum = 0;
+      for (const auto& reading : readings) sum += reading.seconds;
+      shortest = std::min(shortest, sum / static_cast<double>(readings.size()));
+    }
+    return shortest;
+  }
+
+  static json row_of(const AblationPoint& point, const std::vector<RunReading>& readings, std::int64_t base, double time) {
+    const auto parameters = readings.front().parameters;
+    const auto difference = static_cast<double>(std::abs(parameters - base));
+    json row = {{"type", "ablation-row"}, {"point", point.name}, {"changes", point.changes}, {"parameters", parameters}};
+    row["parameters_differ"] = base > 0 && difference > kDiffer * static_cast<double>(base);
+    for (const auto& reading : readings) row["seeds"].push_back(reading.seed);
+    for (const auto* key : {"validation_loss", "bits_per_byte", "accuracy"}) {
+      if (auto values = spread_of(readings, key); !values.is_null()) row[key] = std::move(values);
+    }
+    std::vector<double> losses;
+    for (const auto& reading : readings) {
+      if (const auto loss = loss_at(reading.losses, time)) losses.push_back(*loss);
+    }
+    // Without the seeds that had no evaluation by then, the mean would be of others.
+    if (losses.size() == readings.size()) row["equal_time"] = {{"seconds", time}, {"validation_loss", spread(losses)}};
+    return row;
+  }
+
+  const AblationGrid& grid_;
+  const AblationOptions& options_;
+  AblationResult result_;
+  std::map<std::string, std::vector<RunReading>> readings_;
+};
+
+std::string value_of(const json& row, const std::string& key, int digits) {
+  if (!row.contains(key)) return "";
+  const auto& values = row[key];
+  const auto one = [&](const char* part) { return fmt::format("{:.{}f}", values[part].get<double>(), digits); };
+  if (row["seeds"].size() == 1) return one("mean");
+  return fmt::format("{} [{}, {}]", one("mean"), one("low"), one("high"));
+}
+
+// Mean over the heads of each layer, and over the seeds.
+std::string biases_of(const json& row) {
+  std::vector<double> layers;
+  for (const auto& seed : row["seeds"]) {
+    if (!seed.contains("slot_bias")) return "";
+    layers.resize(seed["slot_bias"].size());
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      for (const auto& head : seed["slot_bias"][i]) {
+        layers[i] += head.get<double>() / static_cast<double>(seed["slot_bias"][i].size() * row["seeds"].size());
+      }
+    }
+  }
+  std::string text;
+  for (const auto layer : layers) text += fmt::format("{}{:.2f}", text.empty() ? "" : " ", layer);
+  return text;
+}
+
+}  // namespace
+
+AblationResult run_ablation(const AblationGrid& grid, const AblationOptions& options) { return Ablation(grid, options).run(); }
+
+std::string ablation_table(const AblationGrid& grid, const std::vector<json>& rows) {
+  std::vector<std::vector<std::string>> cells{{"point", "parameters", "validation loss", "bits per byte", "accuracy", "at equal time", "tokens/s",
+                                               "state bytes", "slot bias by layer"}};
+  for (const auto& row : rows) {
+    const auto& seeds = row["seeds"];
+    double speed = 0;
+    for (const auto& seed : seeds) speed += seed["tokens_per_second"].get<double>() / static_cast<double>(seeds.size());
+    const json* equal = row.contains("equal_time") ? &row["equal_time"] : nullptr;
+    json at_equal = {{"seeds", seeds}};
+    if (equal) at_equal["loss"] = (*equal)["validation_loss"];
+    cells.push_back({row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : ""),
+                     fmt::format("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
+                     value_of(row, "validation_loss", 4), value_of(row, "bits_per_byte", 4), value_of(row, "accuracy", 4),
+                     value_of(at_equal, "loss", 4), fmt::format("{:.0f}", speed),
+                     seeds[0].contains("state_bytes") ? fmt::format("{}", seeds[0]["state_bytes"].get<std::int64_t>()) : "", biases_of(row)});
+  }
+  std::string text = grid.title + "\n";
+  std::vector<std::size_t> widths(cells[0].size());
+  for (std::size_t column = 0; column < widths.size(); ++column) {
+    bool filled = false;  // a column without values is left out
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      filled = filled || (i > 0 && !cells[i][column].empty());
+      widths[column] = std::max(widths[column], cells[i][column].size());
+    }
+    if (!filled) widths[column] = 0;
+  }
+  for (const auto& line : cells) {
+    std::string printed;
+    for (std::size_t column = 0; column < widths.size(); ++column) {
+      if (widths[column] > 0) printed += fmt::format("{:<{}}  ", line[column], widths[column]);
+    }
+    text += printed.substr(0, printed.find_last_not_of(' ') + 1) + "\n";
+  }
+  const auto marked = [](const json& row) { return row["parameters_differ"] == true; };
+  if (std::any_of(rows.begin(), rows.end(), marked)) text += "* more than 10 % more or fewer parameters than the base\n";
+  return text;
+}
+
+}  // namespace linformer

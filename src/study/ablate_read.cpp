@@ -1,0 +1,109 @@
+#include "study/ablate_read.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+#include "linformer/infer/generate.hpp"
+
+namespace linformer {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Whole lines; a kill may leave half a one.
+std::vector<json> metrics_of(const fs::path& run) {
+  std::vector<json> lines;
+  const auto text = read_file(run / "metrics.jsonl");
+  for (std::size_t start = 0, end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
+    auto line = json::parse(text.substr(start, end - start), nullptr, /*allow_exceptions=*/false);
+    if (line.is_object() && line.contains("step") && line["step"].is_number_integer()) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+// By layer, of each head.
+json slot_biases(const LanguageModel& model) {
+  auto layers = json::array();
+  for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
+    const auto name = fmt::format("blocks.{}.attention.slot_bias", layer);
+    for (const auto& [parameter, value_H] : model.parameters()) {
+      if (parameter != name) continue;
+      auto heads = json::array();
+      for (std::int64_t head = 0; head < value_H.size(0); ++head) heads.push_back(value_H[head].item<double>());
+      layers.push_back(heads);
+    }
+  }
+  return layers;
+}
+
+bool has_final_evaluation(const fs::path& run, std::int64_t steps) {
+  if (!fs::exists(run / "metrics.jsonl")) return false;
+  const auto lines = metrics_of(run);
+  return !lines.empty() && lines.back()["step"] == steps && lines.back().contains("validation_loss");
+}
+
+}  // namespace
+
+RunState state_of(const fs::path& run, const RunConfig& config) {
+  if (!fs::exists(run) || (fs::is_directory(run) && fs::is_empty(run))) return RunState::absent;
+  require(fs::is_directory(run), "{}: is a file, expected the folder of a run", run.string());
+  // A start that was killed may have left no more than the temporary of its first file.
+  const bool started = std::any_of(fs::directory_iterator(run), {}, [](const auto& entry) {
+    return !entry.path().filename().string().starts_with(".config.json.tmp-");
+  });
+  if (!started) return RunState::absent;
+  require(is_run(run), "{}: holds no run; remove it, or put its config.json back", run.string());
+  const auto object = read_json(run / "config.json");
+  require(object.contains("format_version") && object["format_version"] == 1, "{}: format_version is {}, this program reads 1",
+          (run / "config.json").string(), dump(object.value("format_version", json())));
+  check_resumable(read_run_config(run), config);
+  const auto checkpoints = checkpoints_of(run);
+  const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
+  return last && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;
+}
+
+RunReading read_run(const fs::path& run, const RunConfig& config) {
+  const auto steps = config.train.steps;
+  const auto lines = metrics_of(run);
+  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}", (run / "metrics.jsonl").string(), steps);
+  const auto loaded = load_model(run);
+  RunReading reading;
+  reading.parameters = loaded.model.parameter_count();
+  const auto state_file = checkpoint_path(run, steps) / "state.json";
+  try {
+    reading.seconds = read_json(state_file).at("train_seconds").get<double>();
+    for (const auto& line : lines) {
+      if (line.contains("validation_loss") && line.contains("train_seconds"))
+        reading.losses.push_back({line["train_seconds"].get<double>(), line["validation_loss"].get<double>()});
+    }
+  } catch (const json::exception& error) {
+    fail("{}: train_seconds or validation_loss can't be read: {}", run.string(), error.what());
+  }
+  const auto tokens = static_cast<double>(steps * config.train.batch * config.train.accumulate * config.model.length);
+  reading.seed = {{"seed", config.seed}, {"steps", steps}};
+  const auto& last = lines.back();
+  for (const auto* key : {"validation_loss", "bits_per_byte", "accuracy", "accuracy_by_distance"}) {
+    if (last.contains(key)) reading.seed[key] = last[key];
+  }
+  reading.seed["tokens_per_second"] = tokens / std::max(reading.seconds, 1e-9);
+  reading.seed["seconds"] = reading.seconds;
+  if (auto biases = slot_biases(loaded.model); !biases.empty()) reading.seed["slot_bias"] = std::move(biases);
+  if (config.model.causal) reading.seed["state_bytes"] = decode_state_bytes(loaded.model, config.model.length);
+  return reading;
+}
+
+std::optional<double> loss_at(const std::vector<TimedLoss>& losses, double seconds) {
+  if (losses.empty() || seconds < losses.front().seconds) return std::nullopt;
+  for (std::size_t i = 1; i < losses.size(); ++i) {
+    const auto &before = losses[i - 1], &after = losses[i];
+    if (seconds >= after.seconds) continue;
+    const auto share = (seconds - before.seconds) / std::max(after.seconds - before.seconds, 1e-9);
+    return before.loss + share * (after.loss - before.loss);
+  }
+  return losses.back().loss;
+}
+
+}  // namespace linformer
