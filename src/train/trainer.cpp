@@ -60,17 +60,17 @@ bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
 RunConfig completed(RunConfig config, const Dataset& data) {
   check(config.train);
   const bool masked = config.train.objective == Objective::masked;
-  require(config.model.causal || masked,
-          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or train.objective to masked");
-  require(!config.model.causal || !masked,
-          "train.objective is masked, which is for models that see both ways: set model.causal to false (and attention.window to 0 or auto), or "
-          "train.objective to causal");
   const auto size = vocabulary_of(*data.tokenizer(), config.train.objective);
   auto& vocabulary = config.model.vocabulary;
   if (vocabulary == 0) vocabulary = size;
   require(masked ? vocabulary == size : vocabulary >= size, "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}",
           vocabulary, size, masked ? " with the mask" : "", masked ? "" : "at least ", size);
   config.model = resolved(config.model);
+  require(config.model.causal || masked,
+          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or train.objective to masked");
+  require(!config.model.causal || !masked,
+          "train.objective is masked, which is for models that see both ways: set model.causal to false (and attention.window to 0 or auto), or "
+          "train.objective to causal");
   auto& folder = config.data.folder;
   if (config.data.source == DataSource::text) folder = fs::absolute(folder).lexically_normal().string();
   require(is_utf8(folder), "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it", dump(folder));

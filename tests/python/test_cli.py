@@ -40,7 +40,8 @@ def verbs():
 
 VERBS = verbs()
 REQUIRED = {"prepare": ["--input", "x", "--out", "y"], "train": ["--out", "x"], "evaluate": ["--model", "x", "--data", "y"],
-            "generate": ["--model", "x", "--prompt", "y"], "logits": ["--model", "x", "--ids", "1", "--out", "y"]}
+            "generate": ["--model", "x", "--prompt", "y"], "logits": ["--model", "x", "--ids", "1", "--out", "y"],
+            "ablate": ["--grid", "x", "--out", "y"], "audit": ["--model", "x"]}
 
 
 @pytest.fixture(scope="module")
