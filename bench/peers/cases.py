@@ -39,8 +39,11 @@ def train_setup(settings, entrant, dtype, sizes, length, batch, data, **more):
 
 def with_products(settings, entrants):
     """The machine's limits are measured in each round too, early, so that a budget that ends does not cut them off."""
-    first, *others = entrants.items()
-    return dict([first, ("products", dict(task="probe", threads=settings.threads)), *others])
+    (name, setup), *others = entrants.items()
+    limits = [("products", dict(task="probe", threads=settings.threads))]
+    if setup["task"] == "generate":
+        limits.append(("ours, reading", dict(setup, task="read", model=dict(setup["model"], layers=1))))
+    return dict([(name, setup), *limits, *others])
 
 
 def training_case(settings, name, sizes, length, tokens, entrants, data, rounds):

@@ -11,6 +11,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/infer/generate.hpp"
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/decoder.hpp"
 #include "linformer/train/trainer.hpp"
 
 namespace linformer {
@@ -159,6 +161,25 @@ class Generating : public Task {
   WeightFormat weights_;
 };
 
+/// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one, so it would
+/// set the bound of decoding too low.
+class Reading : public Task {
+ public:
+  explicit Reading(const json& setup) : decoder_(LanguageModel(parse_model(setup)), {.format = WeightFormat::float32}) {
+    const LanguageModel model(parse_model(setup));
+    decoder_.load(model.prefill({{0}}).second);
+  }
+  json describe() const override { return json::object(); }
+  json round(const json&) override {
+    double best = 0;
+    for (int i = 0; i < 20; ++i) best = std::max(best, decoder_.read_speed());
+    return {{"float32_read_gbps", best / 1e9}};
+  }
+
+ private:
+  Decoder decoder_;
+};
+
 class Tokenizing : public Task {
  public:
   explicit Tokenizing(const json& setup) : tokenizer_(load_tokenizer(setup.at("tokenizer").get<std::string>())) {
@@ -187,7 +208,8 @@ std::unique_ptr<Task> make_task(const json& setup) {
   const auto task = setup.at("task").get<std::string>();
   if (task == "train") return std::make_unique<Training>(setup);
   if (task == "generate") return std::make_unique<Generating>(setup);
-  require(task == "tokenize", "task '{}': expected train, generate or tokenize", task);
+  if (task == "read") return std::make_unique<Reading>(setup);
+  require(task == "tokenize", "task '{}': expected train, generate, read or tokenize", task);
   return std::make_unique<Tokenizing>(setup);
 }
 

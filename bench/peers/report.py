@@ -25,7 +25,8 @@ NOTES = """\
 - **Shape S**: d 384, 4 layers, 6 heads, K 64, vocabulary 256. **Reference**: d 384, 6 layers, K 64, vocabulary 50257.
 - **Generation**: GPT-2 of random weights, 6 layers, vocabulary 50257, 4096 positions, tied output, greedy; ours: window 64 and 64 running
   slots, sampling included. A batch is one prompt several times; all but CTranslate2 read it once. `float cache`: flash attention off,
-  cache in float32. Prompt reading counts until the first token; with 8-bit weights ours reads prompts in float32.
+  cache in float32. The weight-stream bound takes the fastest reading of the output layer's float32 weights in the case, by the engine's
+  matrix–vector product or by our decode step's. Prompt reading counts until the first token; with 8-bit weights ours reads prompts in float32.
 """
 
 

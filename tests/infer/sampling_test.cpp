@@ -183,6 +183,34 @@ TEST(Sampler, StreamsDifferBySeedPromptAndSampleAndRepeatThemselves) {
   }
 }
 
+TEST(Sampler, DrawsTheSameWithAndWithoutAListOfCandidates) {
+  std::mt19937_64 random(3);
+  std::normal_distribution<double> normal;
+  std::vector<double> logits(1001);
+  for (double& logit : logits) logit = 3 * normal(random);
+  for (const double penalty : {1.0, 1.3}) {
+    const SamplingConfig bare{.temperature = 0.8, .top_k = 0, .top_p = 1, .min_p = 0, .repetition_penalty = penalty};
+    auto listed = bare;
+    listed.top_k = 1001;
+    Sampler one(bare, {.seed = 5}), other(listed, {.seed = 5});
+    for (int i = 0; i < 200; ++i) EXPECT_EQ(one.draw(logits), other.draw(logits)) << i << ' ' << penalty;
+  }
+}
+
+TEST(Sampler, FindsNaNAndTheLikeliestAtEveryPlace) {
+  for (std::size_t place = 0; place < 21; ++place) {
+    std::vector<double> logits(21, -1.0);
+    logits[place] = 2;
+    for (const double temperature : {0.0, 1e-3}) {
+      const SamplingConfig config{.temperature = temperature, .top_k = 0, .top_p = 1, .min_p = 0};
+      logits[place] = 2;
+      EXPECT_EQ(Sampler(config, {}).draw(logits), static_cast<std::int64_t>(place));
+      logits[place] = std::nan("");
+      EXPECT_THROW(Sampler(config, {}).draw(logits), UserError) << place;
+    }
+  }
+}
+
 TEST(Sampler, PenalisesWhatItObservedAndWhatItDrew) {
   const SamplingConfig config{.temperature = 0, .repetition_penalty = 1.5};
   Sampler sampler(config, {});
