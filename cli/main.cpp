@@ -27,6 +27,7 @@ int run(int argc, char** argv) {
   cli::add_logits(app);
   cli::add_ablate(app);
   cli::add_audit(app);
+  cli::add_inspect(app);
   cli::add_info(app);
   try {
     app.parse(argc, argv);
