@@ -16,7 +16,7 @@ help:
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
 setup:
-	@tools/setup.sh
+	@tools/setup.sh $(SETUP)
 
 configure: setup
 	@cmake --preset $(PRESET) --log-level=WARNING
@@ -29,6 +29,7 @@ build: configure
 demo: build
 	@python3 tools/demo.py --program $(BUILD)/linformer $(DEMO_FLAGS)
 
+test: SETUP := --tests
 test: configure
 	@cmake --build --preset $(PRESET)
 	@ctest --preset $(PRESET)

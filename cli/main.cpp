@@ -28,6 +28,8 @@ int run(int argc, char** argv) {
   cli::add_ablate(app);
   cli::add_audit(app);
   cli::add_inspect(app);
+  cli::add_report(app);
+  cli::add_watch(app);
   cli::add_info(app);
   try {
     app.parse(argc, argv);

@@ -4,7 +4,7 @@ file(GLOB cli_sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/cli/*.cpp")
 add_executable(linformer_program ${cli_sources})
 target_compile_definitions(linformer_program PRIVATE LINFORMER_VERSION="${PROJECT_VERSION}")
 set_target_properties(linformer_program PROPERTIES OUTPUT_NAME linformer RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}")
-target_link_libraries(linformer_program PRIVATE linformer::study CLI11::CLI11)
+target_link_libraries(linformer_program PRIVATE linformer::study linformer::report CLI11::CLI11)
 target_compile_options(linformer_program PRIVATE ${LINFORMER_WARNINGS})
 linformer_uses_torch(linformer_program)
 

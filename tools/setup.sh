@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing twice: Debian packages, LibTorch in .venv, the vocabulary and the corpora in data/.
-# Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv.
+# --tests also brings what only the tests use: a browser and gnuplot. Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache python3-venv libcli11-dev nlohmann-json3-dev libfmt-dev libpcre2-dev libtomlplusplus-dev
   libgtest-dev libbenchmark-dev)
+[ "${1:-}" != --tests ] || packages+=(chromium gnuplot-nox)
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 
@@ -13,7 +14,8 @@ missing=()
 for package in "${packages[@]}"; do
   # A compiler, CMake or Ninja from elsewhere serves as well as Debian's.
   case $package in
-    g++ | cmake | ccache) command -v "$package" >/dev/null && continue ;;
+    g++ | cmake | ccache | chromium) command -v "$package" >/dev/null && continue ;;
+    gnuplot-nox) command -v gnuplot >/dev/null && continue ;;
     ninja-build) command -v ninja >/dev/null && continue ;;
     python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
   esac

@@ -1,0 +1,83 @@
+#include "report/plot.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+namespace linformer::report {
+namespace {
+
+// In single quotes gnuplot substitutes nothing; a quote is doubled, and line ends would end the command.
+std::string quoted(std::string text) {
+  std::ranges::replace_if(text, [](unsigned char c) { return c < ' '; }, ' ');
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? std::string("''") : std::string(1, c);
+  return result + "'";
+}
+
+std::string head_of(const Plot& plot) {
+  std::string script = "set encoding utf8\nset border 3 lc rgb '#5a6673'\nset tics nomirror\nset grid lc rgb '#d3d9e0' lw 0.5\nset style fill solid 0.85 noborder\n";
+  script += fmt::format("set xlabel {}\nset ylabel {}\n", quoted(plot.x), quoted(plot.y));
+  script += "set key outside top center horizontal Left reverse samplen 2 width 2\n";
+  if (plot.log_x) script += "set logscale x 2\nset format x '%.0f'\n";
+  if (plot.log_y) script += "set logscale y\nset format y '%.0e'\n";
+  return script;
+}
+
+std::string lines_of(const Plot& plot) {
+  std::string script, command = "plot";
+  for (std::size_t i = 0; i < plot.lines.size(); ++i) {
+    const auto& line = plot.lines[i];
+    script += fmt::format("$line{} << END\n", i);
+    for (const auto& [x, y] : line.points) script += fmt::format("{:.8g} {:.8g}\n", x, y);
+    script += "END\n";
+    command += fmt::format("{} $line{} using 1:2 with {} lc rgb '{}' lw 2 dt {}{} title {}", i == 0 ? "" : ", \\\n ", i, line.dots ? "linespoints" : "lines",
+                           line.colour, line.dashed ? 2 : 1, line.dots ? " pt 7 ps 0.5" : "", quoted(line.title));
+  }
+  return script + command + "\n";
+}
+
+std::string bars_of(const Plot& plot) {
+  std::string script = "$bars << END\n", ticks;
+  double least = plot.bars.front().low, most = plot.bars.front().high;
+  for (std::size_t i = 0; i < plot.bars.size(); ++i) {
+    const auto& bar = plot.bars[i];
+    script += fmt::format("{} {:.8g} {:.8g} {:.8g}\n", i, bar.mean, bar.low, bar.high);
+    ticks += fmt::format("{}{} {}", i == 0 ? "" : ", ", quoted(bar.label), i);
+    least = std::min(least, bar.low);
+    most = std::max(most, bar.high);
+  }
+  // Bars would have to begin at 0, where differences between losses can't be seen; dots needn't.
+  const double margin = most > least ? 0.15 * (most - least) : 0.1;
+  return script + fmt::format("END\nset xtics rotate by -35 ({})\nset xrange [-0.6:{}]\nset yrange [{:.8g}:{:.8g}]\nunset key\n"
+                              "plot $bars using 1:2:3:4 with yerrorbars lc rgb '#2257cf' lw 2 pt 7 ps 1\n",
+                              ticks, static_cast<double>(plot.bars.size()) - 0.4, least - margin, most + margin);
+}
+
+}  // namespace
+
+std::string file_name_of(const std::string& text) {
+  std::string name;
+  for (const unsigned char c : text) {
+    if (std::isalnum(c) && c < 128) {
+      name += static_cast<char>(std::tolower(c));
+    } else if (!name.empty() && name.back() != '-') {
+      name += '-';
+    }
+  }
+  while (!name.empty() && name.back() == '-') name.pop_back();
+  return name.empty() ? "picture" : name.substr(0, 60);
+}
+
+std::string script_of(const Plot& plot) {
+  const auto set = [&](const char* terminal, const char* ending) {
+    return fmt::format("set terminal {}\nset output '{}.{}'\n", terminal, plot.name, ending);
+  };
+  // noenhanced: names hold _ and ^, which are no sub- and superscripts.
+  return set("svg noenhanced size 720,460 background rgb 'white' font 'Helvetica,13'", "svg") + head_of(plot) + (plot.bars.empty() ? lines_of(plot) : bars_of(plot)) +
+         set("pngcairo noenhanced size 1440,920 font 'Sans,22' linewidth 2 pointscale 2", "png") + "replot\n" +
+         set("pdfcairo noenhanced size 16cm,10.2cm font 'Sans,11'", "pdf") + "replot\nunset output\n";
+}
+
+}  // namespace linformer::report

@@ -1,0 +1,175 @@
+// The plots of a document: the same choices as the page's.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "report/json_lines.hpp"
+#include "report/plot.hpp"
+
+namespace linformer::report {
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr std::array kColours{"#2257cf", "#d4581a", "#14794c", "#8e3bb0", "#a87700", "#0b8199", "#c2255c", "#6a4b35"};
+constexpr std::size_t kRuns = 8;  // more lines can't be told apart
+
+const char* colour(std::size_t i) { return kColours[i % kColours.size()]; }
+
+std::string colour_of_form(const std::string& form) {
+  static const std::map<std::string, std::size_t> own{{"running", 0}, {"block", 1}, {"prefix", 2}, {"window-only", 3}, {"bidirectional", 5}};
+  const auto found = own.find(form);
+  return found != own.end() ? colour(found->second) : form.ends_with("plain") ? "#a3adb8" : "#46515d";
+}
+
+double at(const json& list, std::size_t i) { return i < list.size() && list[i].is_number() ? list[i].get<double>() : kNone; }
+
+std::vector<std::array<double, 2>> joined(const json& x, const json& y) {
+  std::vector<std::array<double, 2>> points;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (std::isfinite(at(x, i)) && std::isfinite(at(y, i))) points.push_back({at(x, i), at(y, i)});
+  }
+  return points;
+}
+
+bool mixed_vocabularies(const json& runs) {
+  std::string first;
+  for (const auto& run : runs) {
+    const auto hash = run["config"].is_object() ? text(run["config"].value("tokenizer", json()), "hash") : "";
+    if (first.empty()) first = hash;
+    if (!hash.empty() && hash != first) return true;
+  }
+  return false;
+}
+
+void add_losses(const json& runs, std::vector<Plot>& plots) {
+  std::vector<const json*> order;
+  for (const auto& run : runs) order.push_back(&run);
+  const bool bits = mixed_vocabularies(runs);
+  std::ranges::stable_sort(order, {}, [](const json* run) { return number((*run)["summary"], "best_bits_per_byte", std::numeric_limits<double>::max()); });
+  Plot plot{.name = "loss", .x = "step", .y = bits ? "validation loss, bits a byte" : "loss, nats a token", .lines = {}, .bars = {}};
+  for (std::size_t i = 0; i < std::min(order.size(), kRuns); ++i) {
+    const auto& run = *order[i];
+    const auto name = run["name"].get<std::string>();
+    const auto& evaluations = run["evaluations"];
+    const auto judged = joined(evaluations["step"], evaluations[bits ? "bits_per_byte" : "loss"]);
+    if (judged.size() > 1) plot.lines.push_back({name + (bits ? "" : ", validation"), colour(i), !bits, true, judged});
+    if (!bits) plot.lines.push_back({judged.size() > 1 ? name + ", training" : name, colour(i), false, false, joined(run["curve"]["step"], run["curve"]["loss"])});
+  }
+  std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
+  if (!plot.lines.empty()) plots.push_back(std::move(plot));
+}
+
+// Lines of one chart: points by form and what differs within a form.
+std::string line_name(const json& point) {
+  auto name = text(point, "form");
+  if (text(point, "decode") == "reread") name += ", rereads its window";
+  if (name.find("softmax") == std::string::npos && number(point, "slots", 0) > 0) name += fmt::format(", K {:.0f}", number(point, "slots", 0));
+  return name;
+}
+
+void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
+  std::map<std::string, std::vector<const json*>> groups;
+  for (const auto& point : benchmark["points"]) {
+    if (text(point, "status") == "ok") groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(&point);
+  }
+  for (const auto& [name, points] : groups) {
+    for (const auto& [what, key, label] : {std::array{"time", "seconds", "time a token, s"}, std::array{"memory", "resident_peak_bytes", "peak memory, bytes"}}) {
+      std::map<std::string, Line> lines;
+      std::map<double, int> lengths;
+      for (const auto* point : points) {
+        const auto length = number(*point, "length", kNone);
+        const auto value = number(*point, key, kNone) / (std::string(what) == "time" ? number(*point, "tokens", kNone) : 1);
+        if (!(value > 0) || !std::isfinite(length)) continue;
+        auto& line = lines[line_name(*point)];
+        line.colour = colour_of_form(text(*point, "form"));
+        line.dashed = text(*point, "decode") == "reread" || text(*point, "form").ends_with("plain");
+        line.points.push_back({length, value});
+        ++lengths[length];
+      }
+      if (lengths.size() < 3) continue;
+      Plot plot{.name = file_name_of(fmt::format("{}-{}", what, name)), .x = "N, tokens", .y = label, .log_x = true, .log_y = true, .lines = {}, .bars = {}};
+      for (auto& [title, line] : lines) {
+        line.title = title;
+        line.dots = true;
+        std::ranges::sort(line.points);
+        plot.lines.push_back(std::move(line));
+      }
+      plots.push_back(std::move(plot));
+    }
+  }
+}
+
+std::vector<std::array<double, 2>> recall_by_distance(const json& row) {
+  std::map<double, std::array<double, 2>> sums;
+  for (const auto& seed : row.value("seeds", json::array())) {
+    for (const auto& one : seed.value("accuracy_by_distance", json::array())) {
+      auto& [sum, count] = sums[number(one, "distance", 0)];
+      sum += number(one, "accuracy", 0);
+      ++count;
+    }
+  }
+  std::vector<std::array<double, 2>> points;
+  for (const auto& [distance, sum] : sums) points.push_back({distance, sum[0] / sum[1]});
+  return points;
+}
+
+void add_ablation(const json& ablation, std::vector<Plot>& plots) {
+  const auto name = file_name_of(text(ablation, "grid_name").empty() ? text(ablation, "name") : text(ablation, "grid_name"));
+  const auto add_bars = [&](const char* key, const std::string& ending, const std::string& label) {
+    Plot plot{.name = "ablation-" + name + ending, .x = "", .y = label, .lines = {}, .bars = {}};
+    for (const auto& row : ablation["rows"]) {
+      const auto value = row.value(key, json());
+      const double middle = number(value, "mean", kNone);
+      if (std::isfinite(middle)) plot.bars.push_back({text(row, "point"), middle, number(value, "low", middle), number(value, "high", middle)});
+    }
+    if (!plot.bars.empty()) plots.push_back(std::move(plot));
+  };
+  add_bars("validation_loss", "", "validation loss, nats a token");
+  add_bars("accuracy", "-accuracy", "accuracy");
+  Plot plot{.name = "recall-" + name, .x = "distance of the pair, tokens", .y = "accuracy", .log_x = true, .lines = {}, .bars = {}};
+  for (const auto& row : ablation["rows"]) {
+    auto points = recall_by_distance(row);
+    if (points.size() > 1) plot.lines.push_back({text(row, "point"), colour(plot.lines.size()), plot.lines.size() >= kColours.size(), true, std::move(points)});
+  }
+  if (!plot.lines.empty()) plots.push_back(std::move(plot));
+}
+
+void add_spectrum(const json& spectrum, std::vector<Plot>& plots) {
+  Plot plot{.name = "spectrum-" + file_name_of(text(spectrum, "model")), .x = "singular values counted", .y = "share of their sum", .lines = {}, .bars = {}};
+  const auto positions = spectrum.value("positions", json::array());
+  for (const auto& heads : spectrum.value("cumulative", json::array())) {
+    json means = json::array();
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      double sum = 0;
+      for (const auto& head : heads) sum += at(head, i);
+      means.push_back(sum / static_cast<double>(heads.size()));
+    }
+    plot.lines.push_back({fmt::format("layer {}", plot.lines.size() + 1), colour(plot.lines.size()), plot.lines.size() >= kColours.size(), false, joined(positions, means)});
+  }
+  std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
+  if (!plot.lines.empty()) plots.push_back(std::move(plot));
+}
+
+}  // namespace
+
+std::vector<Plot> plots_of(const json& document) {
+  std::vector<Plot> plots;
+  add_losses(document["runs"], plots);
+  for (const auto& benchmark : document["benchmarks"]) add_benchmark(benchmark, plots);
+  for (const auto& ablation : document["ablations"]) add_ablation(ablation, plots);
+  for (const auto& inspection : document["inspections"]) {
+    for (const auto& spectrum : inspection["spectra"]) add_spectrum(spectrum, plots);
+  }
+  // Two benchmarks, say, may have a plot of the same name.
+  std::map<std::string, int> names;
+  for (auto& plot : plots) {
+    if (const int count = ++names[plot.name]; count > 1) plot.name += fmt::format("-{}", count);
+  }
+  return plots;
+}
+
+}  // namespace linformer::report
