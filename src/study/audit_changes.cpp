@@ -34,7 +34,7 @@ class Comparison {
     const auto again = differences(outputs_(ids_N_.unsqueeze(0))[0], base_NX).max().item<double>() / range_;
     require(again <= change_threshold(base_NX.scalar_type()),
             "the model gives other outputs for the same ids the second time (by {:.2g} of their range): save it with dropout off, in eval mode", again);
-    rows_ = std::clamp<std::int64_t>((std::int64_t{1} << 24) / base_NX.numel(), 1, 32);
+    rows_ = std::clamp<std::int64_t>((std::int64_t{1} << 22) / base_NX.numel(), 1, 32);
   }
 
   std::int64_t rows() const { return rows_; }

@@ -55,11 +55,13 @@ class ScriptSubject final : public AuditSubject {
     const c10::NoGradGuard no_grad;
     measure_length(options);
     vocabulary_ = options.vocabulary > 0 ? options.vocabulary : forward(zeros(1, longest_)).size(2);
+    // Up to 256, but logits of a large vocabulary fill the memory.
+    while (free_ && options.length == 0 && longest_ < 256 && 2 * longest_ * vocabulary_ <= kLogits && works(1, 2 * longest_)) longest_ *= 2;
     find_batch();
     to_double(file, remarks);
     dtype_ = forward(zeros(1, longest_)).scalar_type();
     if (dtype_ != at::kDouble && remarks.empty()) {
-      remarks.push_back("the file computes in " + dtype_name(dtype_) + " though its weights are float64, so leaks below rounding are not seen");
+      remarks.push_back("the file computes in " + dtype_name(dtype_) + " whatever its parameters are (it is frozen, or casts), so leaks below rounding are not seen");
     }
     check_ids();
     if (!free_) remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
@@ -92,7 +94,7 @@ class ScriptSubject final : public AuditSubject {
 
   std::vector<Streamed> stream(const at::Tensor& ids_BN) const override {
     const double tolerance = dtype_ == at::kDouble ? 1e-6 : std::max(1e-4, 4 * change_threshold(dtype_));
-    const auto places = spread_positions(ids_BN.size(1) - 1, kStreamed, 0);
+    const auto places = spread_positions(ids_BN.size(1) - 1, std::clamp<std::int64_t>(kLogits / vocabulary_, 16, 160), 0);
     if (free_) {
       try {
         return {{"growing prefixes", places, prefixes(ids_BN, places), tolerance}};
@@ -104,7 +106,7 @@ class ScriptSubject final : public AuditSubject {
   }
 
  private:
-  static constexpr std::int64_t kStreamed = 160;  // positions
+  static constexpr std::int64_t kLogits = 1 << 22;  // of one text
 
   static at::Tensor zeros(std::int64_t batch, std::int64_t length) { return at::zeros({batch, length}, at::kLong); }
 
@@ -138,7 +140,6 @@ class ScriptSubject final : public AuditSubject {
     require(longest_ > 0, "the model fails on {} ({}); say how many ids it takes with --model.length N",
             options.length > 0 ? fmt::format("{} ids", options.length) : "8 to 2048 ids", first);
     free_ = longest_ > 3 && works(1, longest_ - 1) && works(1, longest_ / 2);
-    while (free_ && options.length == 0 && longest_ < 256 && works(1, 2 * longest_)) longest_ *= 2;
   }
 
   // A traced model may hold the batch of its example.
