@@ -96,8 +96,10 @@ json read_ablation(const fs::path& folder, Remarks& remarks) {
     head.erase("path");
     ablation.update(head);
   }
-  sort_lines(folder / "table.jsonl", {{"ablation-row", "rows"}}, ablation, remarks);
-  if (ablation["rows"].empty()) {
+  std::error_code ignored;
+  const bool has_table = fs::exists(folder / "table.jsonl", ignored);
+  if (has_table) sort_lines(folder / "table.jsonl", {{"ablation-row", "rows"}}, ablation, remarks);
+  if (!has_table || ablation["rows"].empty()) {
     remarks.add(folder, "no run of the grid has ended yet; left out");
     return nullptr;
   }

@@ -117,7 +117,7 @@ function heatMap({columns, rows, values, x, y, label, low, high, colours}) {
   return {
     grid: {left: 62, right: 14, top: 8, bottom: 78},
     xAxis: {type: "category", data: columns, name: x, splitLine: {show: false}, axisLabel: {hideOverlap: false}},
-    yAxis: {type: "category", data: rows, name: y, inverse: true, nameGap: 44, splitLine: {show: false}, axisLabel: {hideOverlap: false}},
+    yAxis: {type: "category", data: rows, name: y, inverse: true, nameGap: 44, splitLine: {show: false}, axisLabel: {hideOverlap: false, interval: Math.ceil(rows.length / 16) - 1}},
     tooltip: {formatter: ({data}) => tip(`${y} ${rows[data[1]]}, ${x} ${columns[data[0]]}`, [[null, "", digits(data[2], 4)]])},
     visualMap: {min: least, max: most > least ? most : least + 1, calculable: false, orient: "horizontal", left: "center", bottom: 2, itemWidth: 10, itemHeight: 120,
       inRange: {color: ramp}, textStyle: {color: css("--muted")}, text: [label ? label(most) : digits(most, 3), label ? label(least) : digits(least, 3)]},
