@@ -1,8 +1,11 @@
 // linformer train: trains a language model on prepared data, or continues a run.
+#include <cmath>
+#include <fstream>
 #include <memory>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/report/curve.hpp"
 #include "linformer/train/trainer.hpp"
 #include "verbs.hpp"
 
@@ -15,6 +18,14 @@ struct TrainOptions {
   std::string data, out;
   bool resume = false, overwrite = false;
 };
+
+// The training losses of the run's metrics.jsonl, which the trainer has just written.
+std::vector<double> losses_of(const std::filesystem::path& run) {
+  std::vector<double> losses;
+  std::ifstream lines(run / "metrics.jsonl");
+  for (std::string line; std::getline(lines, line);) losses.push_back(parse_json(line, "metrics.jsonl").value("loss", std::nan("")));
+  return losses;
+}
 
 void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   const auto& validation = summary.validation;
@@ -32,6 +43,8 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   fmt::print("{}: {} steps, validation {}\n", options.out, summary.steps, description_of(validation));
   fmt::print("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
              summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
+  const auto curve = draw_curve(losses_of(options.out));
+  if (!curve.empty()) put("training loss by step\n" + curve);
 }
 
 // Two flags of one field.

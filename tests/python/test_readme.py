@@ -70,7 +70,7 @@ def test_the_first_model(place):
             output = run(shortened(words), place)
             if words[1] == "generate":
                 assert output.startswith(words[words.index("--prompt") + 1])
-    assert ran == ["prepare", "train", "generate", "audit"]
+    assert ran == ["prepare", "train", "generate", "audit", "inspect", "report"]
 
 
 def test_make_targets_exist():
