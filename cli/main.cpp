@@ -25,6 +25,7 @@ int run(int argc, char** argv) {
   cli::add_evaluate(app);
   cli::add_generate(app);
   cli::add_logits(app);
+  cli::add_benchmark(app);
   cli::add_ablate(app);
   cli::add_audit(app);
   cli::add_inspect(app);

@@ -1,0 +1,24 @@
+// Enumerations from text.
+#pragma once
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string_view>
+
+#include "linformer/config/field.hpp"
+#include "linformer/core/error.hpp"
+
+namespace linformer {
+
+/// UserError names what the text was to be and the names that there are.
+template <class Enum>
+Enum enum_of(std::string_view text, std::string_view what) {
+  const auto& names = EnumNames<Enum>::names;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (names[i] == text) return static_cast<Enum>(i);
+  }
+  fail("{} is '{}', expected one of {}", what, text, fmt::join(names, ", "));
+}
+
+}  // namespace linformer

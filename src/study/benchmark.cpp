@@ -1,0 +1,98 @@
+#include "linformer/study/benchmark.hpp"
+
+#include <algorithm>
+#include <ctime>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/stop_signal.hpp"
+#include "linformer/study/machine.hpp"
+#include "study/benchmark_child.hpp"
+#include "study/benchmark_log.hpp"
+#include "study/benchmark_session.hpp"
+
+namespace linformer {
+namespace {
+
+constexpr double kGib = 1 << 30;
+
+std::int64_t budget_of(const BenchmarkPlan& plan, const BenchmarkOptions& options, const json& machine) {
+  if (options.budget_gib > 0) return static_cast<std::int64_t>(options.budget_gib * kGib);
+  if (plan.default_budget_gib > 0) return static_cast<std::int64_t>(plan.default_budget_gib * kGib);
+  return static_cast<std::int64_t>(std::min(16 * kGib, 0.75 * machine.at("memory_bytes").get<double>()));
+}
+
+// Times of two machines in one file would be compared as if they were of one.
+void check_machine(const BenchmarkLog& log, const json& machine, const std::string& folder) {
+  for (const auto& line : log.lines()) {
+    if (line.at("type") != "machine") continue;
+    for (const auto* key : {"processor", "cores"}) {
+      require(!line.contains(key) || line.at(key) == machine.at(key), "{} was measured on another machine ({} {}, here {}): use another --out, or --new to start over",
+              folder, key, line.at(key).dump(), machine.at(key).dump());
+    }
+  }
+}
+
+json machine_line(const BenchmarkPlan& plan, const BenchmarkOptions& options, const json& machine) {
+  json line = {{"type", "machine"}};
+  line.update(machine);
+  line["version"] = options.version;
+  line["preset"] = plan.preset.empty() ? json() : json(plan.preset);
+  line["command"] = options.command;
+  line["time"] = static_cast<std::int64_t>(std::time(nullptr));
+  return line;
+}
+
+std::vector<json> points_of(const BenchmarkPlan& plan, const BenchmarkLog& log) {
+  std::vector<json> lines;
+  for (const auto& group : plan.groups) {
+    for (const auto& point : group) {
+      if (auto line = log.find(point)) lines.push_back(std::move(*line));
+    }
+  }
+  return lines;
+}
+
+// The trials of a search, and what it found.
+void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::int64_t budget, std::vector<json>& lines) {
+  if (plan.searches.empty()) return;
+  for (const auto& line : log.lines()) {
+    const bool wanted = line.at("type") == "point" || line.at("type") == "largest";
+    if (wanted && line.value("preset", json()) == plan.preset && line.value("budget_bytes", std::int64_t{0}) == budget) lines.push_back(line);
+  }
+}
+
+}  // namespace
+
+BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions& options) {
+  require(options.rounds >= 1 && options.rounds <= 1000, "--rounds {}: expected 1 to 1000", options.rounds);
+  require(options.budget_gib >= 0 && options.budget_gib < 1e6, "--budget-memory {}: expected gibibytes, such as 8", options.budget_gib);
+  const StopSignal stop_signal;
+  const auto machine = describe_machine();
+  const auto budget = budget_of(plan, options, machine);
+  BenchmarkLog log(options.out, options.fresh);
+  for (const auto& remark : log.remarks()) fmt::print(stderr, "linformer: {}\n", remark);
+  check_machine(log, machine, options.out.string());
+  log.append(machine_line(plan, options, machine));
+
+  BenchmarkResult result;
+  result.kept = static_cast<std::size_t>(std::ranges::count_if(points_of(plan, log), [&](const auto& line) { return is_settled(line, budget); }));
+  BenchmarkSession session(log, plan, options, budget);
+  try {
+    session.run(result);
+  } catch (const BenchmarkStopped& stopped) {
+    result.stop_signal = stopped.signal;
+  }
+  session.finish();
+  result.lines = points_of(plan, log);
+  if (result.stop_signal == 0) {
+    for (const auto& line : summarise_benchmark(plan, result.lines, budget)) {
+      log.append(line);
+      result.lines.push_back(line);
+    }
+  }
+  add_search_lines(plan, log, budget, result.lines);
+  result.failed = static_cast<std::size_t>(std::ranges::count_if(result.lines, [](const auto& line) { return line.value("status", "") == "failed"; }));
+  return result;
+}
+
+}  // namespace linformer

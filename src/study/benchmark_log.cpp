@@ -1,0 +1,81 @@
+#include "study/benchmark_log.hpp"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+#include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
+
+namespace linformer {
+
+BenchmarkLog::BenchmarkLog(const std::filesystem::path& folder, bool fresh) : path_(folder / "benchmark.jsonl") {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  require(!error, "{}: the folder can't be made: {}", folder.string(), error.message());
+  descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  require(descriptor_ >= 0, "{}: can't be written: {}", path_.string(), std::strerror(errno));
+  try {
+    require(flock(descriptor_, LOCK_EX | LOCK_NB) == 0, "{}: another benchmark is writing it; wait for it, or use another --out", path_.string());
+    if (fresh) require(ftruncate(descriptor_, 0) == 0, "{}: can't be emptied: {}", path_.string(), std::strerror(errno));
+    read();
+  } catch (...) {
+    close(descriptor_);
+    throw;
+  }
+}
+
+BenchmarkLog::~BenchmarkLog() { close(descriptor_); }
+
+void BenchmarkLog::read() {
+  const auto text = read_file(path_);
+  std::size_t start = 0, number = 0;
+  while (start < text.size()) {
+    const auto end = text.find('\n', start);
+    const bool cut = end == std::string::npos;
+    const auto line = text.substr(start, cut ? std::string::npos : end - start);
+    ++number;
+    auto value = json::parse(line, nullptr, false);
+    const bool good = value.is_object() && value.contains("type");
+    if (cut) {  // the lines before it stay; a whole object would only lack its end of line, and is measured again all the same
+      remarks_.push_back(fmt::format("{} line {}: was cut off in writing, and is dropped", path_.string(), number));
+      require(ftruncate(descriptor_, static_cast<off_t>(start)) == 0, "{}: can't be mended: {}", path_.string(), std::strerror(errno));
+      return;
+    }
+    if (good) lines_.push_back(std::move(value));
+    else if (!line.empty()) remarks_.push_back(fmt::format("{} line {}: is no JSON object with a type, and is passed over", path_.string(), number));
+    start = end + 1;
+  }
+}
+
+std::optional<json> BenchmarkLog::find(const BenchmarkPoint& point) const {
+  const auto wanted = canonical(point);
+  for (auto line = lines_.rbegin(); line != lines_.rend(); ++line) {
+    if (line->at("type") != "point") continue;
+    try {
+      if (point_of(*line) == wanted) return *line;
+    } catch (const std::exception&) {  // of another version: not this point
+    }
+  }
+  return std::nullopt;
+}
+
+void BenchmarkLog::append(const json& line) {
+  if (std::ranges::find(lines_, line) != lines_.end()) return;
+  const auto text = dump(line) + '\n';
+  for (std::size_t done = 0; done < text.size();) {
+    const auto count = write(descriptor_, text.data() + done, text.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    require(count > 0, "{}: can't be written: {}", path_.string(), std::strerror(errno));
+    done += static_cast<std::size_t>(count);
+  }
+  fdatasync(descriptor_);
+  lines_.push_back(line);
+}
+
+}  // namespace linformer

@@ -1,0 +1,38 @@
+// DIR/benchmark.jsonl: appended to, line by line, and read again by the next start.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "linformer/core/json.hpp"
+#include "linformer/study/benchmark_point.hpp"
+
+namespace linformer {
+
+class BenchmarkLog {
+ public:
+  /// Locks the file for this process, reads it, and mends a last line that a kill cut; `fresh` empties it. UserError when the folder or file
+  /// can't be made, is in use or holds other things.
+  BenchmarkLog(const std::filesystem::path& folder, bool fresh);
+  ~BenchmarkLog();
+  BenchmarkLog(const BenchmarkLog&) = delete;
+  BenchmarkLog& operator=(const BenchmarkLog&) = delete;
+
+  const std::vector<json>& lines() const { return lines_; }
+  const std::vector<std::string>& remarks() const { return remarks_; }  ///< what was mended or passed over
+  /// The newest line of this point.
+  std::optional<json> find(const BenchmarkPoint& point) const;
+  /// On disk when it returns, in one write. A line that is there already isn't repeated.
+  void append(const json& line);
+
+ private:
+  void read();
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  std::vector<json> lines_;
+  std::vector<std::string> remarks_;
+};
+
+}  // namespace linformer

@@ -1,0 +1,132 @@
+#include "linformer/study/benchmark_point.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "linformer/core/error.hpp"
+#include "linformer/study/enum_text.hpp"
+
+namespace linformer {
+
+using Form = BenchmarkForm;
+using Task = BenchmarkTask;
+
+bool is_plain(Form form) { return form == Form::softmax_plain || form == Form::bidirectional_softmax_plain; }
+
+bool is_softmax(Form form) {
+  return form == Form::softmax || form == Form::bidirectional_softmax || is_plain(form);
+}
+
+bool is_causal(Form form) {
+  return form != Form::bidirectional && form != Form::bidirectional_softmax && form != Form::bidirectional_softmax_plain;
+}
+
+Form transformer_of(Form form) { return is_causal(form) ? Form::softmax : Form::bidirectional_softmax; }
+
+BenchmarkPoint canonical(BenchmarkPoint point) {
+  const bool no_window = is_softmax(point.form) || point.form == Form::bidirectional || point.form == Form::prefix;
+  if (no_window) point.window = 0;
+  if (is_softmax(point.form) || point.form == Form::window_only) point.slots = 0, point.sharing = Sharing::headwise;
+  if (point.task != Task::train) point.dropout = 0;
+  if (point.task != Task::generate) point.tokens = 0, point.decode = BenchmarkDecode::stream;
+  return point;
+}
+
+json to_json(const BenchmarkPoint& given) {
+  const auto point = canonical(given);
+  json line = {{"type", "point"}, {"preset", point.preset.empty() ? json() : json(point.preset)}};
+  line["task"] = enum_name(point.task);
+  line["form"] = enum_name(point.form);
+  if (point.task == Task::generate) {
+    line["decode"] = enum_name(point.decode);
+    line["prompt"] = prompt_tokens(point);
+    line["generated"] = point.tokens;
+  }
+  if (point.slots > 0) line["sharing"] = enum_name(point.sharing);
+  line["length"] = point.length;
+  line["slots"] = point.slots;
+  line["window"] = point.window;
+  line["batch"] = point.batch;
+  line["width"] = point.width;
+  line["layers"] = point.layers;
+  line["heads"] = point.heads;
+  line["vocabulary"] = point.vocabulary;
+  if (point.dropout > 0) line["dropout"] = point.dropout;
+  line["dtype"] = point.dtype;
+  line["threads"] = point.threads;
+  return line;
+}
+
+BenchmarkPoint point_of(const json& line) {
+  BenchmarkPoint point;
+  const auto number = [&](const char* key) { return line.at(key).get<std::int64_t>(); };
+  if (line.at("preset").is_string()) point.preset = line.at("preset").get<std::string>();
+  point.task = enum_of<Task>(line.at("task").get<std::string>(), "task");
+  point.form = enum_of<Form>(line.at("form").get<std::string>(), "form");
+  if (line.contains("decode")) point.decode = enum_of<BenchmarkDecode>(line.at("decode").get<std::string>(), "decode");
+  if (line.contains("generated")) point.tokens = number("generated");
+  if (line.contains("sharing")) point.sharing = enum_of<Sharing>(line.at("sharing").get<std::string>(), "sharing");
+  point.length = number("length"), point.slots = number("slots"), point.window = number("window");
+  point.batch = number("batch"), point.width = number("width"), point.layers = number("layers");
+  point.heads = number("heads"), point.vocabulary = number("vocabulary");
+  point.dropout = line.value("dropout", 0.0);
+  point.dtype = line.at("dtype").get<std::string>();
+  point.threads = static_cast<int>(number("threads"));
+  return canonical(point);
+}
+
+namespace {
+
+void check_task(const BenchmarkPoint& point) {
+  const auto form = enum_name(point.form);
+  const bool stream = point.task == Task::generate && point.decode == BenchmarkDecode::stream;
+  require(!stream || is_causal(point.form), "{} sees the whole text, so it can't generate by stream; use --decodes reread", form);
+  require(point.task != Task::generate || !is_plain(point.form), "{} is measured by forward and train, not by generate", form);
+  require(point.task != Task::generate || (point.length >= 2 && point.tokens >= 1), "generate needs a length of at least 2 and a token to make");
+  require(point.dtype == "float32" || point.dtype == "bfloat16" || (point.dtype == "int8" && stream),
+          "dtype is {}, expected float32 or bfloat16, or int8 for generate by stream", point.dtype);
+  require(point.batch >= 1 && point.batch <= 1 << 20, "batch is {}, expected 1 to {}", point.batch, 1 << 20);
+}
+
+}  // namespace
+
+ModelConfig model_of(const BenchmarkPoint& given) {
+  const auto point = canonical(given);
+  check_task(point);
+  ModelConfig config;
+  config.length = point.length, config.width = point.width, config.layers = point.layers, config.heads = point.heads;
+  config.vocabulary = point.vocabulary, config.dropout = point.dropout;
+  config.causal = is_causal(point.form);
+  auto& attention = config.attention;
+  attention.kind = is_softmax(point.form) ? AttentionKind::softmax : AttentionKind::linformer;
+  if (attention.kind == AttentionKind::softmax) return resolved(config);
+  attention.slots = point.slots, attention.window = point.window, attention.sharing = point.sharing;
+  if (point.form == Form::block) attention.summary = Summary::block;
+  require(point.window > 0 || point.form == Form::prefix || point.form == Form::bidirectional,
+          "form {} needs a window of at least 1", enum_name(point.form));
+  return resolved(config);
+}
+
+std::string describe(const BenchmarkPoint& given) {
+  const auto point = canonical(given);
+  auto text = fmt::format("{} {} N={}", enum_name(point.task), enum_name(point.form), point.length);
+  if (point.slots > 0) text += fmt::format(" K={}", point.slots);
+  if (point.window > 0) text += fmt::format(" W={}", point.window);
+  text += fmt::format(" B={} d={} layers={}", point.batch, point.width, point.layers);
+  if (point.slots > 0 && point.sharing != Sharing::headwise) text += fmt::format(" {}", enum_name(point.sharing));
+  if (point.task == Task::generate) text += fmt::format(" {} {} tokens", enum_name(point.decode), point.tokens);
+  if (point.dtype != "float32") text += " " + point.dtype;
+  return text;
+}
+
+std::int64_t prompt_tokens(const BenchmarkPoint& point) {
+  return point.task == Task::generate ? std::max({point.length - point.tokens, point.length / 2, std::int64_t{1}}) : 0;
+}
+
+std::int64_t round_tokens(const BenchmarkPoint& point) {
+  return point.batch * (point.task == Task::generate ? point.tokens : point.length);
+}
+
+}  // namespace linformer

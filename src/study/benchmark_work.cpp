@@ -1,0 +1,73 @@
+// Multiply-adds by maths 7. Letters: d width, N length, K slots, W window, H heads, D head width, C chunk of `prefix`.
+#include <algorithm>
+
+#include "linformer/study/benchmark_plan.hpp"
+
+namespace linformer {
+namespace {
+
+constexpr double kPrefixChunk = 64;
+// Shares of a matrix product's speed that are usual here. A stream of one sequence waits for the weights.
+constexpr double kPassEfficiency = 0.4, kStreamEfficiency = 0.1;
+
+// Of one token of one layer in a forward pass over N tokens.
+double layer_work(const BenchmarkPoint& point) {
+  const auto d = static_cast<double>(point.width), n = static_cast<double>(point.length), k = static_cast<double>(point.slots);
+  const auto w = static_cast<double>(point.window);
+  const bool one_product = point.sharing == Sharing::key_value || point.sharing == Sharing::layerwise;  // E = F
+  switch (point.form) {
+    case BenchmarkForm::softmax:
+    case BenchmarkForm::softmax_plain:
+      return 12 * d * d + n * d;
+    case BenchmarkForm::bidirectional_softmax:
+    case BenchmarkForm::bidirectional_softmax_plain:
+      return 12 * d * d + 2 * n * d;
+    case BenchmarkForm::bidirectional:
+      if (point.sharing == Sharing::none) return 12 * d * d + 4 * k * d;  // a projection a head: no reassociation
+      return 10 * d * d + (one_product ? 3 : 4) * k * d;
+    case BenchmarkForm::prefix:
+      return 12 * d * d + 4 * k * d + kPrefixChunk * (k * static_cast<double>(point.heads) + d);
+    case BenchmarkForm::running:
+      return 12 * d * d + 2 * k * d + 2 * d * (k + 1.5 * w);
+    case BenchmarkForm::block:  // r = K·W/N slots a block; half of all slots are visible on average
+      return 12 * d * d + 2 * k * w / n * d + 2 * d * (k / 2 + 1.5 * w);
+    case BenchmarkForm::window_only:
+      return 12 * d * d + 3 * d * w;
+  }
+  return 0;
+}
+
+// One token after another attends to all before it: the mean context instead of half the length.
+double step_work(const BenchmarkPoint& point) {
+  if (!is_softmax(point.form)) return layer_work(point);
+  const auto d = static_cast<double>(point.width), first = static_cast<double>(prompt_tokens(point));
+  const auto last = std::min(static_cast<double>(point.length), first + static_cast<double>(point.tokens));
+  return 12 * d * d + 2 * d * (first + last) / 2;
+}
+
+}  // namespace
+
+double multiply_adds(const BenchmarkPoint& given) {
+  const auto point = canonical(given);
+  const auto tokens = static_cast<double>(round_tokens(point)), layers = static_cast<double>(point.layers);
+  const auto head = static_cast<double>(point.vocabulary) * static_cast<double>(point.width);
+  if (point.task == BenchmarkTask::forward) return tokens * layers * layer_work(point);
+  if (point.task == BenchmarkTask::train) return 3 * tokens * (layers * layer_work(point) + head);
+  if (point.decode == BenchmarkDecode::stream) return tokens * (layers * step_work(point) + head);
+  return tokens * (static_cast<double>(point.length) * layers * layer_work(point) + head);
+}
+
+double BenchmarkPlan::expected_seconds(int rounds, double rate) const {
+  double seconds = 0;
+  for (const auto& group : groups) {
+    for (const auto& point : group) {
+      const bool stream = point.task == BenchmarkTask::generate && point.decode == BenchmarkDecode::stream;
+      const bool part = point.task == BenchmarkTask::generate && !stream;  // two tokens stand for all
+      const double measured = part ? std::min(1.0, 2.0 / static_cast<double>(point.tokens)) : 1.0;
+      seconds += (rounds + 1) * measured * multiply_adds(point) / (rate * (stream ? kStreamEfficiency : kPassEfficiency));
+    }
+  }
+  return seconds;
+}
+
+}  // namespace linformer
