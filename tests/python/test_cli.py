@@ -41,7 +41,8 @@ def verbs():
 VERBS = verbs()
 REQUIRED = {"prepare": ["--input", "x", "--out", "y"], "train": ["--out", "x"], "evaluate": ["--model", "x", "--data", "y"],
             "generate": ["--model", "x", "--prompt", "y"], "logits": ["--model", "x", "--ids", "1", "--out", "y"],
-            "ablate": ["--grid", "x", "--out", "y"], "audit": ["--model", "x"]}
+            "ablate": ["--grid", "x", "--out", "y"], "audit": ["--model", "x"],
+            "inspect": ["--model", "x", "--data", "y"], "report": ["--out", "y", "x"], "watch": ["x"]}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,8 @@ def test_help_and_unknown_flag(verb):
 
 @pytest.mark.parametrize("verb", REQUIRED)
 def test_missing_flag(verb):
-    expect(run(verb, status=2).stderr, REQUIRED[verb][0])
+    named = {"report": "folders", "watch": "run"}.get(verb, REQUIRED[verb][0])
+    expect(run(verb, status=2).stderr, f"{named} is required")
 
 
 def test_no_verb_and_unknown_verb():
