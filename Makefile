@@ -4,13 +4,14 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup configure build demo test asan bench peers clean
+.PHONY: all help setup configure build demo report test asan bench peers clean
 all: help
 
 help:
 	@echo "make demo    set up, build, train on six novels, generate, compare with the Transformer (results in build/demo)"
 	@echo "make test    set up, build, run every test"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
+	@echo "make report  train, audit, inspect and time small models, and put all into build/report/report.html"
 	@echo "make bench   time every form of attention by path, beside its bare matrix products"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
@@ -28,6 +29,10 @@ build: configure
 # DEMO_FLAGS=--update-readme puts the tables into the README; `tools/demo.py --help` lists the others.
 demo: build
 	@python3 tools/demo.py --program $(BUILD)/linformer $(DEMO_FLAGS)
+
+# A run that was killed goes on where it stopped. REPORT holds options: --new, --grid FILE, --lengths N,N.
+report: build
+	@python3 tools/report.py --program $(BUILD)/linformer $(REPORT)
 
 test: SETUP := --tests
 test: configure
