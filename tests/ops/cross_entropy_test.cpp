@@ -52,7 +52,8 @@ TEST(CrossEntropy, EveryInstructionSetAgrees) {
     for (const std::int64_t vocabulary : {1, 7, 16, 1037, 9001}) {
       SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " V " << vocabulary);
       const auto target = at::randint(vocabulary, {5}, at::kLong);
-      const test::Tensors inputs{at::randn({5, 3}), at::randn({vocabulary, 3})};
+      // Large logits of many tokens make the gradient of hidden a difference of near equals, which any float32 loss gets to 1e-5 only.
+      const test::Tensors inputs{at::randn({5, 3}), at::randn({vocabulary, 3}) / 4};
       test::expect_same(chunked(target, {.chunk = 3}), whole(target), inputs, test::tolerance_of(at::kFloat));
       const auto plain =
           linear_cross_entropy(inputs[0], inputs[1], target);  // no gradients wanted: another pass
