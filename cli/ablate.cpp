@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/nn/device.hpp"
 #include "verbs.hpp"
 
@@ -23,8 +24,8 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
     require(verb.count(flag) == 0, "{} is not used here: the grid file says it, with {}", flag, instead);
   }
   const auto grid = read_grid(flags.grid, flags.data);
-  auto command = fmt::format("linformer ablate --grid {} --out {}", flags.grid, flags.out);
-  if (!flags.data.empty()) command += " --data " + flags.data;
+  auto command = fmt::format("linformer ablate --grid {} --out {}", quoted(flags.grid), quoted(flags.out));
+  if (!flags.data.empty()) command += " --data " + quoted(flags.data);
   if (flags.common.threads > 0) command += fmt::format(" --threads {}", flags.common.threads);
   const auto result = run_ablation(grid, {.out = flags.out, .command = command, .device = parse_device(flags.common.device),
                                           .remark = [](const std::string& line) { fmt::print(stderr, "linformer: {}\n", line); }});

@@ -12,6 +12,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
 #include "linformer/nn/model_file.hpp"
@@ -88,9 +89,9 @@ AuditReport audited(AuditFlags& flags, AuditOptions options) {
 }
 
 std::string command_of(const AuditFlags& flags) {
-  std::string command = "linformer audit --model " + flags.model;
-  if (!flags.data.empty()) command += " --data " + flags.data;
-  if (!flags.tokenizer.empty()) command += " --tokenizer " + flags.tokenizer;
+  std::string command = "linformer audit --model " + quoted(flags.model);
+  if (!flags.data.empty()) command += " --data " + quoted(flags.data);
+  if (!flags.tokenizer.empty()) command += " --tokenizer " + quoted(flags.tokenizer);
   if (flags.length > 0) command += fmt::format(" --model.length {}", flags.length);
   if (flags.vocabulary > 0) command += fmt::format(" --model.vocabulary {}", flags.vocabulary);
   if (flags.common.seed > 0) command += fmt::format(" --seed {}", flags.common.seed);

@@ -14,6 +14,7 @@
 #include "benchmark_table.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
@@ -46,9 +47,7 @@ std::string command_line() {
   std::string line = "linformer";
   for (auto start = text.find('\0') + 1; start < text.size();) {
     const auto end = text.find('\0', start);
-    const auto word = text.substr(start, end - start);
-    const bool plain = !word.empty() && word.find_first_of(" \t\n'\"\\$*?&;|<>()") == std::string::npos;
-    line += plain ? " " + word : fmt::format(" '{}'", word);
+    line += " " + quoted(text.substr(start, end - start));
     start = end + 1;
   }
   return line;

@@ -11,6 +11,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/study/inspect_bert.hpp"
 #include "open_model.hpp"
@@ -29,13 +30,6 @@ struct InspectFlags {
   bool spectrum = false, slots = false, attention = false;
   std::int64_t windows = 4, length = 0, rank = 0;
 };
-
-std::string quoted(const std::string& word) {
-  if (!word.empty() && word.find_first_of(" \t\n\"'\\$`*?[]{}();&|<>#~!") == std::string::npos) return word;
-  std::string text = "'";
-  for (const char letter : word) text += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
-  return text + "'";
-}
 
 // What makes the same lines again.
 std::string command_of(const InspectFlags& flags) {

@@ -8,6 +8,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/report/page.hpp"
 #include "linformer/report/pictures.hpp"
 #include "verbs.hpp"
@@ -25,8 +26,8 @@ struct ReportFlags {
 
 std::string command_of(const ReportFlags& flags) {
   std::string command = "linformer report";
-  for (const auto& folder : flags.folders) command += " " + folder;
-  return command + " --out " + flags.out + (flags.pictures.empty() ? "" : " --pictures " + flags.pictures);
+  for (const auto& folder : flags.folders) command += " " + quoted(folder);
+  return command + " --out " + quoted(flags.out) + (flags.pictures.empty() ? "" : " --pictures " + quoted(flags.pictures));
 }
 
 void run(const ReportFlags& flags) {

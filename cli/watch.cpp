@@ -7,6 +7,7 @@
 
 #include "linformer/core/json.hpp"
 #include "linformer/core/stop_signal.hpp"
+#include "linformer/core/shell.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -22,7 +23,7 @@ void run(const WatchFlags& flags) {
   apply(flags.common);
   const StopSignal signal;
   watch(flags.run, {.version = LINFORMER_VERSION,
-                    .command = "linformer watch " + flags.run,
+                    .command = "linformer watch " + quoted(flags.run),
                     .port = flags.port,
                     .stop = [] { return StopSignal::received() != 0; },
                     .listening = [&](const std::string& address) {

@@ -10,6 +10,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/shell.hpp"
 #include "report/readers.hpp"
 #include "report/thin.hpp"
 
@@ -130,14 +131,6 @@ json parameters_of(const fs::path& folder) {
     total += count;
   }
   return total;
-}
-
-std::string quoted(const std::string& word) {
-  const bool plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) { return std::isalnum(c) || std::strchr("_-./:=,+@%", c); });
-  if (plain) return word;
-  std::string result = "'";
-  for (const char c : word) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return result + "'";
 }
 
 // The fields that differ from this version's defaults, as flags.
