@@ -94,8 +94,12 @@ void check_block_slots(const ModelConfig& config) {
 
 void check_projection(const ModelConfig& config) {
   const auto& attention = config.attention;
-  if (attention.projection == Projection::linear) return;
   const auto name = enum_name(attention.projection);
+  require(!attention.projection_start || config.projection_start(),
+          "attention.projection_start = {} does not apply to attention.projection = {}, which has no entries of E and F; "
+          "leave it at auto, or use linear or convolution",
+          enum_name(attention.projection_start.value_or(ProjectionStart::random)), name);
+  if (attention.projection == Projection::linear) return;
   const bool block = attention.summary == Summary::block;
   require(!config.causal || block,
           "attention.projection = {} is bidirectional or needs attention.summary = block: {} slots of a causal model are "
@@ -122,7 +126,7 @@ void check_projection(const ModelConfig& config) {
 
 bool AttentionConfig::operator==(const AttentionConfig& other) const {
   const auto rest = [](const AttentionConfig& c) {
-    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.window, c.summary, c.normalise);
+    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.projection_start, c.reassociate, c.window, c.summary, c.normalise);
   };
   const bool both_without =
       slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
@@ -139,6 +143,13 @@ std::int64_t ModelConfig::block_slots_of(std::int64_t layer) const { return slot
 std::int64_t ModelConfig::window() const {
   if (attention.kind == AttentionKind::softmax) return 0;
   return attention.window.value_or(causal ? kAutomaticWindow : 0);
+}
+
+std::optional<ProjectionStart> ModelConfig::projection_start() const {
+  const bool convolution = attention.projection == Projection::convolution;
+  if (attention.projection != Projection::linear && !convolution) return std::nullopt;
+  const bool block = window() > 0 && attention.summary == Summary::block;
+  return attention.projection_start.value_or(convolution || block ? ProjectionStart::means : ProjectionStart::random);
 }
 
 Normalise ModelConfig::normalise() const {
@@ -160,6 +171,7 @@ ModelConfig resolved(ModelConfig config) {
   check_window(config);
   if (config.attention.summary == Summary::block) check_block_slots(config);
   check_projection(config);
+  config.attention.projection_start = config.projection_start();
   config.attention.window = config.window();
   config.attention.normalise = config.normalise();
   config.attention.slot_bias = config.slot_bias().value_or(std::nan(""));

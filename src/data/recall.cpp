@@ -61,7 +61,12 @@ Batch RecallBatches::at(std::int64_t index) const {
     auto* distances_N = result.distances.mutable_data_ptr<std::int64_t>() + row * length_;
     const auto keys = different(draws, pairs, config_.keys), values = different(draws, pairs, config_.values);
     const auto places = places_of(draws, pairs, (length_ - start) / 2, config_.power);
-    for (auto i = start; i < length_; ++i) ids_N[i] = draws.below(vocabulary);
+    std::vector<bool> taken(static_cast<std::size_t>(vocabulary));
+    for (const auto key : keys) taken[static_cast<std::size_t>(key)] = true;
+    for (auto i = start; i < length_; ++i) {
+      do ids_N[i] = draws.below(vocabulary);
+      while (taken[static_cast<std::size_t>(ids_N[i])]);
+    }
     for (std::int64_t pair = 0; pair < pairs; ++pair) {
       const auto at = static_cast<std::size_t>(pair);
       const auto query = start + 2 * places[at], value = config_.keys + values[at];

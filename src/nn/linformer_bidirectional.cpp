@@ -11,10 +11,11 @@ namespace {
 
 class BidirectionalAttention final : public Attention {
  public:
-  explicit BidirectionalAttention(const LayerContext& context) : Attention(context), maker_(context, false) {}
+  explicit BidirectionalAttention(const LayerContext& context)
+      : Attention(context), maker_(context, false), reassociate_(context.config.attention.reassociate) {}
 
   at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
-    if (maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
+    if (!reassociate_ || maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
     // E (X Wᵀ + 1 bᵀ) = (E X) Wᵀ + (E 1) bᵀ: the sequence is shortened before the products with W (maths 1, reassociation).
     const auto n = x_BNd.size(1);
     auto present = at::ones({x_BNd.size(0), n, 1}, x_BNd.options());
@@ -55,6 +56,7 @@ class BidirectionalAttention final : public Attention {
     return ops::attend(query, cast.key, cast.value, cast, {});
   }
   SlotMaker maker_;
+  bool reassociate_;
 };
 
 }  // namespace

@@ -24,16 +24,18 @@ at::Tensor segment_means(std::int64_t slots, std::int64_t length) {
 // Where training starts (maths 1, 4): what a fresh entry is, by kind.
 at::Tensor draw(const LayerContext& context, const std::string& name, const SlotMaker& maker, bool block) {
   const std::int64_t heads = context.config.heads;
+  const bool random = context.config.projection_start() == ProjectionStart::random;
   const bool linear = maker.projection == Projection::linear;
   std::vector<std::int64_t> shape = linear ? std::vector{maker.slots, maker.length} : std::vector{maker.segment};
   if (!maker.shared_by_heads) shape.insert(shape.begin(), heads);
   const auto noise = [](std::int64_t weights) { return 0.02 / std::sqrt(static_cast<double>(weights)); };
   if (!linear) {
+    if (random) return context.parameters.normal(name, shape, 1.0 / std::sqrt(static_cast<double>(maker.segment)));
     const auto mean = [&] { return at::full({1}, 1.0 / static_cast<double>(maker.segment), at::kFloat); };
     return context.parameters.around(name, shape, mean, noise(maker.segment));
   }
-  if (block) return context.parameters.around(name, shape, [&] { return segment_means(maker.slots, maker.length); }, noise(maker.length));
-  const auto variance = 1.0 / static_cast<double>(context.config.causal ? maker.length : maker.slots);
+  if (!random) return context.parameters.around(name, shape, [&] { return segment_means(maker.slots, maker.length); }, noise(maker.length));
+  const auto variance = 1.0 / static_cast<double>(context.config.causal || block ? maker.length : maker.slots);
   return context.parameters.normal(name, shape, std::sqrt(variance));
 }
 

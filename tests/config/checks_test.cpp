@@ -75,6 +75,8 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
        {"attention.projection = max", "model.length = 24", "7 equal parts"}},
       {{{"attention.summary", "block"}, {"attention.projection", "convolution"}, {"attention.slots", "18"}},
        {"attention.projection = convolution", "attention.window = 4", "3 equal parts"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.projection_start", "means"}},
+       {"attention.projection_start = means", "dynamic", "linear or convolution"}},
   };
   for (const auto& mistake : mistakes) {
     EXPECT_TRUE(holds(message_of([&] { resolved(model_with(mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;

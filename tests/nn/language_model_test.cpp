@@ -152,6 +152,42 @@ TEST(Parameters, StartAsTheMathsSays) {
   EXPECT_GT(largest_difference(block, means), 0.0);
 }
 
+TEST(Parameters, StartAsAsked) {
+  const auto first_projection = [](ModelConfig config, ProjectionStart start) {
+    config.attention.projection_start = start;
+    for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {
+      if (name == "blocks.0.attention.projection_key") return parameter.detach();
+    }
+    return at::Tensor();
+  };
+  const auto half = at::tensor({0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5}).view({2, 4}).repeat_interleave(100, 1) / 100;
+  const auto running = linformer_form("running", 400, 8, 2, Sharing::headwise).config;
+  EXPECT_LT(largest_difference(first_projection(running, ProjectionStart::means), half), 0.0045);
+  EXPECT_NEAR(first_projection(running, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.005);
+  const auto block = linformer_form("block", 1600, 400, 4, Sharing::headwise, Summary::block).config;
+  EXPECT_NEAR(first_projection(block, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.005);
+  const auto convolution = linformer_form("block", 1600, 400, 1, Sharing::headwise, Summary::block, Projection::convolution).config;
+  EXPECT_NEAR(first_projection(convolution, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.01);
+  EXPECT_NEAR(first_projection(convolution, ProjectionStart::means).mean().item<double>(), 1 / 400.0, 0.0005);
+}
+
+// maths 1: shortening the sequence before the products with the weights, or after.
+TEST(Bidirectional, ReassociationChangesNothing) {
+  const at::NoGradGuard no_grad;
+  const auto ids_BN = random_ids({2, 17}, 19);
+  auto mask_BN = at::zeros({2, 17}, at::kBool);
+  mask_BN.select(0, 1).narrow(0, 11, 6).fill_(true);
+  for (const auto sharing : kSharings) {
+    auto config = linformer_form("whole", 21, 0, 3, sharing).config;
+    config.causal = false;
+    const auto on = lively_model(config);
+    config.attention.reassociate = false;
+    const auto off = lively_model(config);
+    EXPECT_LT(largest_difference(on.logits(ids_BN), off.logits(ids_BN)), 1e-12);
+    EXPECT_LT(largest_difference(on.logits(ids_BN, {.padding_mask = mask_BN})[0], off.logits(ids_BN, {.padding_mask = mask_BN})[0]), 1e-12);
+  }
+}
+
 TEST(Seeds, SayWhatAModelIs) {
   const auto config = linformer_form("running", 45, 7, 5, Sharing::none).config;
   const LanguageModel first(config, 5), again(config, 5), other(config, 6), wide(config, 5, at::kDouble);

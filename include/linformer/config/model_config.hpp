@@ -8,6 +8,7 @@ namespace linformer {
 enum class AttentionKind { softmax, linformer };
 enum class Sharing { none, headwise, key_value, layerwise };
 enum class Projection { linear, dynamic, convolution, mean, max };
+enum class ProjectionStart { random, means };
 enum class Normalise { none, keys, both };
 enum class Summary { running, block };
 enum class Position { learned, sinusoidal, none };
@@ -15,6 +16,7 @@ enum class Position { learned, sinusoidal, none };
 template <> struct EnumNames<AttentionKind> { static constexpr std::array names{"softmax", "linformer"}; };
 template <> struct EnumNames<Sharing> { static constexpr std::array names{"none", "headwise", "key-value", "layerwise"}; };
 template <> struct EnumNames<Projection> { static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max"}; };
+template <> struct EnumNames<ProjectionStart> { static constexpr std::array names{"random", "means"}; };
 template <> struct EnumNames<Normalise> { static constexpr std::array names{"none", "keys", "both"}; };
 template <> struct EnumNames<Summary> { static constexpr std::array names{"running", "block"}; };
 template <> struct EnumNames<Position> { static constexpr std::array names{"learned", "sinusoidal", "none"}; };
@@ -26,6 +28,8 @@ struct AttentionConfig {
   std::vector<std::int64_t> slots_by_layer;            ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
+  std::optional<ProjectionStart> projection_start;     ///< of linear and convolution; auto = means for convolution and blocks, else random
+  bool reassociate = true;                             ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
   std::optional<std::int64_t> window;                  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;                  ///< auto = keys with a window, else none
@@ -38,6 +42,8 @@ struct AttentionConfig {
     visitor("attention.slots_by_layer", self.slots_by_layer, "K of each layer, such as 64,64,32; empty: the same everywhere");
     visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
     visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
+    visitor("attention.projection_start", self.projection_start, "entries of E and F before training: random, or means of segments; auto: by form");
+    visitor("attention.reassociate", self.reassociate, "bidirectional: shorten the sequence before the products with the weights: true or false");
     visitor("attention.window", self.window, "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise, "layer norms of slots and window: none, keys or both; auto: keys with a window");
@@ -81,6 +87,7 @@ struct ModelConfig {
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
   std::int64_t window() const;
+  std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned entries
   Normalise normalise() const;
   std::optional<double> slot_bias() const;                ///< the start; std::nullopt = the model has no slot bias
 };

@@ -9,7 +9,8 @@ namespace linformer {
 
 /// A sequence starts with D pairs of a key and its value, all different; then each key comes once more, as a query, and the target there
 /// is its value. Of the (N − 2D)/2 places for queries, every other position behind the pairs, D are drawn without replacement with weight
-/// g^(power − 1), g = 1 for the first place. All other positions hold random ids of the whole vocabulary and have no target.
+/// g^(power − 1), g = 1 for the first place. All other positions hold random ids, but none of the D keys, and have no target: a key among
+/// them would be followed by a second, wrong value, which is rare with Arora et al.'s 8192 ids, but the rule with few.
 /// Ids: keys from 0 to keys − 1, then values. `distances` count from the value to its query.
 class RecallBatches final : public Batches {
  public:
