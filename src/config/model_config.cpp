@@ -31,6 +31,8 @@ void check_model(const ModelConfig& config) {
           config.width, config.heads, (config.width / config.heads + 1) * config.heads);
   require(config.dropout >= 0 && config.dropout < 1,
           "model.dropout is {}, expected a share of at least 0 and below 1, such as 0.1", config.dropout);
+  require(config.initializer_range > 0 && config.initializer_range <= 1,
+          "model.initializer_range is {}, expected a standard deviation above 0 and at most 1, such as 0.02", config.initializer_range);
   require(config.position != Position::sinusoidal || config.width % 2 == 0,
           "model.position = sinusoidal needs an even model.width, which is {}", config.width);
 }

@@ -72,11 +72,11 @@ void reserve(at::Tensor& tensor, std::int64_t length) {
 Attention::Attention(const LayerContext& context)
     : heads_(context.config.heads),
       head_width_(context.config.head_width()),
-      query_(context.parameters, context.name + ".query", context.config.width, context.config.width),
-      key_(context.parameters, context.name + ".key", context.config.width, context.config.width),
-      value_(context.parameters, context.name + ".value", context.config.width, context.config.width),
+      query_(context.parameters, context.name + ".query", context.config.width, context.config.width, context.config.initializer_range),
+      key_(context.parameters, context.name + ".key", context.config.width, context.config.width, context.config.initializer_range),
+      value_(context.parameters, context.name + ".value", context.config.width, context.config.width, context.config.initializer_range),
       output_(context.parameters, context.name + ".output", context.config.width, context.config.width,
-              kWeightDeviation / std::sqrt(2.0 * static_cast<double>(context.config.layers))) {}
+              context.config.initializer_range / std::sqrt(2.0 * static_cast<double>(context.config.layers))) {}
 
 at::Tensor Attention::split(const at::Tensor& x_BNd) const { return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2); }
 at::Tensor Attention::merge(const at::Tensor& x_BHND) const { return output_(x_BHND.transpose(1, 2).flatten(2)); }

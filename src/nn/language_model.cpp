@@ -51,16 +51,16 @@ struct LanguageModel::Impl {
 LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters)
     : config(resolved_config), parameters(std::move(first_parameters)) {
   require(config.vocabulary > 0, "model.vocabulary {}: expected the number of token ids.", config.vocabulary);
-  token_embedding = parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, nn::kWeightDeviation);
+  token_embedding = parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, config.initializer_range);
   if (config.position == Position::learned) {
-    position_embedding = parameters.normal("position_embedding.weight", {config.length, config.width}, nn::kWeightDeviation);
+    position_embedding = parameters.normal("position_embedding.weight", {config.length, config.width}, config.initializer_range);
   } else if (config.position == Position::sinusoidal) {
     position_embedding = nn::sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
   }
   nn::SharedProjection shared;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) add_block(layer, shared);
   final_norm = Norm(parameters, "final_norm", config.width);
-  output = config.tied ? token_embedding : parameters.normal("output.weight", {config.vocabulary, config.width}, nn::kWeightDeviation);
+  output = config.tied ? token_embedding : parameters.normal("output.weight", {config.vocabulary, config.width}, config.initializer_range);
 }
 
 void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& shared) {
@@ -70,9 +70,9 @@ void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& sh
   block.attention_norm = Norm(parameters, name + ".attention_norm", config.width);
   block.attention = nn::make_attention({parameters, config, layer, name + ".attention", shared});
   block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width);
-  block.up = Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width());
+  block.up = Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width(), config.initializer_range);
   block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width,
-                      nn::kWeightDeviation / std::sqrt(2.0 * static_cast<double>(config.layers)));
+                      config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers)));
   for (std::size_t i = first; i < parameters.list().size(); ++i) block.parameters.push_back(parameters.list()[i].second);
   if (layer > 0 && config.attention.kind == AttentionKind::linformer && config.attention.sharing == Sharing::layerwise) {
     for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {

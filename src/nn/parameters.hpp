@@ -36,13 +36,11 @@ class Parameters {
   std::vector<std::pair<std::string, at::Tensor>> list_;
 };
 
-constexpr double kWeightDeviation = 0.02;
-
 /// y = x Wᵀ + b; weight (out,in), bias (out).
 struct Linear {
   at::Tensor weight, bias;
   Linear() = default;
-  Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation = kWeightDeviation);
+  Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation);
   at::Tensor operator()(const at::Tensor& x) const;
 };
 

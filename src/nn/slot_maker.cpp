@@ -54,7 +54,7 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
       scores = context.shared.scores;
       return;
     }
-    scores = Linear(context.parameters, context.name + ".projection", config.width, config.heads * slots);
+    scores = Linear(context.parameters, context.name + ".projection", config.width, config.heads * slots, config.initializer_range);
     context.shared.scores = scores;
   } else if (projection == Projection::linear || projection == Projection::convolution) {
     if (layerwise && context.shared.key.defined()) {

@@ -50,6 +50,7 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"model.heads", "5"}}, {"model.width is 12", "model.heads = 5", "set model.width to 15"}},
       {{{"model.dropout", "1"}}, {"model.dropout is 1", "below 1", "0.1"}},
       {{{"model.dropout", "-0.1"}}, {"model.dropout is -0.1"}},
+      {{{"model.initializer_range", "0"}}, {"model.initializer_range is 0", "above 0", "0.02"}},
       {{{"model.width", "15"}, {"model.heads", "3"}, {"model.position", "sinusoidal"}}, {"sinusoidal", "even model.width", "15"}},
       {{{"attention.slots", "-1"}}, {"attention.slots is -1", "from 0"}},
       {{{"attention.slots", "0"}, {"attention.window", "0"}}, {"attention.slots is 0", "from 1"}},

@@ -153,6 +153,18 @@ TEST(Parameters, StartAsTheMathsSays) {
 }
 
 TEST(Parameters, StartAsAsked) {
+  for (const double range : {0.02, 0.1}) {
+    auto config = softmax_form(400).config;
+    config.initializer_range = range;
+    for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {
+      const auto deviation = parameter.std().item<double>();
+      if (name == "position_embedding.weight") {
+        EXPECT_NEAR(deviation, range, 0.03 * range);
+      } else if (name == "blocks.0.feed_forward.down.weight") {
+        EXPECT_NEAR(deviation, range / 2, 0.15 * range);  // two layers
+      }
+    }
+  }
   const auto first_projection = [](ModelConfig config, ProjectionStart start) {
     config.attention.projection_start = start;
     for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {

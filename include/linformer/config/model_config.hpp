@@ -60,6 +60,7 @@ struct ModelConfig {
   std::int64_t feed_forward = 0;   ///< hidden width of the feed-forward; 0 = 4d
   std::int64_t vocabulary = 0;     ///< V; 0 = that of the data
   double dropout = 0.0;
+  double initializer_range = 0.02;  ///< standard deviation of fresh weights; 0.02 is GPT-2's, at d = 768
   bool tied = false;               ///< the output layer is the token embedding
   bool causal = true;
   Position position = Position::learned;
@@ -74,6 +75,7 @@ struct ModelConfig {
     visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
     visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
     visitor("model.dropout", self.dropout, "share of values dropped while training");
+    visitor("model.initializer_range", self.initializer_range, "standard deviation of weights before training; narrow models bear more, such as 0.1 at d 64");
     visitor("model.tied", self.tied, "the output layer is the token embedding");
     visitor("model.causal", self.causal, "each position sees only what stands before it");
     visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
