@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Writes the tables of docs/RESULTS.md from the JSON lines in docs/results, so that each figure there has its row.
+
+A table stands between `<!-- KIND NAME -->` and `<!-- end -->`; NAME.jsonl is what `linformer ablate` (table.jsonl) or `linformer benchmark`
+(benchmark.jsonl) left. --check changes nothing and ends with 1 if the page and the rows differ.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MARKED = re.compile(r"(<!-- (ablation|recall|distance|inference|saving|biases) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(map(str, line)) + " |\n" for line in lines)
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def spread(figure, digits=3, factor=1):
+    if figure is None:
+        return "–"
+    middle, low, high = (f"{figure[key] * factor:.{digits}f}" for key in ("mean", "low", "high"))
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def of_seeds(row, key):
+    return [seed[key] for seed in row["seeds"] if seed.get(key) is not None]
+
+
+def parameters(row):
+    return f"{row['parameters']:,}" + (" *" if row.get("parameters_differ") else "")
+
+
+def ablation(rows):
+    head = ["point", "parameters", "seeds", "validation loss", "bits per byte", "at equal time", "tokens/s", "state, bytes"]
+    lines = []
+    for row in rows:
+        states = of_seeds(row, "state_bytes")
+        lines.append([row["point"], parameters(row), len(row["seeds"]), spread(row["validation_loss"]), spread(row.get("bits_per_byte")),
+                      spread((row.get("equal_time") or {}).get("validation_loss")), f"{mean(of_seeds(row, 'tokens_per_second')):,.0f}",
+                      f"{states[0]:,}" if states else "–"])
+    note = "\n\\* more than 10 % more or fewer parameters than the base.\n" if any(row.get("parameters_differ") for row in rows) else ""
+    return table(head, lines) + note
+
+
+def recall(rows):
+    lines = [[row["point"], len(row["seeds"]), spread(row["accuracy"], 1, 100), f"{of_seeds(row, 'state_bytes')[0]:,}"] for row in rows]
+    return table(["point", "seeds", "queries answered, %", "state, bytes"], lines)
+
+
+def distance(rows):
+    """Accuracy against the distance of the pair, in four ranges."""
+    longest = max(part["last"] for row in rows for seed in row["seeds"] for part in seed["accuracy_by_distance"])
+    edges = [0, 8, 16, 32, longest + 1]
+    lines = []
+    for row in rows:
+        cells = []
+        for low, high in zip(edges, edges[1:]):
+            parts = [part for seed in row["seeds"] for part in seed["accuracy_by_distance"] if low <= part["first"] < high]
+            queries = sum(part["queries"] for part in parts)
+            cells.append(f"{100 * sum(part['queries'] * part['accuracy'] for part in parts) / queries:.0f}" if queries else "–")
+        lines.append([row["point"], *cells])
+    return table(["point", *(f"{low} to {high - 1} back, %" for low, high in zip(edges, edges[1:]))], lines)
+
+
+def biases(rows):
+    lines = []
+    for row in rows:
+        layers = of_seeds(row, "slot_bias")
+        if layers and layers[0]:
+            by_layer = zip(*[[mean(heads) if heads else None for heads in seed] for seed in layers])
+            lines.append([row["point"], *(f"{mean(values):.2f}" if None not in values else "–" for values in by_layer)])
+    return table(["point", *(f"layer {layer}" for layer in range(len(lines[0]) - 1))], lines)
+
+
+def inference(rows):
+    """Of a preset that generates: seconds for its tokens, by group of equal length and batch."""
+    points = [row for row in rows if row["type"] == "point"]
+    lines = []
+    for point in points:
+        base = next((other for other in points if other["form"] == "softmax" and other["status"] == "ok" and
+                     all(other[key] == point[key] for key in ("length", "batch", "decode"))), None)
+        name = [point["length"], point["batch"], point["form"], point.get("slots") or "–", point["decode"]]
+        if point["status"] != "ok":
+            lines.append([*name, point["status"], "–", "–"])
+            continue
+        ratio = f"{base['seconds'] / point['seconds']:.2f}" if base else "–"
+        lines.append([*name, f"{point['seconds']:.3g} ({point['low']:.3g}–{point['high']:.3g})", ratio,
+                      f"{point['resident_peak_bytes'] / 2**20:,.0f}"])
+    return table(["N", "batch", "form", "K", "decoding", "seconds", "times faster than softmax", "peak MiB"], lines)
+
+
+def saving(rows):
+    """Table 3 of the paper: time and memory saved against fused attention and against softmax(QKᵀ)V."""
+    savings = [row for row in rows if row["type"] == "saving"]
+    slots = sorted({row["slots"] for row in savings})
+    text = ""
+    for key, title in (("time_saved", "Time"), ("memory_saved", "Memory")):
+        for against, name in (("softmax", "fused attention"), ("softmax-plain", "all N×N weights written out")):
+            found = {(row["length"], row["slots"]): row.get(key) for row in savings if row["against"] == against}
+            if not any(found.values()):
+                continue
+            lines = [[length, *(f"{found[length, k]:.2g}" if found.get((length, k)) else "–" for k in slots)]
+                     for length in sorted({length for length, _ in found})]
+            text += f"{title} saved against {name}:\n\n" + table(["N", *(f"K {k}" for k in slots)], lines) + "\n"
+    return text
+
+
+def rows_of(folder, name):
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def written(page, folder):
+    def fill(match):
+        opening, kind, name, end = match.groups()
+        return opening + globals()[kind](rows_of(folder, name)) + end
+    return MARKED.sub(fill, page)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/RESULTS.md")
+    parser.add_argument("--rows", type=pathlib.Path, default=ROOT / "docs/results")
+    parser.add_argument("--check", action="store_true", help="change nothing; 1 if the page and the rows differ")
+    options = parser.parse_args()
+    try:
+        page = options.page.read_text()
+        new = written(page, options.rows)
+    except OSError as error:
+        print(f"results: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    if options.check:
+        if new != page:
+            print("results: the tables of the page are not those of the rows; run tools/results.py", file=sys.stderr)
+        return int(new != page)
+    options.page.write_text(new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
