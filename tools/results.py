@@ -31,6 +31,10 @@ def spread(figure, digits=3, factor=1):
     return middle if low == high else f"{middle} ({low}–{high})"
 
 
+def three_digits(value):
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def of_seeds(row, key):
     return [seed[key] for seed in row["seeds"] if seed.get(key) is not None]
 
@@ -87,13 +91,13 @@ def inference(rows):
     lines = []
     for point in points:
         base = next((other for other in points if other["form"] == "softmax" and other["status"] == "ok" and
-                     all(other[key] == point[key] for key in ("length", "batch", "decode"))), None)
-        name = [point["length"], point["batch"], point["form"], point.get("slots") or "–", point["decode"]]
+                     all(other.get(key) == point.get(key) for key in ("length", "batch", "decode"))), None)
+        name = [point["length"], point["batch"], point["form"], point.get("slots") or "–", point.get("decode", "–")]
         if point["status"] != "ok":
             lines.append([*name, point["status"], "–", "–"])
             continue
         ratio = f"{base['seconds'] / point['seconds']:.2f}" if base else "–"
-        lines.append([*name, f"{point['seconds']:.3g} ({point['low']:.3g}–{point['high']:.3g})", ratio,
+        lines.append([*name, "{} ({}–{})".format(*(three_digits(point[key]) for key in ("seconds", "low", "high"))), ratio,
                       f"{point['resident_peak_bytes'] / 2**20:,.0f}"])
     return table(["N", "batch", "form", "K", "decoding", "seconds", "times faster than softmax", "peak MiB"], lines)
 

@@ -101,6 +101,9 @@ void check_projection(const ModelConfig& config) {
           "attention.projection_start = {} does not apply to attention.projection = {}, which has no entries of E and F; "
           "leave it at auto, or use linear or convolution",
           enum_name(attention.projection_start.value_or(ProjectionStart::random)), name);
+  require(attention.reassociate || (!config.causal && attention.projection == Projection::linear),
+          "attention.reassociate = false is for the bidirectional form with attention.projection = linear, the only one that reassociates; "
+          "leave it true, or set model.causal = false and attention.window = 0");
   if (attention.projection == Projection::linear) return;
   const bool block = attention.summary == Summary::block;
   require(!config.causal || block,

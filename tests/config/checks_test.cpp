@@ -78,6 +78,7 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
        {"attention.projection = convolution", "attention.window = 4", "3 equal parts"}},
       {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.projection_start", "means"}},
        {"attention.projection_start = means", "dynamic", "linear or convolution"}},
+      {{{"attention.reassociate", "false"}}, {"attention.reassociate = false", "model.causal = false"}},
   };
   for (const auto& mistake : mistakes) {
     EXPECT_TRUE(holds(message_of([&] { resolved(model_with(mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;
