@@ -12,7 +12,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- (ablation|recall|distance|inference|saving|biases) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (ablation|recall|distance|inference|saving|biases|crossover) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(head, rows):
@@ -116,6 +116,12 @@ def saving(rows):
                      for length in sorted({length for length, _ in found})]
             text += f"{title} saved against {name}:\n\n" + table(["N", *(f"K {k}" for k in slots)], lines) + "\n"
     return text
+
+
+def crossover(rows):
+    lines = [[row["task"], row["form"], *(row.get(key) or f"not up to {row['longest_tried']}" for key in ("time_length", "memory_length"))]
+             for row in rows if row["type"] == "crossover"]
+    return table(["task", "form", "faster from N", "smaller from N"], lines)
 
 
 def rows_of(folder, name):

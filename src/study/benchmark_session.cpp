@@ -83,7 +83,7 @@ void BenchmarkSession::measure(const std::vector<BenchmarkPoint>& points, int ro
   for (const auto& [dtype, used] : products) entrants.push_back({.point = points.front(), .gemm = dtype});
   for (const auto& point : points) entrants.push_back({.point = point});
   for (auto& entrant : entrants) build(entrant, alone);
-  run_rounds(entrants, rounds);
+  run_rounds(entrants, rounds, alone);
   std::vector<BenchmarkPoint> later;
   for (auto& entrant : entrants) {
     if (!entrant.gemm.empty()) continue;
@@ -115,7 +115,7 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   }
 }
 
-void BenchmarkSession::run_rounds(std::vector<Entrant>& entrants, int rounds) {
+void BenchmarkSession::run_rounds(std::vector<Entrant>& entrants, int rounds, bool alone) {
   for (int round = 0; round < rounds; ++round) {
     for (auto& entrant : entrants) {
       if (!entrant.ok() || !entrant.child) continue;
@@ -124,6 +124,9 @@ void BenchmarkSession::run_rounds(std::vector<Entrant>& entrants, int rounds) {
       if (reply.value("status", "") != "ok") {
         entrant.built = reply;
         entrant.child.reset();
+        // Killed while others held memory too: once more, when they are gone.
+        entrant.deferred = reply.value("status", "") == "memory" && !alone;
+        entrant.rounds.clear();
         continue;
       }
       entrant.rounds.push_back(reply.at("seconds").get<double>());

@@ -25,7 +25,7 @@ class BenchmarkSession {
   void run_group(const std::vector<BenchmarkPoint>& points);
   void measure(const std::vector<BenchmarkPoint>& points, int rounds, bool alone);
   void build(Entrant& entrant, bool alone);
-  void run_rounds(std::vector<Entrant>& entrants, int rounds);
+  void run_rounds(std::vector<Entrant>& entrants, int rounds, bool alone);
   void record(const Entrant& entrant);
   bool trains(const BenchmarkPoint& point);
   std::int64_t search(const MemorySearch& search);
