@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 namespace linformer::report {
@@ -25,6 +26,9 @@ std::string head_of(const Plot& plot) {
   return script;
 }
 
+// Gnuplot's numbers: disc, square, triangle up, diamond, triangle down, then open ones.
+constexpr std::array kMarks{7, 5, 9, 13, 11, 6, 4, 8};
+
 std::string lines_of(const Plot& plot) {
   std::string script, command = "plot";
   for (std::size_t i = 0; i < plot.lines.size(); ++i) {
@@ -33,7 +37,7 @@ std::string lines_of(const Plot& plot) {
     for (const auto& [x, y] : line.points) script += fmt::format("{:.8g} {:.8g}\n", x, y);
     script += "END\n";
     command += fmt::format("{} $line{} using 1:2 with {} lc rgb '{}' lw 2 dt {}{} title {}", i == 0 ? "" : ", \\\n ", i, line.dots ? "linespoints" : "lines",
-                           line.colour, line.dashed ? 2 : 1, line.dots ? " pt 7 ps 0.5" : "", quoted(line.title));
+                           line.colour, line.dashed ? 2 : 1, line.dots ? fmt::format(" pt {} ps {}", kMarks[static_cast<std::size_t>(line.mark) % kMarks.size()], line.mark == 0 ? 0.5 : 0.9) : "", quoted(line.title));
   }
   return script + command + "\n";
 }

@@ -13,6 +13,7 @@ struct Line {
   std::string title, colour;
   bool dashed = false, dots = false;
   std::vector<std::array<double, 2>> points;
+  int mark = 0;  ///< which shape its dots have
 };
 
 /// A mean with its range over seeds.

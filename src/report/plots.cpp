@@ -6,6 +6,9 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
+#include <tuple>
+#include <utility>
 
 #include "report/json_lines.hpp"
 #include "report/plot.hpp"
@@ -23,6 +26,27 @@ std::string colour_of_form(const std::string& form) {
   static const std::map<std::string, std::size_t> own{{"running", 0}, {"block", 1}, {"prefix", 2}, {"window-only", 3}, {"bidirectional", 5}};
   const auto found = own.find(form);
   return found != own.end() ? colour(found->second) : form.ends_with("plain") ? "#a3adb8" : "#46515d";
+}
+
+// Between `colour` (share 0) and white (1).
+std::string lighter(const std::string& colour, double share) {
+  std::string mixed = "#";
+  for (std::size_t i = 1; i < 7; i += 2) {
+    const auto part = std::stoi(colour.substr(i, 2), nullptr, 16);
+    mixed += fmt::format("{:02x}", part + static_cast<int>(std::lround(share * (255 - part))));
+  }
+  return mixed;
+}
+
+// Lines of one colour, such as those of one form with several K, grow lighter one after the other and have marks of their own.
+void tell_apart(std::vector<Line>& lines) {
+  std::map<std::string, int> total, seen;
+  for (const auto& line : lines) ++total[line.colour];
+  for (auto& line : lines) {
+    const auto base = line.colour;
+    line.mark = seen[base]++;
+    line.colour = lighter(base, 0.7 * line.mark / total[base]);
+  }
 }
 
 double at(const json& list, std::size_t i) { return i < list.size() && list[i].is_number() ? list[i].get<double>() : kNone; }
@@ -63,11 +87,23 @@ void add_losses(const json& runs, std::vector<Plot>& plots) {
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
+// Forms of which one length has points with different K; slots that follow from the length make no line of their own.
+std::set<std::string> forms_with_several_slots(const std::vector<const json*>& points) {
+  std::map<std::pair<std::string, double>, std::set<double>> slots;
+  std::set<std::string> forms;
+  for (const auto* point : points) {
+    auto& same = slots[{text(*point, "form"), number(*point, "length", 0)}];
+    same.insert(number(*point, "slots", 0));
+    if (same.size() > 1) forms.insert(text(*point, "form"));
+  }
+  return forms;
+}
+
 // Lines of one chart: points by form and what differs within a form.
-std::string line_name(const json& point) {
+std::string line_name(const json& point, bool with_slots) {
   auto name = text(point, "form");
   if (text(point, "decode") == "reread") name += ", rereads its window";
-  if (name.find("softmax") == std::string::npos && number(point, "slots", 0) > 0) name += fmt::format(", K {:.0f}", number(point, "slots", 0));
+  if (with_slots) name += fmt::format(", K {:.0f}", number(point, "slots", 0));
   return name;
 }
 
@@ -77,27 +113,31 @@ void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
     if (text(point, "status") == "ok") groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(&point);
   }
   for (const auto& [name, points] : groups) {
+    const auto several = forms_with_several_slots(points);
     for (const auto& [what, key, label] : {std::array{"time", "seconds", "time a token, s"}, std::array{"memory", "resident_peak_bytes", "peak memory, bytes"}}) {
-      std::map<std::string, Line> lines;
+      std::map<std::tuple<std::string, std::string, double>, Line> lines;  // by form, decoding and K
       std::map<double, int> lengths;
       for (const auto* point : points) {
         const auto length = number(*point, "length", kNone);
         const auto value = number(*point, key, kNone) / (std::string(what) == "time" ? number(*point, "tokens", kNone) : 1);
         if (!(value > 0) || !std::isfinite(length)) continue;
-        auto& line = lines[line_name(*point)];
-        line.colour = colour_of_form(text(*point, "form"));
-        line.dashed = text(*point, "decode") == "reread" || text(*point, "form").ends_with("plain");
+        const auto form = text(*point, "form");
+        const bool with_slots = several.contains(form);
+        auto& line = lines[{form, text(*point, "decode"), with_slots ? number(*point, "slots", 0) : 0}];
+        line.title = line_name(*point, with_slots);
+        line.colour = colour_of_form(form);
+        line.dashed = text(*point, "decode") == "reread" || form.ends_with("plain");
         line.points.push_back({length, value});
         ++lengths[length];
       }
       if (lengths.size() < 3) continue;
       Plot plot{.name = file_name_of(fmt::format("{}-{}", what, name)), .x = "N, tokens", .y = label, .log_x = true, .log_y = true, .lines = {}, .bars = {}};
-      for (auto& [title, line] : lines) {
-        line.title = title;
+      for (auto& [key_of_line, line] : lines) {
         line.dots = true;
         std::ranges::sort(line.points);
         plot.lines.push_back(std::move(line));
       }
+      tell_apart(plot.lines);
       plots.push_back(std::move(plot));
     }
   }

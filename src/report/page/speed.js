@@ -10,14 +10,15 @@ function speedGroups() {
   for (const benchmark of report.benchmarks) {
     const kinds = groupBy(benchmark.points, (p) => `${p.preset || "grid"} ${p.task}`);
     for (const points of kinds.values()) {
-      const varies = VARIED.filter(([key]) => {
-        // Transformers have no slots: only what differs among the same form counts.
-        return [...groupBy(points, (p) => p.form).values()].some((same) => unique(same.map((p) => p[key] ?? null)).length > 1);
-      });
+      // What differs among points of one form at one length makes lines of their own; what follows from the length (a batch of constant tokens, the slots that blocks
+      // can have) does not. Transformers have no slots.
+      const alike = [...groupBy(points, (p) => `${p.form} ${p.decode || ""} ${p.length}`).values()];
+      const splits = (key) => alike.some((same) => unique(same.map((p) => p[key] ?? null)).length > 1);
+      const varies = VARIED.filter(([key]) => splits(key));
       const product = unique(points.map((p) => p.length * p.batch)).length, batches = unique(points.map((p) => p.batch)).length;
       const name = (p) => [formName(p.form) + (p.decode ? (p.decode === "reread" ? ", rereads its window" : "") : ""), ...varies.filter(([key]) => p[key] !== undefined && p[key] !== null && !(isTransformer(p.form) && ["slots", "window", "sharing"].includes(key))).map(([key, label]) => `${label} ${p[key]}`.trim()),
-        batches > 1 && product > 1 ? `batch ${p.batch}` : null].filter(Boolean).join(", ");
-      groups.push({benchmark, points, name, task: points[0].task, preset: points[0].preset, constantTokens: batches > 1 && product === 1, lengths: unique(points.map((p) => p.length))});
+        splits("batch") ? `batch ${p.batch}` : null].filter(Boolean).join(", ");
+      groups.push({benchmark, points, name, task: points[0].task, preset: points[0].preset, constantTokens: batches > 1 && product === 1, batchByLength: batches > 1 && !splits("batch"), lengths: unique(points.map((p) => p.length))});
     }
   }
   return groups;
@@ -97,15 +98,15 @@ const settings = (group) => {
 
 function speedCards(group, i) {
   const title = taskName(group.task), where = group.preset ? ` (${group.preset})` : "";
-  const note = settings(group) + (group.constantTokens ? "; N × batch is constant" : "");
+  const note = settings(group) + (group.constantTokens ? "; N × batch is constant" : group.batchByLength ? "; the batch falls as N grows" : "");
   if (group.lengths.length < 3) {
     return [chart({id: `speed-${i}-bars`, title: `${title}: tokens a second${where}`, note, wide: true, height: () => 70 + (narrow() ? 40 : 30) * group.points.filter((p) => p.status === "ok").length, summary: "Tokens a second by form.", option: () => bars(group), table: () => pointTable(group)})];
   }
   const said = (list, better) => {
-    const each = list.filter((c) => c.form !== "window-only").sort(by("length")).map((c) => `${c.name.replace("Linformer, ", "")} ${whole(c.length)}`);
+    const each = list.filter((c) => c.form !== "window-only").sort(by("length")).map((c) => `${c.name.replace("Linformer, ", "")}: ${whole(c.length)}`);
     return each.length ? `${better} than the Transformer from N = ${each.join("; ")}.` : `Not ${better.toLowerCase()} than the Transformer at these lengths.`;
   };
-  const perToken = group.task === "generate" || group.constantTokens;
+  const perToken = group.task === "generate" || group.batchByLength;
   const time = perToken ? (p) => p.seconds / p.tokens : (p) => p.seconds, memory = (p) => p.resident_peak_bytes;
   return [chart({id: `speed-${i}-time`, title: `${title}: time${where}`, height: 380, note: `${said(crossings(group, "time_length", time), "Faster")} ${note}`, summary: said(crossings(group, "time_length", time), "Faster"), option: () => againstLength(group, "time_length", time, perToken ? "time a token" : "time a step", duration), table: () => pointTable(group)}),
     chart({id: `speed-${i}-memory`, title: `${title}: peak memory${where}`, height: 380, note: `${said(crossings(group, "memory_length", memory), "Smaller")} Resident, above the idle process.` + (group.points.some((p) => p.status === "memory") ? " ✕: does not fit." : ""), summary: said(crossings(group, "memory_length", memory), "Smaller"), option: () => againstLength(group, "memory_length", memory, "peak memory", bytes), table: () => pointTable(group)})];
