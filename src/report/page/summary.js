@@ -55,7 +55,7 @@ function benchmarkFindings(benchmarks) {
       what: `${formName(best.point.form)}, N = ${whole(best.point.length)}${best.point.slots ? `, K = ${best.point.slots}` : ""}, against the fused Transformer: the best measured`});
   }
   const memory = bestRatio(points.filter((p) => p.task !== "generate"), (p) => p.resident_peak_bytes);
-  if (memory) findings.push({topic: "Memory", link: "#speed", tone: memory.ratio >= 1 ? "good" : null, value: `${times(memory.ratio)} less`, what: `${formName(memory.point.form)}, N = ${whole(memory.point.length)}, ${memory.point.task === "train" ? "training step" : "forward pass"}`});
+  if (memory) findings.push({topic: "Memory", link: "#speed", tone: memory.ratio >= 1 ? "good" : null, value: memory.ratio >= 1 ? `${times(memory.ratio)} less` : `${Math.round(100 / memory.ratio - 100)} % more`, what: `${formName(memory.point.form)}, N = ${whole(memory.point.length)}, ${memory.point.task === "train" ? "training step" : "forward pass"}`});
   const crossings = benchmarks.flatMap((one) => one.crossovers).filter((c) => known(c.time_length) && c.form !== "window-only").sort(by("time_length"));
   if (crossings.length) findings.push({topic: "Pays from", link: "#speed", value: `N = ${whole(crossings[0].time_length)}`, what: `${formName(crossings[0].form)} is faster than the Transformer from there on (${crossings[0].task})`});
   return findings;
