@@ -6,8 +6,8 @@
 #include <memory>
 
 #include "linformer/core/json.hpp"
-#include "linformer/core/stop_signal.hpp"
 #include "linformer/core/shell.hpp"
+#include "linformer/core/stop_signal.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

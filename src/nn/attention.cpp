@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "linformer/core/error.hpp"
 
@@ -75,8 +74,7 @@ Attention::Attention(const LayerContext& context)
       query_(context.parameters, context.name + ".query", context.config.width, context.config.width, context.config.initializer_range),
       key_(context.parameters, context.name + ".key", context.config.width, context.config.width, context.config.initializer_range),
       value_(context.parameters, context.name + ".value", context.config.width, context.config.width, context.config.initializer_range),
-      output_(context.parameters, context.name + ".output", context.config.width, context.config.width,
-              context.config.initializer_range / std::sqrt(2.0 * static_cast<double>(context.config.layers))) {}
+      output_(context.parameters, context.name + ".output", context.config.width, context.config.width, residual_deviation(context.config)) {}
 
 at::Tensor Attention::split(const at::Tensor& x_BNd) const { return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2); }
 at::Tensor Attention::merge(const at::Tensor& x_BHND) const { return output_(x_BHND.transpose(1, 2).flatten(2)); }

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
 #include <fmt/format.h>
 #include <string>
 #include <utility>
@@ -71,8 +70,7 @@ void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& sh
   block.attention = nn::make_attention({parameters, config, layer, name + ".attention", shared});
   block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width);
   block.up = Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width(), config.initializer_range);
-  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width,
-                      config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers)));
+  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width, nn::residual_deviation(config));
   for (std::size_t i = first; i < parameters.list().size(); ++i) block.parameters.push_back(parameters.list()[i].second);
   if (layer > 0 && config.attention.kind == AttentionKind::linformer && config.attention.sharing == Sharing::layerwise) {
     for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {

@@ -7,6 +7,8 @@
 #include <ATen/ops/movedim.h>
 #include <ATen/ops/randn.h>
 
+#include <cmath>
+
 namespace linformer::nn {
 
 Parameters::Parameters(std::uint64_t seed, at::TensorOptions options)
@@ -31,6 +33,8 @@ at::Tensor Parameters::add(const std::string& name, at::IntArrayRef shape, const
   list_.emplace_back(name, value.to(options_.requires_grad(std::nullopt)).requires_grad_());
   return list_.back().second;
 }
+
+double residual_deviation(const ModelConfig& config) { return config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers)); }
 
 Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation)
     : weight(parameters.normal(name + ".weight", {out, in}, deviation)), bias(parameters.constant(name + ".bias", {out}, 0)) {}

@@ -36,6 +36,9 @@ class Parameters {
   std::vector<std::pair<std::string, at::Tensor>> list_;
 };
 
+/// Standard deviation of fresh weights whose products are added to the residual stream, of which there are two a layer (GPT-2).
+double residual_deviation(const ModelConfig& config);
+
 /// y = x Wᵀ + b; weight (out,in), bias (out).
 struct Linear {
   at::Tensor weight, bias;

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <optional>
 
 #include "nn/forms.hpp"
 
@@ -133,14 +134,16 @@ TEST(Parameters, OfBlockProjections) {
   EXPECT_EQ(of(Projection::dynamic, Sharing::layerwise), layerwise);
 }
 
+at::Tensor first_projection(ModelConfig config, std::optional<ProjectionStart> start = std::nullopt) {
+  config.attention.projection_start = start;
+  for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {
+    if (name == "blocks.0.attention.projection_key") return parameter.detach();
+  }
+  return {};
+}
+
 // Maths 1 and 4 have the deviations.
 TEST(Parameters, StartAsTheMathsSays) {
-  const auto first_projection = [](const ModelConfig& config) {
-    for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {
-      if (name == "blocks.0.attention.projection_key") return parameter.detach();
-    }
-    return at::Tensor();
-  };
   auto config = linformer_form("prefix", 400, 0, 100, Sharing::headwise).config;
   EXPECT_NEAR(first_projection(config).std().item<double>(), 1 / std::sqrt(400.0), 0.001);
   config.causal = false;
@@ -165,13 +168,6 @@ TEST(Parameters, StartAsAsked) {
       }
     }
   }
-  const auto first_projection = [](ModelConfig config, ProjectionStart start) {
-    config.attention.projection_start = start;
-    for (const auto& [name, parameter] : LanguageModel(config, 7).parameters()) {
-      if (name == "blocks.0.attention.projection_key") return parameter.detach();
-    }
-    return at::Tensor();
-  };
   const auto half = at::tensor({0.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.5, 0.5}).view({2, 4}).repeat_interleave(100, 1) / 100;
   const auto running = linformer_form("running", 400, 8, 2, Sharing::headwise).config;
   EXPECT_LT(largest_difference(first_projection(running, ProjectionStart::means), half), 0.0045);
