@@ -12,7 +12,6 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-MARKED = re.compile(r"(<!-- (ablation|recall|distance|inference|saving|biases|crossover) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def table(head, rows):
@@ -85,8 +84,8 @@ def biases(rows):
     return table(["point", *(f"layer {layer}" for layer in range(len(lines[0]) - 1))], lines)
 
 
-def inference(rows):
-    """Of a preset that generates: seconds for its tokens, by group of equal length and batch."""
+def timing(rows):
+    """Seconds of each point, against the Transformer's of the same length, batch and decoding."""
     points = [row for row in rows if row["type"] == "point"]
     lines = []
     for point in points:
@@ -124,6 +123,10 @@ def crossover(rows):
     return table(["task", "form", "faster from N", "smaller from N"], lines)
 
 
+TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, timing, saving, crossover)}
+MARKED = re.compile(rf"(<!-- ({'|'.join(TABLES)}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
 def rows_of(folder, name):
     return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
 
@@ -131,7 +134,7 @@ def rows_of(folder, name):
 def written(page, folder):
     def fill(match):
         opening, kind, name, end = match.groups()
-        return opening + globals()[kind](rows_of(folder, name)) + end
+        return opening + TABLES[kind](rows_of(folder, name)) + end
     return MARKED.sub(fill, page)
 
 
