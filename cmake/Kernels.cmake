@@ -13,11 +13,14 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(src/kernels/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx2;-mfma")
   set_source_files_properties(src/kernels/kernels_avx512.cpp PROPERTIES
     COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx512f;-mavx512dq;-mprefer-vector-width=512")
+  set_source_files_properties(src/kernels/kernels_avx512_bf16.cpp PROPERTIES
+    COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx512f;-mavx512dq;-mavx512bw;-mavx512vl;-mavx512bf16;-mprefer-vector-width=512")
 endif()
 
 # at::parallel_for is a template that is serial in code built without OpenMP.
 if(LibTorch_OPENMP)
-  set_source_files_properties(src/kernels/attend.cpp src/kernels/cross_entropy.cpp PROPERTIES COMPILE_OPTIONS "-fopenmp")
+  set_source_files_properties(src/kernels/attend.cpp src/kernels/cross_entropy.cpp src/kernels/gelu.cpp src/kernels/layer_norm.cpp
+    PROPERTIES COMPILE_OPTIONS "-fopenmp")
 else()
   message(WARNING "No OpenMP library beside LibTorch: the attention kernels will run on one thread.")
 endif()

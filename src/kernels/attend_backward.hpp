@@ -3,46 +3,46 @@
 // log-sum.
 #pragma once
 
-#include "kernels/product.hpp"
 #include "kernels/tile.hpp"
 
 namespace linformer::kernels {
 namespace {
 
+/// Working memory; *_depth: rows as the depth of a product, the same memory as the rows where these serve as they are.
+template <class Number>
 struct BackwardScratch {
-  float *query, *query_transposed, *grad_output, *grad_output_transposed, *grad_query, *key, *value,
-      *grad_key, *grad_value;
-  float *weights, *grad_weights, *log_sum, *delta;
+  Number *query, *query_transposed, *query_depth, *grad_output, *grad_output_transposed, *grad_output_depth, *key, *key_depth, *value, *packed;
+  float *grad_query, *grad_key, *grad_value, *weights, *grad_weights, *log_sum, *delta;
   Held* held;
 };
 
 inline Index backward_scratch_floats(Index width) {
-  return 9 * tile_rows * whole_vectors(width) + 2 * tile_floats + 4 * tile_rows;
+  return 12 * tile_rows * whole_vectors(width) + 3 * tile_floats + 2 * tile_rows;
 }
 
-inline BackwardScratch backward_scratch(Index width, float* memory, Held& held) {
+template <class Number>
+BackwardScratch<Number> backward_scratch(Index width, float* memory, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
-  float* after = memory + 9 * tile;
-  return {memory,
-          memory + tile,
-          memory + 2 * tile,
-          memory + 3 * tile,
-          memory + 4 * tile,
-          memory + 5 * tile,
-          memory + 6 * tile,
-          memory + 7 * tile,
-          memory + 8 * tile,
-          after,
+  const auto numbers = [&](Index number) { return reinterpret_cast<Number*>(memory + number * tile); };
+  const auto depth = [&](Index rows, Index own) { return numbers(in_number<Number> == 1 ? rows : own); };
+  float* after = memory + 12 * tile;
+  return {numbers(0), numbers(1), depth(0, 2), numbers(3), numbers(4), depth(3, 5), numbers(6), depth(6, 7), numbers(8),
+          reinterpret_cast<Number*>(after),
+          memory + 9 * tile,
+          memory + 10 * tile,
+          memory + 11 * tile,
           after + tile_floats,
           after + 2 * tile_floats,
-          after + 2 * tile_floats + tile_rows,
+          after + 3 * tile_floats,
+          after + 3 * tile_floats + tile_rows,
           &held};
 }
 
-/// Weights and gradients of the scores from scores and gradients of the weights, in place, both (X, M).
-/// Returns the sum of the latter.
-inline float softmax_backward(Index count, Index queries, float bias, bool diagonal,
-                              const BackwardScratch& scratch) {
+/// Weights and gradients of the scores, times `scale`, from scores and gradients of the weights, in place, both (X, M). Returns the sum of the
+/// latter without `scale`.
+template <class Number>
+float softmax_backward(Index count, Index queries, float bias, float scale, bool diagonal,
+                       const BackwardScratch<Number>& scratch) {
   const Vector lanes = lane_numbers();
   Vector total{};
   for (Index x = 0; x < count; ++x) {
@@ -59,7 +59,7 @@ inline float softmax_backward(Index count, Index queries, float bias, bool diago
         }
       }
       store(weights + m, weight);
-      store(grads + m, grad);
+      store(grads + m, scale * grad);
       total += grad;
     }
   }
@@ -75,42 +75,47 @@ inline void add_tile(const float* from, Index rows, Index width, float* to, Inde
 
 /// Σ over queries of weights (X, M) times rows, added to `to`: straight into it where its rows are whole
 /// vectors.
-template <bool kDiagonal>
-void add_product(Index count, Index rows, Index width, const float* weights, const float* factor, float* to,
+template <bool kDiagonal, class Number>
+void add_product(Index count, Index rows, Index width, Factor<Number> weights, const Number* factor, float* to,
                  Index to_stride, float* between) {
   constexpr Band band = kDiagonal ? Band::depth_from_row : Band::full;
   const Index stride = whole_vectors(width);
   const ProductShape shape{count, stride, rows};
+  const Factor<Number> other{factor, stride};
   if (stride == width) {
-    product<false, band>(shape, {weights, tile_rows}, {factor, stride}, to, to_stride, true);
+    product<false, band>(shape, weights, other, to, to_stride, {.accumulate = true});
   } else {
-    product<false, band>(shape, {weights, tile_rows}, {factor, stride}, between, stride, false);
+    product<false, band>(shape, weights, other, between, stride, {.accumulate = false});
     add_tile(between, count, width, to, to_stride);
   }
 }
 
-template <bool kDiagonal, class Element>
+template <bool kDiagonal, class Element, class Number>
 float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns,
-                       const BackwardScratch& scratch) {
+                       const BackwardScratch<Number>& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
-  const Index queries = whole_vectors(rows), count = columns.count;
-  load_columns(columns, width, scratch.key, scratch.value, scratch.held);
+  const Index queries = whole_vectors(rows), count = columns.count, number_stride = row_stride<Number>(width);
+  if (take(columns, scratch.held)) {
+    load_tile(columns.key, count, count, width, scratch.key);
+    load_tile(columns.value, count, count, width, scratch.value);
+    depth_of(columns.key, count, width, scratch.key, scratch.key_depth);
+  }
   const ProductShape score_shape{count, queries, width};
   constexpr Band score_band = kDiagonal ? Band::columns_from_row : Band::full;
-  product<false, score_band>(score_shape, {scratch.key, stride}, {scratch.query_transposed, tile_rows},
-                             scratch.weights, tile_rows, false);
-  product<false, score_band>(score_shape, {scratch.value, stride},
-                             {scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
-                             false);
+  product<false, score_band>(score_shape, Factor<Number>{scratch.key, number_stride}, Factor<Number>{scratch.query_transposed, tile_rows},
+                             scratch.weights, tile_rows, {.accumulate = false, .factor = inputs.scale});
+  product<false, score_band>(score_shape, Factor<Number>{scratch.value, number_stride},
+                             Factor<Number>{scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
+                             {.accumulate = false});
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
-  const float total = softmax_backward(count, queries, bias, kDiagonal, scratch);
-  add_product<kDiagonal>(count, rows, width, scratch.weights, scratch.grad_output, columns.grad_value,
-                         columns.grad_value_stride, scratch.grad_value);
-  add_product<kDiagonal>(count, rows, width, scratch.grad_weights, scratch.query, columns.grad_key,
-                         columns.grad_key_stride, scratch.grad_key);
+  const float total = softmax_backward(count, queries, bias, inputs.scale, kDiagonal, scratch);
+  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.weights, count, rows, scratch.packed), scratch.grad_output_depth,
+                         columns.grad_value, columns.grad_value_stride, scratch.grad_value);
+  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.grad_weights, count, rows, scratch.packed), scratch.query_depth,
+                         columns.grad_key, columns.grad_key_stride, scratch.grad_key);
   product<true, kDiagonal ? Band::depth_up_to_row : Band::full>(
-      {rows, stride, count}, {scratch.grad_weights, tile_rows}, {scratch.key, stride}, scratch.grad_query,
-      stride, true);
+      {rows, stride, count}, columns_of_scores(scratch.grad_weights, count, queries, scratch.packed), Factor<Number>{scratch.key_depth, stride},
+      scratch.grad_query, stride, {.accumulate = true});
   return columns.slots ? total : 0.0F;
 }
 
@@ -152,29 +157,39 @@ struct GradientPlaces {
   }
 };
 
-/// The queries' side of a tile: rows, transposed rows, and each row's log-sum and δ.
+/// δ of each row.
 template <class Element>
+void sum_deltas(Rows<Element> output, Rows<Element> grad_output, Index rows, Index width, float* delta) {
+  for (Index i = 0; i < tile_rows; ++i) {
+    Vector sum{};
+    for (Index j = 0; j < width && i < rows; j += vector_width) {
+      const Index count = smaller(vector_width, width - j);
+      sum += load_row(output.data + i * output.stride + j, count) * load_row(grad_output.data + i * grad_output.stride + j, count);
+    }
+    delta[i] = sum_of(sum);
+  }
+}
+
+/// The queries' side of a tile: rows, transposed rows, and each row's log-sum and δ.
+template <class Element, class Number>
 void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, const QueryTile& tile,
-                  const BackwardScratch& scratch) {
+                  const BackwardScratch<Number>& scratch) {
   const auto& shape = inputs.shape;
   const Index width = shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const auto tile_of = [&](const ConstView& view) {
     return rows_of<Element>(view, tile.batch, tile.head).from(tile.first);
   };
-  load_tile(tile_of(inputs.query), rows, tile_rows, width, inputs.scale, scratch.query);
+  const auto query = tile_of(inputs.query), grad_output = tile_of(gradients.grad_output);
+  load_tile(query, rows, tile_rows, width, scratch.query);
   transpose_tile(scratch.query, tile_rows, width, scratch.query_transposed);
-  load_tile(tile_of(gradients.grad_output), rows, tile_rows, width, 1.0F, scratch.grad_output);
+  depth_of(query, rows, width, scratch.query, scratch.query_depth);
+  load_tile(grad_output, rows, tile_rows, width, scratch.grad_output);
   transpose_tile(scratch.grad_output, tile_rows, width, scratch.grad_output_transposed);
-  load_tile(tile_of(gradients.output), rows, tile_rows, width, 1.0F, scratch.grad_query);
+  depth_of(grad_output, rows, width, scratch.grad_output, scratch.grad_output_depth);
+  sum_deltas(tile_of(gradients.output), grad_output, rows, width, scratch.delta);
   const float* log_sum =
       gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
-  for (Index i = 0; i < tile_rows; ++i) {
-    Vector delta{};
-    for (Index j = 0; j < stride; j += vector_width)
-      delta += load(scratch.grad_output + i * stride + j) * load(scratch.grad_query + i * stride + j);
-    scratch.delta[i] = sum_of(delta);
-    scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
-  }
+  for (Index i = 0; i < tile_rows; ++i) scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
   for (Index i = 0; i < rows * stride; ++i) scratch.grad_query[i] = 0;
 }
 
@@ -183,7 +198,7 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
                     const AttendShares& shares, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
-  const auto scratch = backward_scratch(width, memory, held);
+  const auto scratch = backward_scratch<NumberOf<Element>>(width, memory, held);
   const GradientPlaces places{inputs, gradients, range, shares};
   double slot_total = 0;
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
@@ -196,7 +211,7 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
     float* to = rows_of(gradients.query, tile.batch, tile.head) + tile.first * gradients.query.row;
     for (Index i = 0; i < tile.last - tile.first; ++i) {
       for (Index j = 0; j < width; ++j)
-        to[i * gradients.query.row + j] = inputs.scale * scratch.grad_query[i * stride + j];
+        to[i * gradients.query.row + j] = scratch.grad_query[i * stride + j];
     }
   });
   *shares.slot_bias = static_cast<float>(slot_total);

@@ -1,7 +1,6 @@
 // Forward of the attend kernel (maths 4a): a running maximum and sum over tiles of keys and slots.
 #pragma once
 
-#include "kernels/product.hpp"
 #include "kernels/tile.hpp"
 
 namespace linformer::kernels {
@@ -9,23 +8,29 @@ namespace {
 
 constexpr float minus_infinity = -__builtin_inff();
 
-/// Working memory of a tile of queries; widths in whole vectors.
+/// Working memory of a tile of queries; widths in whole vectors. `value`: along the keys, as the depth of a product.
+template <class Number>
 struct ForwardScratch {
-  float *rows, *query_transposed, *key, *value, *scores, *output, *largest, *sum, *shrink;
+  Number *rows, *query_transposed, *key, *value, *weights;
+  float *scores, *output, *largest, *sum, *shrink;
   Held* held;
 };
 
-inline ForwardScratch forward_scratch(Index width, float* memory, Held& held) {
+template <class Number>
+ForwardScratch<Number> forward_scratch(Index width, float* memory, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
-  return {memory,
-          memory + tile,
-          memory + 2 * tile,
-          memory + 3 * tile,
-          memory + 4 * tile,
-          memory + 4 * tile + tile_floats,
-          memory + 5 * tile + tile_floats,
-          memory + 5 * tile + tile_floats + tile_rows,
-          memory + 5 * tile + tile_floats + 2 * tile_rows,
+  const auto numbers = [&](Index at) { return reinterpret_cast<Number*>(memory + at); };
+  float* after = memory + 4 * tile + tile_floats;
+  return {numbers(0),
+          numbers(tile),
+          numbers(2 * tile),
+          numbers(3 * tile),
+          numbers(4 * tile),
+          after,
+          after + tile_floats,
+          after + tile_floats + tile,
+          after + tile_floats + tile + tile_rows,
+          after + tile_floats + tile + 2 * tile_rows,
           &held};
 }
 
@@ -44,8 +49,8 @@ inline void hide_later_keys(float* scores, Index count) {
 
 /// Scores become weights exp(score + bias − largest); the running maximum and sum follow. Returns whether a
 /// row's maximum rose, and with it what stands in the output must shrink.
-inline bool softmax_step(float* scores, Index count, Index queries, float bias,
-                         const ForwardScratch& scratch) {
+template <class Number>
+bool softmax_step(float* scores, Index count, Index queries, float bias, const ForwardScratch<Number>& scratch) {
   bool rose = false;
   for (Index m = 0; m < queries; m += vector_width) {
     float* column = scores + m;
@@ -82,28 +87,34 @@ inline void scale_rows(float* tile, Index rows, Index stride, const float* facto
   }
 }
 
-template <class Element>
+template <class Element, class Number>
 void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Columns<Element>& columns,
-                     const ForwardScratch& scratch) {
+                     const ForwardScratch<Number>& scratch) {
   const Index width = inputs.shape.width, stride = whole_vectors(width), rows = tile.last - tile.first;
   const Index queries = whole_vectors(rows), count = columns.count;
-  load_columns(columns, width, scratch.key, scratch.value, scratch.held);
+  if (take(columns, scratch.held)) {
+    load_tile(columns.key, count, count, width, scratch.key);
+    if (in_number<Number> == 1) load_tile(columns.value, count, count, width, scratch.value);
+    depth_of(columns.value, count, width, scratch.value, scratch.value);
+  }
   const ProductShape score_shape{count, queries, width}, mix_shape{rows, stride, count};
-  const Factor key{scratch.key, stride}, query{scratch.query_transposed, tile_rows};
+  const Factor<Number> key{scratch.key, row_stride<Number>(width)}, query{scratch.query_transposed, tile_rows};
+  const Result scaled{.accumulate = false, .factor = inputs.scale}, added{.accumulate = true};
   if (columns.diagonal) {
-    product<false, Band::columns_from_row>(score_shape, key, query, scratch.scores, tile_rows, false);
+    product<false, Band::columns_from_row>(score_shape, key, query, scratch.scores, tile_rows, scaled);
     hide_later_keys(scratch.scores, count);
   } else {
-    product<false, Band::full>(score_shape, key, query, scratch.scores, tile_rows, false);
+    product<false, Band::full>(score_shape, key, query, scratch.scores, tile_rows, scaled);
   }
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
   if (softmax_step(scratch.scores, count, queries, bias, scratch))
     scale_rows(scratch.output, rows, stride, scratch.shrink);
-  const Factor weights{scratch.scores, tile_rows}, value{scratch.value, stride};
+  const auto weights = columns_of_scores(scratch.scores, count, queries, scratch.weights);
+  const Factor<Number> value{scratch.value, stride};
   if (columns.diagonal) {
-    product<true, Band::depth_up_to_row>(mix_shape, weights, value, scratch.output, stride, true);
+    product<true, Band::depth_up_to_row>(mix_shape, weights, value, scratch.output, stride, added);
   } else {
-    product<true, Band::full>(mix_shape, weights, value, scratch.output, stride, true);
+    product<true, Band::full>(mix_shape, weights, value, scratch.output, stride, added);
   }
 }
 
@@ -114,9 +125,9 @@ struct NoGradients {
   void of_slots(Index, Index, Columns&) const {}
 };
 
-template <class Element>
+template <class Element, class Number>
 void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, const QueryTile& tile,
-                  const ForwardScratch& scratch) {
+                  const ForwardScratch<Number>& scratch) {
   const auto& shape = inputs.shape;
   const Index stride = whole_vectors(shape.width);
   float* log_sum = outputs.log_sum + (tile.batch * shape.heads + tile.head) * shape.length;
@@ -135,11 +146,11 @@ void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, con
                    float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
-  const auto scratch = forward_scratch(width, memory, held);
+  const auto scratch = forward_scratch<NumberOf<Element>>(width, memory, held);
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     const Index rows = tile.last - tile.first;
     load_tile(rows_of<Element>(inputs.query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width,
-              inputs.scale, scratch.rows);
+              scratch.rows);
     transpose_tile(scratch.rows, tile_rows, width, scratch.query_transposed);
     for (Index i = 0; i < rows * stride; ++i) scratch.output[i] = 0;
     for (Index i = 0; i < tile_rows; ++i) scratch.largest[i] = minus_infinity, scratch.sum[i] = 0;

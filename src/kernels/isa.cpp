@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <string>
 
 #include "linformer/core/error.hpp"
 
@@ -13,9 +14,12 @@ constexpr int not_forced = -1;
 std::atomic<int> forced{not_forced};
 
 void require_supported(Isa isa) {
-  require(isa_supported(isa),
-          "instruction set {} is not supported by this processor or build; expected portable{}",
-          isa_name(isa), isa_supported(Isa::avx2) ? " or avx2" : "");
+  std::string supported;
+  for (const auto other : all_isas) {
+    if (isa_supported(other)) supported += fmt::format("{}{}", supported.empty() ? "" : ", ", isa_name(other));
+  }
+  require(isa_supported(isa), "instruction set {} is not supported by this processor or build; expected one of {}",
+          isa_name(isa), supported);
 }
 
 Isa chosen_at_start() {
@@ -24,17 +28,20 @@ Isa chosen_at_start() {
     require_supported(isa);
     return isa;
   }
-  if (isa_supported(Isa::avx512)) return Isa::avx512;
-  return isa_supported(Isa::avx2) ? Isa::avx2 : Isa::portable;
+  auto widest = Isa::portable;
+  for (const auto isa : all_isas) {
+    if (isa_supported(isa)) widest = isa;
+  }
+  return widest;
 }
 
 }  // namespace
 
 Isa parse_isa(std::string_view name) {
-  if (name == "portable") return Isa::portable;
-  if (name == "avx2") return Isa::avx2;
-  if (name == "avx512") return Isa::avx512;
-  fail("instruction set is \"{}\" (LINFORMER_ISA); expected portable, avx2 or avx512", name);
+  for (const auto isa : all_isas) {
+    if (name == isa_name(isa)) return isa;
+  }
+  fail("instruction set is \"{}\" (LINFORMER_ISA); expected portable, avx2, avx512 or avx512_bf16", name);
 }
 
 std::string_view isa_name(Isa isa) {
@@ -43,6 +50,8 @@ std::string_view isa_name(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
     case Isa::portable:
       break;
   }
@@ -52,7 +61,11 @@ std::string_view isa_name(Isa isa) {
 bool isa_supported(Isa isa) {
 #if defined(__x86_64__)
   if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  if (isa == Isa::avx512) return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+  if (isa == Isa::avx512) return avx512;
+  if (isa == Isa::avx512_bf16) {
+    return avx512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
+  }
 #endif
   return isa == Isa::portable;
 }

@@ -11,6 +11,8 @@ const KernelTable& current_table() {
       return kernels_avx2;
     case Isa::avx512:
       return kernels_avx512;
+    case Isa::avx512_bf16:
+      return kernels_avx512_bf16;
     case Isa::portable:
       break;
   }

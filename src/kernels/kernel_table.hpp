@@ -4,6 +4,8 @@
 #include <cstdint>
 
 #include "linformer/kernels/attend.hpp"
+#include "linformer/kernels/gelu.hpp"
+#include "linformer/kernels/layer_norm.hpp"
 
 namespace linformer::kernels {
 
@@ -29,6 +31,11 @@ struct KernelTable {
   void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&,
                    float* scratch);
   double (*cross_entropy_row)(float* row, std::int64_t count, std::int64_t target, float gradient_scale);
+  // Of rows [first, last); what all rows add to is added to `sums`.
+  void (*layer_norm)(const LayerNormRows&, std::int64_t first, std::int64_t last);
+  void (*layer_norm_backward)(const LayerNormGradients&, std::int64_t first, std::int64_t last, float* sums);
+  void (*gelu)(const GeluRows&, std::int64_t first, std::int64_t last);
+  void (*gelu_backward)(const GeluGradients&, std::int64_t first, std::int64_t last, float* sums);
 };
 
 /// That of the current instruction set.
@@ -38,6 +45,7 @@ extern const KernelTable kernels_portable;
 #if defined(__x86_64__)
 extern const KernelTable kernels_avx2;
 extern const KernelTable kernels_avx512;
+extern const KernelTable kernels_avx512_bf16;
 #endif
 
 }  // namespace linformer::kernels

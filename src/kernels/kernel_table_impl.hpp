@@ -1,9 +1,11 @@
-// The kernels of linformer/kernels/{attend,cross_entropy}.hpp for one instruction set. Scores of a tile are
+// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. Scores of a tile are
 // held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole
 // vectors of queries, and of each tile only the query is ever transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
 #include "kernels/cross_entropy.hpp"
+#include "kernels/gelu_rows.hpp"
+#include "kernels/layer_norm_rows.hpp"
 
 namespace linformer::kernels {
 
@@ -32,6 +34,7 @@ void backward(const AttendInputs& inputs, const AttendGradients& gradients, cons
 }  // namespace
 
 extern const KernelTable LINFORMER_TABLE;
-const KernelTable LINFORMER_TABLE{scratch_floats, forward, backward, cross_entropy_row};
+const KernelTable LINFORMER_TABLE{scratch_floats,  forward,   backward,           cross_entropy_row,
+                                  layer_norm_rows, layer_norm_backward_rows, gelu_rows, gelu_backward_rows};
 
 }  // namespace linformer::kernels

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernels/kernel_table.hpp"
-#include "kernels/vector.hpp"
+#include "kernels/product.hpp"
 
 namespace linformer::kernels {
 namespace {
@@ -10,17 +10,6 @@ namespace {
 constexpr Index tile_floats = tile_rows * tile_rows;
 
 inline Index whole_vectors(Index count) { return (count + vector_width - 1) / vector_width * vector_width; }
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-
-inline float widen(float x) { return x; }
-inline float widen(std::uint16_t x) {  // bfloat16
-  return __builtin_bit_cast(float, static_cast<std::uint32_t>(x) << 16);
-}
-inline void narrow(float x, float& to) { to = x; }
-inline void narrow(float x, std::uint16_t& to) {  // to nearest, ties to even; NaN stays NaN
-  const auto bits = __builtin_bit_cast(std::uint32_t, x);
-  to = static_cast<std::uint16_t>(x != x ? 0x7fc0U : (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
 
 template <class Element>
 struct Rows {
@@ -37,31 +26,95 @@ inline float* rows_of(const FloatView& view, Index batch, Index head) {
   return view.data + batch * view.batch + head * view.head;
 }
 
-/// `rows` × width floats, times `factor`, in rows of whole vectors; the rest of each row, and rows up to
-/// `padded`, are zero.
+/// Numbers from one row of a tile to the next: whole vectors of them.
+template <class Number>
+inline Index row_stride(Index width) {
+  return whole_vectors(numbers_for<Number>(width));
+}
+
+/// `rows` × width numbers, in rows of whole vectors; the rest of each row, and rows up to `padded`, are zero.
 template <class Element>
-void load_tile(Rows<Element> from, Index rows, Index padded, Index width, float factor,
-               float* __restrict to) {
+void load_tile(Rows<Element> from, Index rows, Index padded, Index width, float* __restrict to) {
   const Index stride = whole_vectors(width);
   for (Index i = 0; i < padded; ++i) {
     float* __restrict row = to + i * stride;
     const Element* __restrict source = from.data + i * from.stride;
     const Index used = i < rows ? width : 0;
-    for (Index j = 0; j < used; ++j) row[j] = widen(source[j]) * factor;
+    for (Index j = 0; j < used; ++j) row[j] = widen(source[j]);
     for (Index j = used; j < stride; ++j) row[j] = 0;
   }
 }
 
+inline void load_tile(Rows<std::uint16_t> from, Index rows, Index padded, Index width, Pair* __restrict to) {
+  const Index stride = row_stride<Pair>(width);
+  for (Index i = 0; i < padded; ++i) {
+    const auto used = static_cast<std::size_t>(i < rows ? 2 * width : 0), all = static_cast<std::size_t>(4 * stride);
+    auto* row = reinterpret_cast<unsigned char*>(to + i * stride);
+    __builtin_memcpy(row, from.data + i * from.stride, used);
+    __builtin_memset(row + used, 0, all - used);
+  }
+}
+
 /// (tile_rows, width) with rows of whole vectors → (width, tile_rows).
-inline void transpose_tile(const float* __restrict from, Index rows, Index width, float* __restrict to) {
-  const Index stride = whole_vectors(width);
+template <class Number>
+void transpose_tile(const Number* __restrict from, Index rows, Index width, Number* __restrict to) {
+  const Index stride = row_stride<Number>(width), numbers = numbers_for<Number>(width);
   for (Index i = 0; i < rows; i += 4) {
-    const float *a = from + i * stride, *b = a + stride, *c = b + stride, *d = c + stride;
-    for (Index j = 0; j < width; ++j) {
-      float* at = to + j * tile_rows + i;
+    const Number *a = from + i * stride, *b = a + stride, *c = b + stride, *d = c + stride;
+    for (Index j = 0; j < numbers; ++j) {
+      Number* at = to + j * tile_rows + i;
       at[0] = a[j], at[1] = b[j], at[2] = c[j], at[3] = d[j];
     }
   }
+}
+
+/// The rows of a tile as the depth of a product: (rows, width) as they are, or (rows/2, width) pairs of two rows. In `to` unless `tile`, the
+/// same as load_tile made it, serves.
+template <class Element>
+const float* depth_of(Rows<Element>, Index, Index, const float* tile, float*) {
+  return tile;
+}
+
+inline const Pair* depth_of(Rows<std::uint16_t> from, Index rows, Index width, const Pair*, Pair* __restrict to) {
+  const Index stride = whole_vectors(width);
+  for (Index i = 0; i < rows; i += 2) {
+    const std::uint16_t* __restrict first = from.data + i * from.stride;
+    const std::uint16_t* __restrict second = i + 1 < rows ? first + from.stride : nullptr;
+    Pair* __restrict row = to + i / 2 * stride;
+    for (Index j = 0; j < width && second != nullptr; ++j)
+      row[j].bits = first[j] | static_cast<std::uint32_t>(second[j]) << 16;
+    for (Index j = 0; j < width && second == nullptr; ++j) row[j].bits = first[j];
+    for (Index j = width; j < stride; ++j) row[j].bits = 0;
+  }
+  return to;
+}
+
+/// Scores (X, M) as a factor whose depth is M: rows of X.
+inline Factor<float> rows_of_scores(const float* scores, Index, Index, float*) { return {scores, tile_rows}; }
+
+inline Factor<Pair> rows_of_scores(const float* scores, Index count, Index queries, Pair* to) {
+  constexpr Index stride = tile_rows / 2;
+  for (Index x = 0; x < count; ++x) {
+    auto* row = reinterpret_cast<std::uint16_t*>(to + x * stride);
+    for (Index m = 0; m < queries; m += vector_width) store_narrow(row + m, load(scores + x * tile_rows + m));
+    if (queries % 2 != 0) to[x * stride + queries / 2].bits &= 0xffffU;  // what stands beside it may be anything
+  }
+  return {to, stride};
+}
+
+/// Scores (X, M) as a factor whose depth is X, which product() reads transposed.
+inline Factor<float> columns_of_scores(const float* scores, Index, Index, float*) { return {scores, tile_rows}; }
+
+inline Factor<Pair> columns_of_scores(const float* scores, Index count, Index queries, Pair* to) {
+  for (Index x = 0; x < count; x += 2) {
+    for (Index m = 0; m < queries; m += vector_width) {
+      const Words low = __builtin_convertvector(narrowed(load(scores + x * tile_rows + m)), Words);
+      const Vector next = x + 1 < count ? load(scores + (x + 1) * tile_rows + m) : Vector{};
+      const Words high = __builtin_convertvector(narrowed(next), Words);
+      *reinterpret_cast<UnalignedWords*>(to + x / 2 * tile_rows + m) = low | high << 16;
+    }
+  }
+  return {to, tile_rows};
 }
 
 /// Keys or slots that a tile of queries meets, at most tile_rows of them, and where their gradients go.
@@ -80,13 +133,13 @@ struct Held {
   Index count;
 };
 
+/// Whether the columns have to be loaded, and from now on are held.
 template <class Element>
-void load_columns(const Columns<Element>& columns, Index width, float* key, float* value, Held* held) {
+bool take(const Columns<Element>& columns, Held* held) {
   if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count)
-    return;
-  load_tile(columns.key, columns.count, columns.count, width, 1.0F, key);
-  load_tile(columns.value, columns.count, columns.count, width, 1.0F, value);
+    return false;
   *held = {columns.key.data, columns.value.data, columns.count};
+  return true;
 }
 
 /// A tile of queries: rows [first, last) of the sequence, in block `block`.

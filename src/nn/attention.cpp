@@ -77,19 +77,19 @@ Attention::Attention(const LayerContext& context)
       output_(context.parameters, context.name + ".output", context.config.width, context.config.width, residual_deviation(context.config)) {}
 
 at::Tensor Attention::split(const at::Tensor& x_BNd) const { return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2); }
-at::Tensor Attention::merge(const at::Tensor& x_BHND) const { return output_(x_BHND.transpose(1, 2).flatten(2)); }
+ops::Branch Attention::merge(const at::Tensor& x_BHND) const { return output_.branch(x_BHND.transpose(1, 2).flatten(2)); }
 Heads Attention::heads_of(const at::Tensor& x) const { return {split(query_(x)), split(key_(x)), split(value_(x))}; }
 
-at::Tensor Attention::forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const {
+ops::Branch Attention::forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const {
   return merge(attend(x_BNd, heads_of(x_BNd), padding_mask));
 }
 
-std::pair<at::Tensor, StatePointer> Attention::prefill(const at::Tensor& x_BNd) const {
+std::pair<ops::Branch, StatePointer> Attention::prefill(const at::Tensor& x_BNd) const {
   const auto heads = heads_of(x_BNd);
   return {merge(attend(x_BNd, heads, std::nullopt)), state_after(x_BNd, heads)};
 }
 
-at::Tensor Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const {
+ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const {
   return merge(attend_step(x_B1d, heads_of(x_B1d), positions, state));
 }
 

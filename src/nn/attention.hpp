@@ -66,14 +66,14 @@ class Attention {
  public:
   explicit Attention(const LayerContext& context);
   virtual ~Attention() = default;
-  /// x (B,N,d) → (B,N,d).
-  virtual at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
+  /// x (B,N,d) → (B,N,d), the output layer's bias apart.
+  virtual ops::Branch forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
   /// The weights that forward() mixes values with.
   virtual AttentionWeights weights(const at::Tensor& x_BNd) const = 0;
   /// forward() and the state after the last position.
-  std::pair<at::Tensor, StatePointer> prefill(const at::Tensor& x_BNd) const;
+  std::pair<ops::Branch, StatePointer> prefill(const at::Tensor& x_BNd) const;
   /// One position a sequence: x (B,1,d); `positions` of these tokens.
-  at::Tensor step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
+  ops::Branch step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
 
  protected:
   virtual at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const = 0;
@@ -82,7 +82,7 @@ class Attention {
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
   at::Tensor split(const at::Tensor& x_BNd) const;
-  at::Tensor merge(const at::Tensor& x_BHND) const;
+  ops::Branch merge(const at::Tensor& x_BHND) const;
 
   std::int64_t heads_, head_width_;
   Linear query_, key_, value_, output_;

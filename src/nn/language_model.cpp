@@ -8,6 +8,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/decode_state.hpp"
+#include "linformer/ops/gelu.hpp"
 #include "nn/attention.hpp"
 #include "nn/checkpoint.hpp"
 #include "nn/sinusoidal.hpp"
@@ -16,9 +17,8 @@ namespace linformer {
 
 namespace {
 
-using nn::Linear, nn::Norm;
+using nn::Linear, nn::Norm, ops::Branch;
 
-// x + attention(norm(x)), then x + feed_forward(norm(x)).
 struct Block {
   Norm attention_norm;
   std::unique_ptr<nn::Attention> attention;
@@ -26,7 +26,19 @@ struct Block {
   Linear up, down;
   std::vector<at::Tensor> parameters;  // all that it uses, shared ones included
 
-  at::Tensor feed_forward(const at::Tensor& x) const { return down(at::gelu(up(feed_forward_norm(x)))); }
+  /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` makes the attention's branch from the norm; `drop` is the dropout.
+  template <class Attend, class Drop>
+  at::Tensor forward(const at::Tensor& x, const Attend& attend, const Drop& drop) const {
+    const auto [sum, normed] = ops::add_layer_norm(x, drop(attend(attention_norm.for_products(x))), feed_forward_norm.parameters());
+    return ops::add_branch(sum, drop(feed_forward(normed)));
+  }
+  template <class Attend>
+  at::Tensor forward(const at::Tensor& x, const Attend& attend) const {
+    return forward(x, attend, [](const Branch& branch) { return branch; });
+  }
+  Branch feed_forward(const at::Tensor& normed) const {
+    return down.branch(ops::bias_gelu(at::linear(normed, up.weight), up.bias));
+  }
 };
 
 }  // namespace
@@ -42,6 +54,10 @@ struct LanguageModel::Impl {
   void add_block(std::int64_t layer, nn::SharedProjection& shared);
   at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
   at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
+  Branch drop(const Branch& branch, bool training) const {
+    if (!training || config.dropout == 0) return branch;
+    return {drop(branch.product + branch.bias.to(branch.product.scalar_type()), true), {}};
+  }
   void check_ids(const at::Tensor& ids) const;
   void check_text(const at::Tensor& ids_BN) const;
   std::pair<at::Tensor, std::vector<nn::StatePointer>> read(const at::Tensor& ids_BN) const;
@@ -101,10 +117,11 @@ std::pair<at::Tensor, std::vector<nn::StatePointer>> LanguageModel::Impl::read(c
   auto x = embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options()));
   std::vector<nn::StatePointer> states;
   for (const auto& block : blocks) {
-    auto [attended, state] = block.attention->prefill(block.attention_norm(x));
-    x = x + attended;
-    x = x + block.feed_forward(x);
-    states.push_back(std::move(state));
+    x = block.forward(x, [&](const at::Tensor& normed) {
+      auto [branch, state] = block.attention->prefill(normed);
+      states.push_back(std::move(state));
+      return branch;
+    });
   }
   return {at::linear(final_norm(x.select(1, -1)), output), std::move(states)};
 }
@@ -143,12 +160,12 @@ at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions&
   auto x = model.drop(model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), options.training);
   for (const auto& block : model.blocks) {
     const auto body = [&model, &block, options](const at::Tensor& input) {
-      const auto attended = input + model.drop(block.attention->forward(block.attention_norm(input), options.padding_mask), options.training);
-      return attended + model.drop(block.feed_forward(attended), options.training);
+      return block.forward(input, [&](const at::Tensor& normed) { return block.attention->forward(normed, options.padding_mask); },
+                           [&](const Branch& branch) { return model.drop(branch, options.training); });
     };
     x = options.checkpoint && at::GradMode::is_enabled() ? nn::checkpointed(body, x, block.parameters) : body(x);
   }
-  return model.final_norm(x);
+  return model.final_norm.for_products(x);
 }
 
 at::Tensor LanguageModel::logits(const at::Tensor& ids_BN, const ForwardOptions& options) const {
@@ -162,10 +179,10 @@ void LanguageModel::attention_weights(const at::Tensor& ids_BN, const WeightsVis
   auto x = model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options()));
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     const auto& block = model.blocks[i];
-    const auto normed = block.attention_norm(x);
-    visit(static_cast<std::int64_t>(i), block.attention->weights(normed));
-    x = x + block.attention->forward(normed, std::nullopt);
-    x = x + block.feed_forward(x);
+    x = block.forward(x, [&](const at::Tensor& normed) {
+      visit(static_cast<std::int64_t>(i), block.attention->weights(normed));
+      return block.attention->forward(normed, std::nullopt);
+    });
   }
 }
 
@@ -206,8 +223,9 @@ at::Tensor LanguageModel::step(const at::Tensor& ids_B, DecodeState& state) cons
   auto x = model.embed(ids_B.unsqueeze(1), positions.unsqueeze(1));
   for (std::size_t i = 0; i < model.blocks.size(); ++i) {
     const auto& block = model.blocks[i];
-    x = x + block.attention->step(block.attention_norm(x), state.positions(), static_cast<nn::LayerState&>(state.layer(i)));
-    x = x + block.feed_forward(x);
+    x = block.forward(x, [&](const at::Tensor& normed) {
+      return block.attention->step(normed, state.positions(), static_cast<nn::LayerState&>(state.layer(i)));
+    });
   }
   state.advance();
   return at::linear(model.final_norm(x.squeeze(1)), model.output);

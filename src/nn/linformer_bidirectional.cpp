@@ -14,7 +14,7 @@ class BidirectionalAttention final : public Attention {
   explicit BidirectionalAttention(const LayerContext& context)
       : Attention(context), maker_(context, false), reassociate_(context.config.attention.reassociate) {}
 
-  at::Tensor forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
+  ops::Branch forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
     if (!reassociate_ || maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
     // E (X Wᵀ + 1 bᵀ) = (E X) Wᵀ + (E 1) bᵀ: the sequence is shortened before the products with W (maths 1, reassociation).
     const auto n = x_BNd.size(1);
@@ -25,7 +25,8 @@ class BidirectionalAttention final : public Attention {
       const auto mass = at::matmul(projection.narrow(1, 0, n), present);
       return split(at::matmul(shortened, linear.weight.t().to(shortened.scalar_type())) + mass * linear.bias);
     };
-    const auto shorten = [&](const at::Tensor& projection) { return at::matmul(projection.narrow(1, 0, n), x); };
+    // Expanded, since matmul would fold the batch into columns: a copy of x, and a gradient that lies across it.
+    const auto shorten = [&](const at::Tensor& projection) { return at::bmm(projection.narrow(1, 0, n).expand({x.size(0), -1, -1}), x); };
     const auto [e, f] = maker_.projections(x.scalar_type());
     const auto key_x = shorten(e);
     const auto value_x = f.is_same(e) ? key_x : shorten(f);

@@ -1,5 +1,6 @@
 #include "nn/parameters.hpp"
 
+#include <ATen/autocast_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/layer_norm.h>
@@ -41,11 +42,19 @@ Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in,
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
 
+ops::Branch Linear::branch(const at::Tensor& x) const { return {at::linear(x, weight), bias}; }
+
 Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
     : weight(parameters.constant(name + ".weight", {width}, 1)), bias(parameters.constant(name + ".bias", {width}, 0)) {}
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
   return weight.defined() ? at::layer_norm(x, weight.sizes(), weight, bias, 1e-5) : x;
+}
+
+at::Tensor Norm::for_products(const at::Tensor& x) const {
+  const auto device = x.device().type();
+  const bool autocast = at::autocast::is_autocast_enabled(device);
+  return ops::layer_norm(x, parameters(), autocast ? at::autocast::get_autocast_dtype(device) : x.scalar_type());
 }
 
 at::Tensor Norm::of_heads(const at::Tensor& x_BHxD) const {

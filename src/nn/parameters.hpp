@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "linformer/nn/language_model.hpp"
+#include "linformer/ops/layer_norm.hpp"
 
 namespace linformer::nn {
 
@@ -45,6 +46,8 @@ struct Linear {
   Linear() = default;
   Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation);
   at::Tensor operator()(const at::Tensor& x) const;
+  /// The same in two parts, for an operation that adds the bias in the pass that it makes anyway.
+  ops::Branch branch(const at::Tensor& x) const;
 };
 
 /// Layer norm over the last dimension, epsilon 1e-5.
@@ -54,6 +57,9 @@ struct Norm {
   Norm(Parameters& parameters, const std::string& name, std::int64_t width);
   /// Unchanged where the norm was never made (normalise = none).
   at::Tensor operator()(const at::Tensor& x) const;
+  /// Of a residual stream, in the dtype that matrix products take: that of autocast where it is on, else x's own.
+  at::Tensor for_products(const at::Tensor& x) const;
+  ops::LayerNorm parameters() const { return {weight, bias}; }
   /// Of rows split into heads, (B,H,…,D). Heads lie next to each other in memory where a linear layer made them: then there is no copy.
   at::Tensor of_heads(const at::Tensor& x_BHxD) const;
 };

@@ -221,7 +221,7 @@ TEST_P(Attend, NotANumberStaysOne) {
   EXPECT_TRUE(output.narrow(2, 0, 66).isfinite().all().item<bool>());
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, Attend, testing::Values(Isa::portable, Isa::avx2, Isa::avx512),
+INSTANTIATE_TEST_SUITE_P(Isas, Attend, testing::ValuesIn(all_isas),
                          [](const auto& isa) { return std::string(isa_name(isa.param)); });
 
 TEST(AttendPath, HandsOverVisibly) {
@@ -248,7 +248,7 @@ TEST(Isa, NamesAndErrors) {
   EXPECT_EQ(parse_isa("avx512"), Isa::avx512);
   EXPECT_THROW(parse_isa("sse"), UserError);
   EXPECT_TRUE(isa_supported(Isa::portable));
-  for (const auto isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const auto isa : all_isas) {
     if (!isa_supported(isa)) {
       EXPECT_THROW(ForcedIsa{isa}, UserError);
       continue;

@@ -16,7 +16,7 @@ constexpr auto kNan = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<Isa> supported() {
   std::vector<Isa> found;
-  for (const auto isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+  for (const auto isa : all_isas) {
     if (isa_supported(isa)) found.push_back(isa);
   }
   return found;

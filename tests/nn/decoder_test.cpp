@@ -156,7 +156,7 @@ ModelConfig running() { return base(); }
 TEST(Decoder, ThreadsAndInstructionSetsAgree) {
   const auto model = model_of(running());
   for (const int threads : {2, 3}) EXPECT_LT(largest_difference(model, {.threads = threads}), 2e-5) << threads;
-  for (const auto isa : {kernels::Isa::portable, kernels::Isa::avx2, kernels::Isa::avx512}) {
+  for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
     EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);

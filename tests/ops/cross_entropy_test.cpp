@@ -46,7 +46,7 @@ TEST(CrossEntropy, EveryChunkEqualsWholeLogits) {
 }
 
 TEST(CrossEntropy, EveryInstructionSetAgrees) {
-  for (const auto isa : {kernels::Isa::portable, kernels::Isa::avx2, kernels::Isa::avx512}) {
+  for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
     for (const std::int64_t vocabulary : {1, 7, 16, 1037, 9001}) {

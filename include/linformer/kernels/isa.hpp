@@ -6,9 +6,12 @@
 
 namespace linformer::kernels {
 
-enum class Isa { portable, avx2, avx512 };
+/// avx512_bf16: AVX-512 that multiplies bfloat16 numbers itself.
+enum class Isa { portable, avx2, avx512, avx512_bf16 };
 
-/// "portable", "avx2" or "avx512"; anything else is a UserError.
+constexpr Isa all_isas[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16};
+
+/// "portable", "avx2", "avx512" or "avx512_bf16"; anything else is a UserError.
 Isa parse_isa(std::string_view name);
 std::string_view isa_name(Isa isa);
 

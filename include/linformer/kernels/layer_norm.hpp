@@ -1,0 +1,40 @@
+// Layer norm of a residual stream and what a branch adds to it, in one pass each way (maths 5). Shape letters: R rows (tokens), d width.
+#pragma once
+
+#include <cstdint>
+
+#include "linformer/kernels/attend.hpp"
+
+namespace linformer::kernels {
+
+/// All contiguous. s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, scale = 1/√(variance(s) + 1e-5).
+struct LayerNormRows {
+  std::int64_t rows, width;
+  Element element;           ///< of branch and normed
+  const float* x;            ///< (R,d)
+  const void* branch;        ///< (R,d); null: none, s is x
+  const float* branch_bias;  ///< (d); null: none
+  const float *weight, *bias;  ///< (d)
+  float* sum;                ///< (R,d), where there is a branch: s
+  void* normed;              ///< (R,d); null: only the sum is wanted
+  float *mean, *scale;       ///< (R)
+};
+
+/// Gradients of the inputs; null where not wanted.
+struct LayerNormGradients {
+  std::int64_t rows, width;
+  Element element;
+  const float* sum;          ///< (R,d): s
+  const float *mean, *scale, *weight;
+  const void* grad_normed;   ///< (R,d); null: zero
+  const float* grad_sum;     ///< (R,d); null: zero
+  float* x;                  ///< (R,d)
+  void* branch;              ///< (R,d): the same as x in `element`
+  float *weight_grad, *bias_grad, *branch_bias_grad;  ///< (d), written
+};
+
+/// Rows are spread over the engine's threads; the result does not depend on their number.
+void layer_norm_forward(const LayerNormRows& rows);
+void layer_norm_backward(const LayerNormGradients& gradients);
+
+}  // namespace linformer::kernels

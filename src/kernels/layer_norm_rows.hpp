@@ -1,0 +1,101 @@
+// Rows [first, last) of linformer/kernels/layer_norm.hpp. A row is read from memory once and then stands in cache.
+#pragma once
+
+#include "kernels/element.hpp"
+#include "linformer/kernels/layer_norm.hpp"
+
+namespace linformer::kernels {
+namespace {
+
+constexpr float norm_epsilon = 1e-5F;
+
+/// Calls `visit(first column, count)` for each vector's worth of a row.
+template <class Visit>
+inline void for_vectors(Index width, const Visit& visit) {
+  for (Index j = 0; j < width; j += vector_width) visit(j, smaller(vector_width, width - j));
+}
+
+template <class Element>
+void layer_norm_row(const LayerNormRows& in, Index row) {
+  const Index width = in.width;
+  const float* x = in.x + row * width;
+  Vector total{};
+  if (in.branch != nullptr) {
+    const Element* branch = static_cast<const Element*>(in.branch) + row * width;
+    float* sum = in.sum + row * width;
+    for_vectors(width, [&](Index j, Index count) {
+      Vector s = load_row(x + j, count) + load_row(branch + j, count);
+      if (in.branch_bias != nullptr) s += load_row(in.branch_bias + j, count);
+      store_row(sum + j, s, count);
+      total += s;
+    });
+    x = sum;
+  } else {
+    for_vectors(width, [&](Index j, Index count) { total += load_row(x + j, count); });
+  }
+  if (in.normed == nullptr) return;
+  const float share = 1.0F / static_cast<float>(width), mean = sum_of(total) * share;
+  Vector squares{};
+  const Index whole = width / vector_width * vector_width;
+  for (Index j = 0; j < whole; j += vector_width) {
+    const Vector difference = load(x + j) - mean;
+    squares += difference * difference;
+  }
+  float square = sum_of(squares);
+  for (Index j = whole; j < width; ++j) square += (x[j] - mean) * (x[j] - mean);
+  const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
+  Element* normed = static_cast<Element*>(in.normed) + row * width;
+  for_vectors(width, [&](Index j, Index count) {
+    const Vector y = (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count) + load_row(in.bias + j, count);
+    store_row(normed + j, y, count);
+  });
+  in.mean[row] = mean;
+  in.scale[row] = scale;
+}
+
+/// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight. What all rows add to is added to `sums`: the gradients
+/// of weight, of bias and of the branch's bias, one after the other.
+template <class Element>
+void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sums) {
+  const Index width = in.width;
+  const float *s = in.sum + row * width, *grad_sum = in.grad_sum != nullptr ? in.grad_sum + row * width : nullptr;
+  const Element* grad = in.grad_normed != nullptr ? static_cast<const Element*>(in.grad_normed) + row * width : nullptr;
+  const float mean = grad != nullptr ? in.mean[row] : 0, scale = grad != nullptr ? in.scale[row] : 0;
+  Vector total{}, along{};
+  if (grad != nullptr) {
+    for_vectors(width, [&](Index j, Index count) {
+      const Vector y = load_row(grad + j, count), normal = (load_row(s + j, count) - mean) * scale, g = y * load_row(in.weight + j, count);
+      total += g;
+      along += g * normal;
+      add_to_row(sums + j, y * normal, count);
+      add_to_row(sums + width + j, y, count);
+    });
+  }
+  const float share = 1.0F / static_cast<float>(width), middle = sum_of(total) * share, slope = sum_of(along) * share;
+  for_vectors(width, [&](Index j, Index count) {
+    Vector dx = grad_sum != nullptr ? load_row(grad_sum + j, count) : Vector{};
+    if (grad != nullptr) {
+      const Vector g = load_row(grad + j, count) * load_row(in.weight + j, count), normal = (load_row(s + j, count) - mean) * scale;
+      dx += (g - middle - normal * slope) * scale;
+    }
+    if (in.x != nullptr) store_row(in.x + row * width + j, dx, count);
+    if (in.branch != nullptr) store_row(static_cast<Element*>(in.branch) + row * width + j, dx, count);
+    if (in.branch_bias_grad != nullptr) add_to_row(sums + 2 * width + j, dx, count);
+  });
+}
+
+void layer_norm_rows(const LayerNormRows& in, Index first, Index last) {
+  for (Index row = first; row < last; ++row) {
+    in.element == Element::float32 ? layer_norm_row<float>(in, row) : layer_norm_row<std::uint16_t>(in, row);
+  }
+}
+
+void layer_norm_backward_rows(const LayerNormGradients& in, Index first, Index last, float* sums) {
+  for (Index row = first; row < last; ++row) {
+    in.element == Element::float32 ? layer_norm_backward_row<float>(in, row, sums)
+                                   : layer_norm_backward_row<std::uint16_t>(in, row, sums);
+  }
+}
+
+}  // namespace
+}  // namespace linformer::kernels

@@ -1,0 +1,62 @@
+// Shape letters: R rows, h width.
+#include "linformer/ops/gelu.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "linformer/core/error.hpp"
+#include "linformer/kernels/gelu.hpp"
+#include "ops/checks.hpp"
+#include "ops/element.hpp"
+
+namespace linformer::ops {
+
+namespace {
+
+class BiasGelu : public torch::autograd::Function<BiasGelu> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& bias) {
+    const auto input = x.contiguous(), row = bias.contiguous(), out = at::empty_like(input);
+    const auto width = x.size(-1);
+    kernels::gelu_forward({.rows = width > 0 ? x.numel() / width : 0,
+                           .width = width,
+                           .element = element_of(x.scalar_type()),
+                           .x = input.const_data_ptr(),
+                           .bias = row.const_data_ptr<float>(),
+                           .out = out.mutable_data_ptr()});
+    context->save_for_backward({input, row});
+    return out;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    require(!at::GradMode::is_enabled(), "bias_gelu has no second derivative in float32. Call backward without create_graph, or use float64");
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &bias = saved[1];
+    const auto grad_out = gradients[0].contiguous(), grad_x = at::empty_like(x);
+    const auto grad_bias = context->needs_input_grad(1) ? at::empty_like(bias) : at::Tensor();
+    const auto width = x.size(-1);
+    kernels::gelu_backward({.rows = width > 0 ? x.numel() / width : 0,
+                            .width = width,
+                            .element = element_of(x.scalar_type()),
+                            .x = x.const_data_ptr(),
+                            .bias = bias.const_data_ptr<float>(),
+                            .grad_out = grad_out.const_data_ptr(),
+                            .grad_x = grad_x.mutable_data_ptr(),
+                            .grad_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
+    return {grad_x, grad_bias};
+  }
+};
+
+}  // namespace
+
+at::Tensor bias_gelu(const at::Tensor& x, const at::Tensor& bias) {
+  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()), "x has shape {} and dtype {}; expected (…,h) of a floating-point dtype",
+          shape_text(x), c10::toString(x.scalar_type()));
+  require(bias.dim() == 1 && bias.size(0) == x.size(-1), "bias has shape {}; expected (h) as in x, {}", shape_text(bias), shape_text(x));
+  const bool short_or_single = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+  if (x.is_cpu() && bias.is_cpu() && short_or_single && bias.scalar_type() == at::kFloat) return BiasGelu::apply(x, bias);
+  return at::gelu(x + bias.to(x.scalar_type()));
+}
+
+}  // namespace linformer::ops

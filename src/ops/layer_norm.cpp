@@ -1,0 +1,160 @@
+// Shape letters: R rows, d width.
+#include "linformer/ops/layer_norm.hpp"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
+
+#include "linformer/core/error.hpp"
+#include "linformer/kernels/layer_norm.hpp"
+#include "ops/checks.hpp"
+#include "ops/element.hpp"
+
+namespace linformer::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+template <class T>
+T* data_of(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
+}
+const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+
+/// The kernel on tensors: {sum, normed}, of which only those are defined that are wanted.
+class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
+ public:
+  static variable_list forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& product,
+                               const std::optional<at::Tensor>& branch_bias, const std::optional<at::Tensor>& norm_weight,
+                               const std::optional<at::Tensor>& norm_bias, at::ScalarType dtype) {
+    const auto input = x.contiguous(), branch = product ? product->contiguous() : at::Tensor();
+    const auto weight = norm_weight.value_or(at::Tensor());
+    const auto width = x.size(-1), rows = width > 0 ? x.numel() / width : 0;
+    const auto sum = branch.defined() ? at::empty_like(input) : input;
+    const auto normed = weight.defined() ? at::empty(input.sizes(), input.options().dtype(dtype)) : at::Tensor();
+    const auto mean_R = at::empty({rows}, input.options()), scale_R = at::empty({rows}, input.options());
+    kernels::layer_norm_forward({.rows = rows,
+                                 .width = width,
+                                 .element = element_of(dtype),
+                                 .x = input.const_data_ptr<float>(),
+                                 .branch = data_of(branch),
+                                 .branch_bias = data_of<float>(branch_bias.value_or(at::Tensor())),
+                                 .weight = data_of<float>(weight),
+                                 .bias = data_of<float>(norm_bias.value_or(at::Tensor())),
+                                 .sum = branch.defined() ? data_of<float>(sum) : nullptr,
+                                 .normed = weight.defined() ? normed.mutable_data_ptr() : nullptr,
+                                 .mean = data_of<float>(mean_R),
+                                 .scale = data_of<float>(scale_R)});
+    context->set_materialize_grads(false);
+    if (weight.defined()) context->save_for_backward({sum, mean_R, scale_R, weight});
+    context->saved_data["dtype"] = dtype;
+    context->saved_data["branch"] = branch.defined();
+    context->saved_data["branch_bias"] = branch_bias.has_value();
+    variable_list made;
+    if (branch.defined()) made.push_back(sum);
+    if (weight.defined()) made.push_back(normed);
+    return made;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
+    require(!at::GradMode::is_enabled(),
+            "add_layer_norm has no second derivative in float32. Call backward without create_graph, or use float64");
+    const auto saved = context->get_saved_variables();
+    const auto dtype = context->saved_data["dtype"].toScalarType();
+    const bool branch = context->saved_data["branch"].toBool(), normed = !saved.empty();
+    const auto grad_sum = branch && gradients[0].defined() ? gradients[0].contiguous() : at::Tensor();
+    const auto grad_normed = normed && gradients.back().defined() ? gradients.back().contiguous() : at::Tensor();
+    variable_list found(6);
+    if (!grad_sum.defined() && !grad_normed.defined()) return found;
+    const auto& like = grad_sum.defined() ? grad_sum : grad_normed;
+    const auto options = like.options().dtype(at::kFloat);
+    const auto width = like.size(-1);
+    const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) { return at::empty(sizes, options.dtype(type)); };
+    found[0] = empty(like.sizes());
+    const bool same = dtype == at::kFloat;  // then one gradient serves x and the branch
+    if (branch) found[1] = same ? found[0] : empty(like.sizes(), dtype);
+    if (context->saved_data["branch_bias"].toBool()) found[2] = empty({width});
+    if (normed) found[3] = empty({width}), found[4] = empty({width});
+    kernels::layer_norm_backward({.rows = width > 0 ? like.numel() / width : 0,
+                                  .width = width,
+                                  .element = element_of(dtype),
+                                  .sum = normed ? data_of<float>(saved[0]) : nullptr,
+                                  .mean = normed ? data_of<float>(saved[1]) : nullptr,
+                                  .scale = normed ? data_of<float>(saved[2]) : nullptr,
+                                  .weight = normed ? data_of<float>(saved[3]) : nullptr,
+                                  .grad_normed = data_of(grad_normed),
+                                  .grad_sum = data_of<float>(grad_sum),
+                                  .x = data_of<float>(found[0]),
+                                  .branch = same || !found[1].defined() ? nullptr : found[1].mutable_data_ptr(),
+                                  .weight_grad = data_of<float>(found[3]),
+                                  .bias_grad = data_of<float>(found[4]),
+                                  .branch_bias_grad = data_of<float>(found[2])});
+    return found;
+  }
+};
+
+void check(const at::Tensor& x, const Branch& branch, const LayerNorm& norm) {
+  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()), "x has shape {} and dtype {}; expected (…,d) of a floating-point dtype",
+          shape_text(x), c10::toString(x.scalar_type()));
+  require(!branch.product.defined() || branch.product.sizes() == x.sizes(), "the branch's product has shape {}; expected that of x, {}",
+          branch.product.defined() ? shape_text(branch.product) : "", shape_text(x));
+  for (const auto& row : {branch.bias, norm.weight, norm.bias}) {
+    require(!row.defined() || (row.dim() == 1 && row.size(0) == x.size(-1)), "a bias or weight has shape {}; expected (d) as in x, {}",
+            row.defined() ? shape_text(row) : "", shape_text(x));
+  }
+}
+
+std::optional<at::Tensor> if_defined(const at::Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
+
+/// {sum, normed} without those that nothing is given for.
+variable_list run_kernel(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
+  return AddLayerNorm::apply(x, if_defined(branch.product), if_defined(branch.bias), if_defined(norm.weight), if_defined(norm.bias), dtype);
+}
+
+bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
+  for (const auto& tensor : {x, branch.bias, norm.weight, norm.bias}) {
+    if (tensor.defined() && !(tensor.is_cpu() && tensor.scalar_type() == at::kFloat && (tensor.dim() > 1 || tensor.is_contiguous()))) return false;
+  }
+  return dtype == at::kFloat || dtype == at::kBFloat16;
+}
+
+at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {
+  const auto sum = x + branch.product.to(x.scalar_type());
+  return branch.bias.defined() ? sum + branch.bias.to(x.scalar_type()) : sum;
+}
+
+at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
+  return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
+}
+
+}  // namespace
+
+SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm) {
+  check(x, branch, norm);
+  const auto dtype = branch.product.scalar_type();
+  if (kernel_serves(x, branch, norm, dtype)) {
+    auto made = run_kernel(x, branch, norm, dtype);
+    return {std::move(made[0]), std::move(made[1])};
+  }
+  auto sum = composed_sum(x, branch);
+  auto normed = composed_norm(sum, norm, dtype);
+  return {std::move(sum), std::move(normed)};
+}
+
+at::Tensor add_branch(const at::Tensor& x, const Branch& branch) {
+  check(x, branch, {});
+  const auto dtype = branch.product.scalar_type();
+  if (!kernel_serves(x, branch, {}, dtype)) return composed_sum(x, branch);
+  return run_kernel(x, branch, {}, dtype)[0];
+}
+
+at::Tensor layer_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
+  check(x, {}, norm);
+  if (!kernel_serves(x, {}, norm, dtype)) return composed_norm(x, norm, dtype);
+  return run_kernel(x, {}, norm, dtype)[0];
+}
+
+}  // namespace linformer::ops

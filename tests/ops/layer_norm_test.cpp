@@ -1,0 +1,118 @@
+// Layer norm and its sum against the engine's own, in float64. Shape letters: R rows, d width.
+#include "linformer/ops/layer_norm.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <vector>
+
+#include "linformer/core/error.hpp"
+#include "linformer/kernels/isa.hpp"
+#include "support/closeness.hpp"
+
+namespace linformer::ops {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// Inputs: x, product, bias of the branch, weight and bias of the norm.
+test::Tensors draw(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
+  const auto d = shape.back();
+  return {at::randn(shape, dtype), at::randn(shape, dtype), at::randn({d}, dtype), at::randn({d}, dtype), at::randn({d}, dtype)};
+}
+
+at::Tensor both(const SumAndNorm& made) { return at::cat({made.sum, made.normed.to(made.sum.scalar_type())}, -1); }
+
+test::Operation fused(at::ScalarType product) {
+  return [product](const test::Tensors& x) { return both(add_layer_norm(x[0], {x[1].to(product), x[2]}, {x[3], x[4]})); };
+}
+
+// What the fused operation must equal, whose product was rounded to its dtype first.
+test::Operation plain(at::ScalarType product) {
+  return [product](const test::Tensors& x) {
+    const auto rounded = x[1] + (x[1].to(product).to(x[1].scalar_type()) - x[1]).detach();
+    const auto sum = x[0] + rounded + x[2];
+    return at::cat({sum, at::layer_norm(sum, x[3].sizes(), x[3], x[4], 1e-5)}, -1);
+  };
+}
+
+TEST(LayerNorm, EveryInstructionSetEqualsThePlainOnes) {
+  for (const auto isa : kernels::all_isas) {
+    if (!kernels::isa_supported(isa)) continue;
+    const kernels::ForcedIsa forced(isa);
+    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 2}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 384}}) {
+      SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << shape);
+      test::expect_same(fused(at::kFloat), plain(at::kFloat), draw(shape), test::tolerance_of(at::kFloat));
+      test::expect_same(fused(at::kBFloat16), plain(at::kBFloat16), draw(shape), test::tolerance_of(at::kBFloat16));
+    }
+  }
+}
+
+TEST(LayerNorm, PartsAloneEqualThePlainOnes) {
+  const auto inputs = draw({37, 20});
+  const auto norm = [](const test::Tensors& x) { return layer_norm(x[0], {x[3], x[4]}, x[0].scalar_type()); };
+  const auto plain_norm = [](const test::Tensors& x) { return at::layer_norm(x[0], x[3].sizes(), x[3], x[4], 1e-5); };
+  test::expect_same(norm, plain_norm, inputs, test::tolerance_of(at::kFloat));
+  const auto sum = [](const test::Tensors& x) { return add_branch(x[0], {x[1], x[2]}); };
+  const auto plain_sum = [](const test::Tensors& x) { return x[0] + x[1] + x[2]; };
+  test::expect_same(sum, plain_sum, inputs, test::tolerance_of(at::kFloat));
+  const auto no_bias = [](const test::Tensors& x) { return add_branch(x[0], {x[1], {}}); };
+  test::expect_same(no_bias, [](const test::Tensors& x) { return x[0] + x[1]; }, inputs, test::tolerance_of(at::kFloat));
+}
+
+TEST(LayerNorm, OnlyOneOfTheOutputsMayBeUsed) {
+  const auto inputs = draw({9, 5});
+  const auto only_sum = [](const test::Tensors& x) { return add_layer_norm(x[0], {x[1], x[2]}, {x[3], x[4]}).sum; };
+  test::expect_same(only_sum, [](const test::Tensors& x) { return x[0] + x[1] + x[2]; }, inputs, test::tolerance_of(at::kFloat));
+  const auto only_norm = [](const test::Tensors& x) { return add_layer_norm(x[0], {x[1], x[2]}, {x[3], x[4]}).normed; };
+  const auto plain_norm = [](const test::Tensors& x) { return at::layer_norm(x[0] + x[1] + x[2], x[3].sizes(), x[3], x[4], 1e-5); };
+  test::expect_same(only_norm, plain_norm, inputs, test::tolerance_of(at::kFloat));
+}
+
+TEST(LayerNorm, GradientsAreThoseOfDifferences) {
+  EXPECT_LT(test::gradient_check(fused(at::kDouble), draw({3, 5}, at::kDouble)), 1e-6);
+}
+
+TEST(LayerNorm, LargeNumbersAndViews) {
+  auto inputs = draw({11, 24});
+  inputs[0] = inputs[0].mul(1e3).add(1e4);  // a mean far from zero, as residual streams have
+  test::expect_same(fused(at::kFloat), plain(at::kFloat), inputs, {1e-4, 1e-3});
+  const auto x = at::randn({24, 11}).t(), product = at::randn({11, 48}).narrow(1, 0, 24);
+  const auto made = add_layer_norm(x, {product, inputs[2]}, {inputs[3], inputs[4]});
+  EXPECT_LT(test::relative_error(made.sum, x + product + inputs[2]), 1e-6);
+}
+
+TEST(LayerNorm, ResultsDoNotDependOnThreads) {
+  const int before = at::get_num_threads();
+  const auto inputs = draw({1000, 48});
+  const auto grad_output = at::randn({1000, 96});
+  std::vector<test::OutputAndGradients> made;
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    made.push_back(test::run_with_gradients(fused(at::kFloat), inputs, grad_output, at::kFloat));
+  }
+  at::set_num_threads(before);
+  EXPECT_TRUE(at::equal(made[0].output, made[1].output));
+  for (std::size_t i = 0; i < inputs.size(); ++i) EXPECT_TRUE(at::equal(made[0].gradients[i], made[1].gradients[i])) << i;
+}
+
+TEST(LayerNorm, NotANumberStaysInItsRow) {
+  auto inputs = draw({4, 20});
+  inputs[0][2][3] = std::numeric_limits<double>::quiet_NaN();
+  inputs[1][3][0] = kInfinity;
+  const auto normed = add_layer_norm(inputs[0], {inputs[1].to(at::kBFloat16), inputs[2]}, {inputs[3], inputs[4]}).normed;
+  EXPECT_TRUE(normed.narrow(0, 0, 2).isfinite().all().item<bool>());
+  EXPECT_TRUE(normed.narrow(0, 2, 2).isnan().all().item<bool>());
+}
+
+TEST(LayerNorm, RefusesShapesThatDoNotFit) {
+  const auto x = draw({4, 6});
+  EXPECT_THROW(add_layer_norm(x[0], {x[1].narrow(0, 0, 3), x[2]}, {x[3], x[4]}), UserError);
+  EXPECT_THROW(add_layer_norm(x[0], {x[1], x[2].narrow(0, 0, 5)}, {x[3], x[4]}), UserError);
+  EXPECT_THROW(layer_norm(x[0], {x[3].narrow(0, 0, 5), x[4]}, at::kFloat), UserError);
+}
+
+}  // namespace
+}  // namespace linformer::ops
