@@ -13,16 +13,16 @@ constexpr std::int64_t kAutomaticWindow = 64;
 constexpr double kAutomaticSlotBias = -4.0;
 // Far above any model, far below where products of two sizes overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
+constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
 
-void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1) {
-  require(value >= smallest && value <= kLargest, "{} is {}, expected a whole number from {} to {}", name, value, smallest,
-          kLargest);
+void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1, std::int64_t largest = kLargest) {
+  require(value >= smallest && value <= largest, "{} is {}, expected a whole number from {} to {}", name, value, smallest, largest);
 }
 
 void check_model(const ModelConfig& config) {
   check_size("model.length", config.length);
   check_size("model.width", config.width);
-  check_size("model.layers", config.layers);
+  check_size("model.layers", config.layers, 1, kMostLayers);
   check_size("model.heads", config.heads);
   check_size("model.feed_forward", config.feed_forward, 0);
   check_size("model.vocabulary", config.vocabulary, 0);

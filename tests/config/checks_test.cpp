@@ -43,6 +43,7 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"model.length", "0"}}, {"model.length is 0", "from 1 to"}},
       {{{"model.width", "-12"}}, {"model.width is -12", "from 1"}},
       {{{"model.layers", "0"}}, {"model.layers is 0"}},
+      {{{"model.layers", "1073741824"}}, {"model.layers is 1073741824", "from 1 to 4096"}},
       {{{"model.heads", "0"}}, {"model.heads is 0"}},
       {{{"model.feed_forward", "-1"}}, {"model.feed_forward is -1", "from 0"}},
       {{{"model.vocabulary", "-1"}}, {"model.vocabulary is -1"}},
