@@ -100,6 +100,22 @@ fs::path gpt2_folder() {
        fs::weakly_canonical(candidates.front().parent_path(), error).string());
 }
 
+constexpr auto kMend = "Put the file back from where it came, or make it anew with `linformer prepare`";
+
+/// `make()`, whose mistakes lie in the file or folder `path`.
+template <class Make>
+std::shared_ptr<const Tokenizer> made_from(const fs::path& path, Make&& make) {
+  try {
+    return make();
+  } catch (const UserError& mistake) {
+    fail("{}: {}. {}", path.string(), mistake.what(), kMend);
+  }
+}
+
+std::shared_ptr<const Tokenizer> bpe_tokenizer(const fs::path& path, BpeVocabulary vocabulary) {
+  return made_from(path, [&] { return std::make_shared<BpeTokenizer>(std::move(vocabulary)); });
+}
+
 }  // namespace
 
 std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
@@ -117,15 +133,13 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path)
           "encoder.json and vocab.bpe, or a tokenizer.json", name_or_path);
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "tokenizer.json", error)) return load_tokenizer((path / "tokenizer.json").string());
-    return std::make_shared<BpeTokenizer>(read_encoder_and_merges(path));
+    return bpe_tokenizer(path, read_encoder_and_merges(path));
   }
-  if (path.extension() != ".json") return std::make_shared<BpeTokenizer>(read_rank_file(path));
+  require(!fs::is_regular_file(path, error) || fs::file_size(path, error) > 0,
+          "{}: the file is empty, expected a vocabulary. {}", path.string(), kMend);
+  if (path.extension() != ".json") return bpe_tokenizer(path, read_rank_file(path));
   const json object = read_json(path);
-  try {
-    return tokenizer_from_json(object);
-  } catch (const UserError& mistake) {
-    fail("{}: {}", path.string(), mistake.what());
-  }
+  return made_from(path, [&] { return tokenizer_from_json(object); });
 }
 
 std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size) { return std::make_shared<NumbersTokenizer>(size); }

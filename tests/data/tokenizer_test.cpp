@@ -6,6 +6,7 @@
 #include "data/bpe_tokenizer.hpp"
 #include "data/support.hpp"
 #include "linformer/core/error.hpp"
+#include "support/errors.hpp"
 
 namespace linformer {
 namespace {
@@ -128,6 +129,17 @@ TEST(Tokenizer, BrokenVocabulariesAreErrors) {
   folder.write("other/vocab.bpe", "#version: 0.2\na b\n");
   folder.write("other/encoder.json", R"({"a":5})");
   EXPECT_THROW(load_tokenizer((folder.path() / "other").string()), UserError);
+}
+
+TEST(Tokenizer, ErrorsNameTheFileAndWhatToDo) {
+  const test::TemporaryFolder folder;
+  for (const auto& [name, content] : {std::pair{"tokenizer.json", ""}, {"empty.tiktoken", ""}, {"few.tiktoken", "IQ== 0\n"}, {"version.json", R"({"format_version":2})"}}) {
+    const auto path = folder.write(name, content).string();
+    const auto message = testing::message_of([&] { load_tokenizer(path); });
+    EXPECT_EQ(message.rfind(path + ": ", 0), 0u) << message;
+    EXPECT_NE(message.find("Put the file back"), std::string::npos) << message;
+  }
+  EXPECT_NE(testing::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"), std::string::npos);
 }
 
 std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, Ids* renumbered = nullptr) {
