@@ -13,6 +13,7 @@
 #include "linformer/infer/generate.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/decoder.hpp"
+#include "linformer/nn/device.hpp"
 #include "linformer/train/trainer.hpp"
 
 namespace linformer {
@@ -127,7 +128,7 @@ class Generating : public Task {
     GenerateOptions options;
     options.samples = batch;
     options.weights = weights_;
-    options.dtype = weights_ == WeightFormat::bfloat16 ? at::kBFloat16 : at::kFloat;  // of reading the prompt
+    options.dtype = weights_ == WeightFormat::float32 ? at::kFloat : reading_;
     const auto made = generate(model_, *tokenizer_, {prompt(context)}, sampling, options);
     require(made.prompt_tokens == batch * context || made.prompt_tokens == context, "the prompt has {} tokens, wanted {}",
             made.prompt_tokens, context);
@@ -159,6 +160,7 @@ class Generating : public Task {
   LanguageModel model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   WeightFormat weights_;
+  at::ScalarType reading_ = choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
 };
 
 /// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one, so it would

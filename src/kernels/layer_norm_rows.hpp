@@ -15,14 +15,14 @@ inline void for_vectors(Index width, const Visit& visit) {
   for (Index j = 0; j < width; j += vector_width) visit(j, smaller(vector_width, width - j));
 }
 
-template <class Element>
+template <class Stream, class Element>
 void layer_norm_row(const LayerNormRows& in, Index row) {
   const Index width = in.width;
-  const float* x = in.x + row * width;
+  const Stream* x = static_cast<const Stream*>(in.x) + row * width;
   Vector total{};
   if (in.branch != nullptr) {
     const Element* branch = static_cast<const Element*>(in.branch) + row * width;
-    float* sum = in.sum + row * width;
+    Stream* sum = static_cast<Stream*>(in.sum) + row * width;
     for_vectors(width, [&](Index j, Index count) {
       Vector s = load_row(x + j, count) + load_row(branch + j, count);
       if (in.branch_bias != nullptr) s += load_row(in.branch_bias + j, count);
@@ -38,11 +38,11 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
   Vector squares{};
   const Index whole = width / vector_width * vector_width;
   for (Index j = 0; j < whole; j += vector_width) {
-    const Vector difference = load(x + j) - mean;
+    const Vector difference = load_wide(x + j) - mean;
     squares += difference * difference;
   }
   float square = sum_of(squares);
-  for (Index j = whole; j < width; ++j) square += (x[j] - mean) * (x[j] - mean);
+  for (Index j = whole; j < width; ++j) square += (widen(x[j]) - mean) * (widen(x[j]) - mean);
   const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
   Element* normed = static_cast<Element*>(in.normed) + row * width;
   for_vectors(width, [&](Index j, Index count) {
@@ -55,10 +55,11 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
 
 /// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight. What all rows add to is added to `sums`: the gradients
 /// of weight, of bias and of the branch's bias, one after the other.
-template <class Element>
+template <class Stream, class Element>
 void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sums) {
   const Index width = in.width;
-  const float *s = in.sum + row * width, *grad_sum = in.grad_sum != nullptr ? in.grad_sum + row * width : nullptr;
+  const Stream* s = static_cast<const Stream*>(in.sum) + row * width;
+  const Stream* grad_sum = in.grad_sum != nullptr ? static_cast<const Stream*>(in.grad_sum) + row * width : nullptr;
   const Element* grad = in.grad_normed != nullptr ? static_cast<const Element*>(in.grad_normed) + row * width : nullptr;
   const float mean = grad != nullptr ? in.mean[row] : 0, scale = grad != nullptr ? in.scale[row] : 0;
   Vector total{}, along{};
@@ -78,23 +79,34 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
       const Vector g = load_row(grad + j, count) * load_row(in.weight + j, count), normal = (load_row(s + j, count) - mean) * scale;
       dx += (g - middle - normal * slope) * scale;
     }
-    if (in.x != nullptr) store_row(in.x + row * width + j, dx, count);
+    if (in.x != nullptr) store_row(static_cast<Stream*>(in.x) + row * width + j, dx, count);
     if (in.branch != nullptr) store_row(static_cast<Element*>(in.branch) + row * width + j, dx, count);
     if (in.branch_bias_grad != nullptr) add_to_row(sums + 2 * width + j, dx, count);
   });
 }
 
-void layer_norm_rows(const LayerNormRows& in, Index first, Index last) {
-  for (Index row = first; row < last; ++row) {
-    in.element == Element::float32 ? layer_norm_row<float>(in, row) : layer_norm_row<std::uint16_t>(in, row);
+/// Calls `visit` with an element of the stream and one of the rest.
+template <class Visit>
+void with_elements(Element stream, Element element, const Visit& visit) {
+  constexpr float whole = 0;
+  constexpr std::uint16_t half = 0;
+  if (stream == Element::float32) {
+    element == Element::float32 ? visit(whole, whole) : visit(whole, half);
+  } else {
+    element == Element::float32 ? visit(half, whole) : visit(half, half);
   }
 }
 
+void layer_norm_rows(const LayerNormRows& in, Index first, Index last) {
+  with_elements(in.stream, in.element, [&]<class Stream, class Number>(Stream, Number) {
+    for (Index row = first; row < last; ++row) layer_norm_row<Stream, Number>(in, row);
+  });
+}
+
 void layer_norm_backward_rows(const LayerNormGradients& in, Index first, Index last, float* sums) {
-  for (Index row = first; row < last; ++row) {
-    in.element == Element::float32 ? layer_norm_backward_row<float>(in, row, sums)
-                                   : layer_norm_backward_row<std::uint16_t>(in, row, sums);
-  }
+  with_elements(in.stream, in.element, [&]<class Stream, class Number>(Stream, Number) {
+    for (Index row = first; row < last; ++row) layer_norm_backward_row<Stream, Number>(in, row, sums);
+  });
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 #include <utility>
 
+#include "nn/linear_product.hpp"
+
 namespace linformer::nn {
 
 namespace {
@@ -79,6 +81,7 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
     context->saved_data["body"] = c10::IValue::make_capsule(saved);
     context->save_for_backward(inputs.vec());
     const CacheOff cache_off;
+    const AsWithGradients same_products;
     return saved->body(inputs[0]);
   }
 

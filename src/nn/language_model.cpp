@@ -11,6 +11,7 @@
 #include "linformer/ops/gelu.hpp"
 #include "nn/attention.hpp"
 #include "nn/checkpoint.hpp"
+#include "nn/linear_product.hpp"
 #include "nn/sinusoidal.hpp"
 
 namespace linformer {
@@ -37,7 +38,7 @@ struct Block {
     return forward(x, attend, [](const Branch& branch) { return branch; });
   }
   Branch feed_forward(const at::Tensor& normed) const {
-    return down.branch(ops::bias_gelu(at::linear(normed, up.weight), up.bias));
+    return down.branch(ops::bias_gelu(up.branch(normed).product, up.bias));
   }
 };
 
@@ -169,7 +170,7 @@ at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions&
 }
 
 at::Tensor LanguageModel::logits(const at::Tensor& ids_BN, const ForwardOptions& options) const {
-  return at::linear(hidden(ids_BN, options), impl_->output);
+  return nn::linear_product(hidden(ids_BN, options), impl_->output);
 }
 
 void LanguageModel::attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const {

@@ -3,12 +3,12 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/movedim.h>
 #include <ATen/ops/randn.h>
 
 #include <cmath>
+
+#include "nn/linear_product.hpp"
 
 namespace linformer::nn {
 
@@ -40,15 +40,15 @@ double residual_deviation(const ModelConfig& config) { return config.initializer
 Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation)
     : weight(parameters.normal(name + ".weight", {out, in}, deviation)), bias(parameters.constant(name + ".bias", {out}, 0)) {}
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return at::linear(x, weight, bias); }
+at::Tensor Linear::operator()(const at::Tensor& x) const { return linear_product(x, weight, bias); }
 
-ops::Branch Linear::branch(const at::Tensor& x) const { return {at::linear(x, weight), bias}; }
+ops::Branch Linear::branch(const at::Tensor& x) const { return {linear_product(x, weight), bias}; }
 
 Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
     : weight(parameters.constant(name + ".weight", {width}, 1)), bias(parameters.constant(name + ".bias", {width}, 0)) {}
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
-  return weight.defined() ? at::layer_norm(x, weight.sizes(), weight, bias, 1e-5) : x;
+  return weight.defined() ? ops::layer_norm(x, parameters(), x.scalar_type()) : x;
 }
 
 at::Tensor Norm::for_products(const at::Tensor& x) const {

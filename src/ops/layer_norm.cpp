@@ -35,21 +35,23 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const auto width = x.size(-1), rows = width > 0 ? x.numel() / width : 0;
     const auto sum = branch.defined() ? at::empty_like(input) : input;
     const auto normed = weight.defined() ? at::empty(input.sizes(), input.options().dtype(dtype)) : at::Tensor();
-    const auto mean_R = at::empty({rows}, input.options()), scale_R = at::empty({rows}, input.options());
+    const auto mean_R = at::empty({rows}, input.options().dtype(at::kFloat)), scale_R = at::empty_like(mean_R);
     kernels::layer_norm_forward({.rows = rows,
                                  .width = width,
+                                 .stream = element_of(x.scalar_type()),
                                  .element = element_of(dtype),
-                                 .x = input.const_data_ptr<float>(),
+                                 .x = input.const_data_ptr(),
                                  .branch = data_of(branch),
                                  .branch_bias = data_of<float>(branch_bias.value_or(at::Tensor())),
                                  .weight = data_of<float>(weight),
                                  .bias = data_of<float>(norm_bias.value_or(at::Tensor())),
-                                 .sum = branch.defined() ? data_of<float>(sum) : nullptr,
+                                 .sum = branch.defined() ? sum.mutable_data_ptr() : nullptr,
                                  .normed = weight.defined() ? normed.mutable_data_ptr() : nullptr,
                                  .mean = data_of<float>(mean_R),
                                  .scale = data_of<float>(scale_R)});
     context->set_materialize_grads(false);
     if (weight.defined()) context->save_for_backward({sum, mean_R, scale_R, weight});
+    context->saved_data["stream"] = x.scalar_type();
     context->saved_data["dtype"] = dtype;
     context->saved_data["branch"] = branch.defined();
     context->saved_data["branch_bias"] = branch_bias.has_value();
@@ -63,7 +65,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     require(!at::GradMode::is_enabled(),
             "add_layer_norm has no second derivative in float32. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
-    const auto dtype = context->saved_data["dtype"].toScalarType();
+    const auto dtype = context->saved_data["dtype"].toScalarType(), stream = context->saved_data["stream"].toScalarType();
     const bool branch = context->saved_data["branch"].toBool(), normed = !saved.empty();
     const auto grad_sum = branch && gradients[0].defined() ? gradients[0].contiguous() : at::Tensor();
     const auto grad_normed = normed && gradients.back().defined() ? gradients.back().contiguous() : at::Tensor();
@@ -73,21 +75,22 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const auto options = like.options().dtype(at::kFloat);
     const auto width = like.size(-1);
     const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) { return at::empty(sizes, options.dtype(type)); };
-    found[0] = empty(like.sizes());
-    const bool same = dtype == at::kFloat;  // then one gradient serves x and the branch
+    found[0] = empty(like.sizes(), stream);
+    const bool same = dtype == stream;  // then one gradient serves x and the branch
     if (branch) found[1] = same ? found[0] : empty(like.sizes(), dtype);
     if (context->saved_data["branch_bias"].toBool()) found[2] = empty({width});
     if (normed) found[3] = empty({width}), found[4] = empty({width});
     kernels::layer_norm_backward({.rows = width > 0 ? like.numel() / width : 0,
                                   .width = width,
+                                  .stream = element_of(stream),
                                   .element = element_of(dtype),
-                                  .sum = normed ? data_of<float>(saved[0]) : nullptr,
+                                  .sum = normed ? data_of(saved[0]) : nullptr,
                                   .mean = normed ? data_of<float>(saved[1]) : nullptr,
                                   .scale = normed ? data_of<float>(saved[2]) : nullptr,
                                   .weight = normed ? data_of<float>(saved[3]) : nullptr,
                                   .grad_normed = data_of(grad_normed),
-                                  .grad_sum = data_of<float>(grad_sum),
-                                  .x = data_of<float>(found[0]),
+                                  .grad_sum = data_of(grad_sum),
+                                  .x = found[0].mutable_data_ptr(),
                                   .branch = same || !found[1].defined() ? nullptr : found[1].mutable_data_ptr(),
                                   .weight_grad = data_of<float>(found[3]),
                                   .bias_grad = data_of<float>(found[4]),
@@ -115,10 +118,11 @@ variable_list run_kernel(const at::Tensor& x, const Branch& branch, const LayerN
 }
 
 bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
-  for (const auto& tensor : {x, branch.bias, norm.weight, norm.bias}) {
-    if (tensor.defined() && !(tensor.is_cpu() && tensor.scalar_type() == at::kFloat && (tensor.dim() > 1 || tensor.is_contiguous()))) return false;
+  for (const auto& row : {branch.bias, norm.weight, norm.bias}) {
+    if (row.defined() && !(row.is_cpu() && row.scalar_type() == at::kFloat && row.is_contiguous())) return false;
   }
-  return dtype == at::kFloat || dtype == at::kBFloat16;
+  const auto served = [](at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; };
+  return x.is_cpu() && served(x.scalar_type()) && served(dtype);
 }
 
 at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {

@@ -7,7 +7,6 @@
 #include <limits>
 #include <map>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "report/json_lines.hpp"
@@ -22,10 +21,13 @@ constexpr std::size_t kRuns = 8;  // more lines can't be told apart
 
 const char* colour(std::size_t i) { return kColours[i % kColours.size()]; }
 
+// Transformers are grey: causal ones cool, bidirectional ones warm.
 std::string colour_of_form(const std::string& form) {
   static const std::map<std::string, std::size_t> own{{"running", 0}, {"block", 1}, {"prefix", 2}, {"window-only", 3}, {"bidirectional", 5}};
-  const auto found = own.find(form);
-  return found != own.end() ? colour(found->second) : form.ends_with("plain") ? "#a3adb8" : "#46515d";
+  if (const auto found = own.find(form); found != own.end()) return colour(found->second);
+  const bool plain = form.ends_with("plain");
+  if (form.starts_with("bidirectional")) return plain ? "#cdb89c" : "#94714a";
+  return plain ? "#a3adb8" : "#46515d";
 }
 
 // Between `colour` (share 0) and white (1).
@@ -87,58 +89,76 @@ void add_losses(const json& runs, std::vector<Plot>& plots) {
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
-// Forms of which one length has points with different K; slots that follow from the length make no line of their own.
-std::set<std::string> forms_with_several_slots(const std::vector<const json*>& points) {
-  std::map<std::pair<std::string, double>, std::set<double>> slots;
-  std::set<std::string> forms;
-  for (const auto* point : points) {
-    auto& same = slots[{text(*point, "form"), number(*point, "length", 0)}];
-    same.insert(number(*point, "slots", 0));
-    if (same.size() > 1) forms.insert(text(*point, "form"));
+// As in the page (src/report/page/speed.js), what differs among points of one form at one length makes lines of their own; what follows from the length, such as
+// the slots that blocks can have, does not.
+struct Varied {
+  const char *key, *label;
+};
+constexpr std::array kVaried{Varied{"slots", "K "}, Varied{"window", "window "}, Varied{"sharing", "sharing "}, Varied{"width", "width "}, Varied{"layers", "layers "},
+                             Varied{"dtype", ""},   Varied{"threads", "threads "}, Varied{"batch", "batch "}};
+using Points = std::vector<const json*>;
+
+std::map<std::string, std::vector<Varied>> varied_by_form(const Points& points) {
+  std::map<std::string, std::vector<Varied>> varied;
+  for (const auto& one : kVaried) {
+    std::map<std::pair<std::string, double>, std::set<std::string>> values;
+    std::set<std::string> forms;
+    for (const auto* point : points) {
+      auto& same = values[{text(*point, "form"), number(*point, "length", 0)}];
+      same.insert(dump(point->value(one.key, json())));
+      if (same.size() > 1) forms.insert(text(*point, "form"));
+    }
+    for (const auto& form : forms) varied[form].push_back(one);
   }
-  return forms;
+  return varied;
 }
 
-// Lines of one chart: points by form and what differs within a form.
-std::string line_name(const json& point, bool with_slots) {
+std::string line_name(const json& point, const std::vector<Varied>& varied) {
   auto name = text(point, "form");
   if (text(point, "decode") == "reread") name += ", rereads its window";
-  if (with_slots) name += fmt::format(", K {:.0f}", number(point, "slots", 0));
+  for (const auto& [key, label] : varied) {
+    const auto value = point.value(key, json());
+    if (!value.is_null()) name += fmt::format(", {}{}", label, value.is_string() ? value.get<std::string>() : dump(value));
+  }
   return name;
 }
 
+// Of one chart, in the order of K.
+std::vector<Line> lines_of(Points points, const char* key, bool per_token) {
+  std::ranges::stable_sort(points, {}, [](const json* point) { return number(*point, "slots", 0); });
+  auto varied = varied_by_form(points);
+  std::vector<Line> lines;
+  for (const auto* point : points) {
+    const auto length = number(*point, "length", kNone);
+    const auto value = number(*point, key, kNone) / (per_token ? number(*point, "tokens", kNone) : 1);
+    if (!(value > 0) || !std::isfinite(length)) continue;
+    const auto form = text(*point, "form"), name = line_name(*point, varied[form]);
+    auto line = std::ranges::find(lines, name, &Line::title);
+    if (line == lines.end()) {
+      const bool dashed = text(*point, "decode") == "reread" || form.ends_with("plain");
+      line = lines.insert(line, {.title = name, .colour = colour_of_form(form), .dashed = dashed, .dots = true, .points = {}});
+    }
+    line->points.push_back({length, value});
+  }
+  for (auto& line : lines) std::ranges::sort(line.points);
+  tell_apart(lines);
+  return lines;
+}
+
 void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
-  std::map<std::string, std::vector<const json*>> groups;
+  std::map<std::string, Points> groups;
   for (const auto& point : benchmark["points"]) {
     if (text(point, "status") == "ok") groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(&point);
   }
   for (const auto& [name, points] : groups) {
-    const auto several = forms_with_several_slots(points);
     for (const auto& [what, key, label] : {std::array{"time", "seconds", "time a token, s"}, std::array{"memory", "resident_peak_bytes", "peak memory, bytes"}}) {
-      std::map<std::tuple<std::string, std::string, double>, Line> lines;  // by form, decoding and K
-      std::map<double, int> lengths;
-      for (const auto* point : points) {
-        const auto length = number(*point, "length", kNone);
-        const auto value = number(*point, key, kNone) / (std::string(what) == "time" ? number(*point, "tokens", kNone) : 1);
-        if (!(value > 0) || !std::isfinite(length)) continue;
-        const auto form = text(*point, "form");
-        const bool with_slots = several.contains(form);
-        auto& line = lines[{form, text(*point, "decode"), with_slots ? number(*point, "slots", 0) : 0}];
-        line.title = line_name(*point, with_slots);
-        line.colour = colour_of_form(form);
-        line.dashed = text(*point, "decode") == "reread" || form.ends_with("plain");
-        line.points.push_back({length, value});
-        ++lengths[length];
+      auto lines = lines_of(points, key, std::string(what) == "time");
+      std::set<double> lengths;
+      for (const auto& line : lines) {
+        for (const auto& [length, value] : line.points) lengths.insert(length);
       }
       if (lengths.size() < 3) continue;
-      Plot plot{.name = file_name_of(fmt::format("{}-{}", what, name)), .x = "N, tokens", .y = label, .log_x = true, .log_y = true, .lines = {}, .bars = {}};
-      for (auto& [key_of_line, line] : lines) {
-        line.dots = true;
-        std::ranges::sort(line.points);
-        plot.lines.push_back(std::move(line));
-      }
-      tell_apart(plot.lines);
-      plots.push_back(std::move(plot));
+      plots.push_back({.name = file_name_of(fmt::format("{}-{}", what, name)), .x = "N, tokens", .y = label, .log_x = true, .log_y = true, .lines = std::move(lines), .bars = {}});
     }
   }
 }
@@ -178,8 +198,9 @@ void add_ablation(const json& ablation, std::vector<Plot>& plots) {
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
-void add_spectrum(const json& spectrum, std::vector<Plot>& plots) {
-  Plot plot{.name = "spectrum-" + file_name_of(text(spectrum, "model")), .x = "singular values counted", .y = "share of their sum", .lines = {}, .bars = {}};
+// Named by the inspection: the model's path may be absolute.
+void add_spectrum(const std::string& inspection, const json& spectrum, std::vector<Plot>& plots) {
+  Plot plot{.name = "spectrum-" + file_name_of(inspection), .x = "singular values counted", .y = "share of their sum", .lines = {}, .bars = {}};
   const auto positions = spectrum.value("positions", json::array());
   for (const auto& heads : spectrum.value("cumulative", json::array())) {
     json means = json::array();
@@ -202,12 +223,13 @@ std::vector<Plot> plots_of(const json& document) {
   for (const auto& benchmark : document["benchmarks"]) add_benchmark(benchmark, plots);
   for (const auto& ablation : document["ablations"]) add_ablation(ablation, plots);
   for (const auto& inspection : document["inspections"]) {
-    for (const auto& spectrum : inspection["spectra"]) add_spectrum(spectrum, plots);
+    for (const auto& spectrum : inspection["spectra"]) add_spectrum(text(inspection, "name"), spectrum, plots);
   }
   // Two benchmarks, say, may have a plot of the same name.
-  std::map<std::string, int> names;
+  std::set<std::string> names;
   for (auto& plot : plots) {
-    if (const int count = ++names[plot.name]; count > 1) plot.name += fmt::format("-{}", count);
+    const auto name = plot.name;
+    for (int count = 2; !names.insert(plot.name).second; ++count) plot.name = fmt::format("{}-{}", name, count);
   }
   return plots;
 }

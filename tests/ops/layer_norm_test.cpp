@@ -42,7 +42,7 @@ TEST(LayerNorm, EveryInstructionSetEqualsThePlainOnes) {
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 2}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 384}}) {
+    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 19}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 384}}) {
       SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << shape);
       test::expect_same(fused(at::kFloat), plain(at::kFloat), draw(shape), test::tolerance_of(at::kFloat));
       test::expect_same(fused(at::kBFloat16), plain(at::kBFloat16), draw(shape), test::tolerance_of(at::kBFloat16));
@@ -60,6 +60,15 @@ TEST(LayerNorm, PartsAloneEqualThePlainOnes) {
   test::expect_same(sum, plain_sum, inputs, test::tolerance_of(at::kFloat));
   const auto no_bias = [](const test::Tensors& x) { return add_branch(x[0], {x[1], {}}); };
   test::expect_same(no_bias, [](const test::Tensors& x) { return x[0] + x[1]; }, inputs, test::tolerance_of(at::kFloat));
+}
+
+TEST(LayerNorm, OfShortFloatsIsInShortFloats) {
+  const auto norm = [](const test::Tensors& x) { return layer_norm(x[0].to(at::kBFloat16), {x[1], x[2]}, at::kBFloat16).to(at::kFloat); };
+  const auto plain_norm = [](const test::Tensors& x) { return at::layer_norm(x[0], x[1].sizes(), x[1], x[2], 1e-5); };
+  for (const std::int64_t d : {19, 64}) {
+    const auto x = at::randn({21, d}).to(at::kBFloat16).to(at::kFloat);
+    test::expect_same(norm, plain_norm, {x, at::randn({d}), at::randn({d})}, test::tolerance_of(at::kBFloat16));
+  }
 }
 
 TEST(LayerNorm, OnlyOneOfTheOutputsMayBeUsed) {

@@ -10,12 +10,12 @@ namespace linformer::kernels {
 /// All contiguous. s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, scale = 1/√(variance(s) + 1e-5).
 struct LayerNormRows {
   std::int64_t rows, width;
-  Element element;           ///< of branch and normed
-  const float* x;            ///< (R,d)
+  Element stream, element;   ///< stream: of x and sum; element: of branch and normed
+  const void* x;             ///< (R,d)
   const void* branch;        ///< (R,d); null: none, s is x
   const float* branch_bias;  ///< (d); null: none
   const float *weight, *bias;  ///< (d)
-  float* sum;                ///< (R,d), where there is a branch: s
+  void* sum;                 ///< (R,d), where there is a branch: s
   void* normed;              ///< (R,d); null: only the sum is wanted
   float *mean, *scale;       ///< (R)
 };
@@ -23,12 +23,12 @@ struct LayerNormRows {
 /// Gradients of the inputs; null where not wanted.
 struct LayerNormGradients {
   std::int64_t rows, width;
-  Element element;
-  const float* sum;          ///< (R,d): s
+  Element stream, element;   ///< stream: of sum, grad_sum and x
+  const void* sum;           ///< (R,d): s
   const float *mean, *scale, *weight;
   const void* grad_normed;   ///< (R,d); null: zero
-  const float* grad_sum;     ///< (R,d); null: zero
-  float* x;                  ///< (R,d)
+  const void* grad_sum;      ///< (R,d); null: zero
+  void* x;                   ///< (R,d)
   void* branch;              ///< (R,d): the same as x in `element`
   float *weight_grad, *bias_grad, *branch_bias_grad;  ///< (d), written
 };

@@ -22,7 +22,7 @@ struct SumAndNorm {
 };
 
 /// x + branch, and its layer norm. x (…,d) may be wider than the product: a residual stream stays in float32 where products are in bfloat16.
-/// On a CPU, float32 x with float32 or bfloat16 products takes one pass over memory each way, which has no second derivative. UserError: shapes
+/// On a CPU, float32 and bfloat16 with float32 weights take one pass over memory each way, which has no second derivative. UserError: shapes
 /// that don't fit.
 SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm);
 

@@ -74,9 +74,10 @@ const FORM_COLOURS = {running: 0, block: 1, prefix: 2, "window-only": 3, bidirec
 const dark = () => document.documentElement.dataset.theme === "dark";
 const palette = (i) => PALETTE[dark() ? "dark" : "light"][i % 8];
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-/** The Transformer is grey in every chart, so that it is found at once. */
-const grey = (plain) => (dark() ? (plain ? "#6f7b88" : "#c6ced7") : plain ? "#a3adb8" : "#46515d");
-const formColour = (form) => (form in FORM_COLOURS ? palette(FORM_COLOURS[form]) : grey(form.endsWith("plain")));
+/** The Transformer is grey in every chart, so that it is found at once: causal a cool one, bidirectional a warm one. [fused, plain] */
+const GREYS = {light: {causal: ["#46515d", "#a3adb8"], bidirectional: ["#94714a", "#cdb89c"]}, dark: {causal: ["#c6ced7", "#6f7b88"], bidirectional: ["#cfa878", "#7d6a52"]}};
+const grey = (form) => GREYS[dark() ? "dark" : "light"][form.startsWith("bidirectional") ? "bidirectional" : "causal"][form.endsWith("plain") ? 1 : 0];
+const formColour = (form) => (form in FORM_COLOURS ? palette(FORM_COLOURS[form]) : grey(form));
 
 /** A colour between two of the form #rrggbb; `share` 0…1. */
 function mix(from, to, share) {

@@ -14,7 +14,7 @@ function shownRuns() {
 function runColour(run) {
   const shown = shownRuns();
   const transformers = shown.filter((one) => isTransformer(attentionOf(one).form));
-  if (transformers.length === 1 && transformers[0] === run) return grey(false);
+  if (transformers.length === 1 && transformers[0] === run) return formColour(attentionOf(run).form);
   return palette(Math.max(0, shown.filter((one) => !(transformers.length === 1 && one === transformers[0])).indexOf(run)));
 }
 

@@ -1,24 +1,22 @@
 // Benchmarks: time and memory against N, generation, what fits.
 
 const TASKS = {train: "Training step", forward: "Forward pass", generate: "Generation"};
-const VARIED = [["slots", "K"], ["window", "window"], ["sharing", "sharing"], ["width", "width"], ["layers", "layers"], ["dtype", ""], ["threads", "threads"]];
+const VARIED = [["slots", "K"], ["window", "window"], ["sharing", "sharing"], ["width", "width"], ["layers", "layers"], ["dtype", ""], ["threads", "threads"], ["batch", "batch"]];
 const taskName = (task) => TASKS[task] || task;
 
-/** Points that belong into one chart, with the name of each one's line: its form and what else varies. */
+/** Points that belong into one chart, with the name of each one's line: its form and what else varies. src/report/plots.cpp makes the same lines. */
 function speedGroups() {
   const groups = [];
   for (const benchmark of report.benchmarks) {
     const kinds = groupBy(benchmark.points, (p) => `${p.preset || "grid"} ${p.task}`);
     for (const points of kinds.values()) {
       // What differs among points of one form at one length makes lines of their own; what follows from the length (a batch of constant tokens, the slots that blocks
-      // can have) does not. Transformers have no slots.
-      const alike = [...groupBy(points, (p) => `${p.form} ${p.decode || ""} ${p.length}`).values()];
-      const splits = (key) => alike.some((same) => unique(same.map((p) => p[key] ?? null)).length > 1);
-      const varies = VARIED.filter(([key]) => splits(key));
-      const product = unique(points.map((p) => p.length * p.batch)).length, batches = unique(points.map((p) => p.batch)).length;
-      const name = (p) => [formName(p.form) + (p.decode ? (p.decode === "reread" ? ", rereads its window" : "") : ""), ...varies.filter(([key]) => p[key] !== undefined && p[key] !== null && !(isTransformer(p.form) && ["slots", "window", "sharing"].includes(key))).map(([key, label]) => `${label} ${p[key]}`.trim()),
-        splits("batch") ? `batch ${p.batch}` : null].filter(Boolean).join(", ");
-      groups.push({benchmark, points, name, task: points[0].task, preset: points[0].preset, constantTokens: batches > 1 && product === 1, batchByLength: batches > 1 && !splits("batch"), lengths: unique(points.map((p) => p.length))});
+      // can have) does not.
+      const differs = (same, key) => unique(same.map((p) => p[key] ?? null)).length > 1;
+      const varied = new Map([...groupBy(points, (p) => p.form)].map(([form, own]) => [form, VARIED.filter(([key]) => [...groupBy(own, (p) => p.length).values()].some((same) => differs(same, key)))]));
+      const name = (p) => [formName(p.form), p.decode === "reread" ? "rereads its window" : null, ...varied.get(p.form).filter(([key]) => (p[key] ?? null) !== null).map(([key, label]) => `${label} ${p[key]}`.trim())].filter(Boolean).join(", ");
+      const product = unique(points.map((p) => p.length * p.batch)).length, batches = unique(points.map((p) => p.batch)).length, byBatch = [...varied.values()].flat().some(([key]) => key === "batch");
+      groups.push({benchmark, points, name, task: points[0].task, preset: points[0].preset, constantTokens: batches > 1 && product === 1, batchByLength: batches > 1 && !byBatch, lengths: unique(points.map((p) => p.length))});
     }
   }
   return groups;
@@ -42,7 +40,7 @@ function crossings(group, key, value) {
 }
 
 function againstLength(group, key, value, axis, format) {
-  const lines = [...groupBy(group.points.filter((p) => p.status === "ok" && known(value(p))), group.name)];
+  const lines = [...groupBy(group.points.filter((p) => p.status === "ok" && known(value(p))).sort(by("slots")), group.name)];
   const marks = unique(crossings(group, key, value).filter((c) => c.form !== "window-only").map((c) => c.length));
   const failed = group.points.filter((p) => p.status === "memory");
   const alike = groupBy(lines, ([, points]) => points[0].form);
@@ -51,7 +49,7 @@ function againstLength(group, key, value, axis, format) {
     return same.length === 1 ? base : mix(mix(base, css("--card"), 0.55), mix(base, other, 0.25), same.indexOf(name) / (same.length - 1));
   };
   const series = lines.map(([name, points]) => ({
-    name, type: "line", symbol: isTransformer(points[0].form) ? "rect" : "circle", symbolSize: 6, data: points.sort(by("length")).map((p) => [p.length, value(p)]),
+    name, type: "line", symbol: !isTransformer(points[0].form) ? "circle" : points[0].form.startsWith("bidirectional") ? "diamond" : "rect", symbolSize: 7, data: points.sort(by("length")).map((p) => [p.length, value(p)]),
     lineStyle: {width: 2, type: points[0].form.endsWith("plain") || points[0].decode === "reread" ? "dashed" : "solid", color: colourOf(points, name)}, itemStyle: {color: colourOf(points, name)}}));
   if (series.length) {
     series[0].markLine = {symbol: "none", silent: true, lineStyle: {type: [4, 4], color: css("--muted")}, label: {color: css("--muted"), position: "end", fontSize: 11, formatter: ({data}) => data.text},
