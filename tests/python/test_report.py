@@ -149,6 +149,22 @@ def test_controls_change_the_curves(browser, page):
     assert browser.errors == []
 
 
+def test_speed_lines_have_names_and_colours_of_their_own(browser, tmp_path):
+    forms = ("softmax", "softmax-plain", "bidirectional-softmax", "bidirectional-softmax-plain", "bidirectional", "prefix", "running", "window-only")
+    points = [make.point("grid", "forward", form, n, 1e-4 * n, 1e4 * n) for form in forms for n in (256, 512, 1024)]
+    points += [make.point("grid", "forward", "block", n, 1e-4 * n, 1e4 * n, slots=n // 8) for n in (256, 512, 1024)]  # slots follow from the length: one line
+    points += [make.point("grid", "forward", "running", n, 2e-4 * n, 1e4 * n, slots=128) for n in (256, 512, 1024)]
+    make.write_lines(tmp_path / "benchmark" / "benchmark.jsonl", points)
+    report(tmp_path, out=tmp_path / "page.html")
+    for scheme in ("light", "dark"):
+        opened(browser, tmp_path / "page.html", scheme=scheme)
+        series = browser.run("linformerReport.charts.find((c) => c.id === 'speed-0-time').instance.getOption().series.map((s) => [s.name, s.lineStyle.color])")
+        names = [name for name, _ in series]
+        assert len(names) == len(set(names)) == 10 and {"Transformer", "Transformer, bidirectional", "Linformer, block", "Linformer, running, K 64", "Linformer, running, K 128"} <= set(names)
+        assert len({colour for _, colour in series}) == 10
+    assert browser.errors == []
+
+
 def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
     one = make.run(tmp_path / "run-000", steps=800)
     for i in range(1, 200):
@@ -326,6 +342,7 @@ def test_pictures_for_papers(tmp_path):
     make.run(tmp_path / "it's $HOME `id` 50%_a^b", steps=60, every=10)
     make.benchmark(tmp_path / "benchmark")
     make.ablation(tmp_path / "kinds")
+    make.inspection(tmp_path / "look", model=str(tmp_path / "runs" / "softmax"))
     result = subprocess.run([PROGRAM, "report", tmp_path, "--out", tmp_path / "page.html", "--pictures", tmp_path / "pictures", "--json"], capture_output=True, text=True, timeout=120)
     if shutil.which("gnuplot") is None:
         assert result.returncode == 2 and "apt-get install gnuplot-nox" in result.stderr
@@ -333,7 +350,7 @@ def test_pictures_for_papers(tmp_path):
     assert result.returncode == 0, result.stderr
     pictures = json.loads(result.stdout)["pictures"]
     starts = {"svg": b"<?xml", "png": b"\x89PNG", "pdf": b"%PDF"}
-    assert {os.path.basename(p) for p in pictures} >= {f"{n}.{e}" for n in ("loss", "time-train-crossover", "memory-train-crossover", "ablation-kinds") for e in starts}
+    assert {os.path.basename(p) for p in pictures} >= {f"{n}.{e}" for n in ("loss", "time-train-crossover", "memory-train-crossover", "ablation-kinds", "spectrum-look") for e in starts}
     for picture in pictures:
         with open(picture, "rb") as file:
             content = file.read()

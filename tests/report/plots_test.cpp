@@ -1,0 +1,74 @@
+#include <algorithm>
+#include <set>
+
+#include "folders.hpp"
+#include "linformer/report/document.hpp"
+#include "report/plot.hpp"
+
+namespace linformer::report {
+namespace {
+
+using Plots = Folders;
+
+json point(const std::string& form, int length, json more = json::object()) {
+  json line = {{"type", "point"}, {"preset", nullptr}, {"task", "train"}, {"form", form}, {"length", length}, {"slots", 0}, {"window", 0}, {"batch", 1}, {"dtype", "float32"},
+               {"status", "ok"}, {"seconds", 0.001 * length}, {"tokens", length}, {"resident_peak_bytes", 1000 * length}};
+  line.update(more);
+  return line;
+}
+
+std::string as_lines(const std::vector<json>& values) {
+  std::string text;
+  for (const auto& value : values) text += value.dump() + "\n";
+  return text;
+}
+
+std::vector<Line> lines_of(const std::vector<Plot>& plots, const std::string& name) {
+  const auto found = std::ranges::find(plots, name, &Plot::name);
+  return found == plots.end() ? std::vector<Line>() : found->lines;
+}
+
+TEST_F(Plots, EachFormHasAColourOfItsOwn) {
+  const std::vector<std::string> forms{"softmax", "softmax-plain", "bidirectional-softmax", "bidirectional-softmax-plain", "bidirectional", "running", "block", "prefix", "window-only"};
+  std::vector<json> points;
+  for (const auto& form : forms) {
+    for (const int length : {64, 128, 256}) points.push_back(point(form, length));
+  }
+  write("b/benchmark.jsonl", as_lines(points));
+  std::set<std::string> titles, colours;
+  for (const auto& line : lines_of(plots_of(read_report({root / "b"}, {})), "time-train")) titles.insert(line.title), colours.insert(line.colour);
+  EXPECT_EQ(titles, std::set<std::string>(forms.begin(), forms.end()));
+  EXPECT_EQ(colours.size(), forms.size());
+}
+
+TEST_F(Plots, WhatDiffersAtOneLengthMakesLinesAndWhatFollowsFromTheLengthDoesNot) {
+  std::vector<json> points;
+  for (const int length : {64, 128, 256}) {
+    points.push_back(point("softmax", length, {{"batch", 1024 / length}}));
+    points.push_back(point("block", length, {{"slots", length / 8}}));
+    for (const int slots : {32, 8}) {
+      for (const int window : {16, 4}) points.push_back(point("running", length, {{"slots", slots}, {"window", window}}));
+    }
+  }
+  write("b/benchmark.jsonl", as_lines(points));
+  const auto lines = lines_of(plots_of(read_report({root / "b"}, {})), "time-train");
+  std::vector<std::string> titles;
+  for (const auto& line : lines) {
+    titles.push_back(line.title);
+    EXPECT_EQ(line.points.size(), 3u) << line.title;
+    EXPECT_LT(line.points[0][0], line.points[1][0]) << line.title;
+  }
+  EXPECT_EQ(titles, (std::vector<std::string>{"softmax", "block", "running, K 8, window 16", "running, K 8, window 4", "running, K 32, window 16", "running, K 32, window 4"}));
+}
+
+TEST_F(Plots, SpectraAreNamedByTheirInspectionNotByTheModelsPath) {
+  const json spectrum = {{"type", "spectrum"}, {"model", (root / "runs" / "one").string()}, {"positions", {1, 2}}, {"cumulative", {{{0.5, 1.0}}}}};
+  for (const auto* folder : {"first/softmax", "second/softmax", "third"}) write(std::string(folder) + "/inspect.jsonl", as_lines({spectrum, spectrum}));
+  std::vector<std::string> names;
+  for (const auto& plot : plots_of(read_report({root}, {}))) names.push_back(plot.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"spectrum-first-softmax", "spectrum-first-softmax-2", "spectrum-second-softmax", "spectrum-second-softmax-2", "spectrum-third",
+                                             "spectrum-third-2"}));
+}
+
+}  // namespace
+}  // namespace linformer::report
