@@ -12,7 +12,7 @@ help:
 	@echo "make test    set up, build, run every test"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
 	@echo "make report  train, audit, inspect and time small models, and put all into build/report/report.html"
-	@echo "make bench   time every form of attention by path, beside its bare matrix products"
+	@echo "make bench   time every form of attention by path and dtype, beside its bare matrix products (ten minutes)"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
@@ -50,10 +50,19 @@ peers: build
 	@cmake --build --preset $(PRESET) --target peers_entrant
 	@python3 bench/peers/run.py $(PEERS)
 
-# BENCH holds options, such as --benchmark_filter=window_running.
+# BENCH holds options, such as --benchmark_filter=window_running. What a whole run leaves, `bench/peers/run.py --report` puts into docs/performance.md.
+OPERATORS := build/peers/operators.json
+BENCH_FLAGS := --benchmark_repetitions=5 --benchmark_enable_random_interleaving=true --benchmark_min_time=0.15 \
+               --benchmark_display_aggregates_only=true
 bench: build
 	@cmake --build --preset $(PRESET) --target attention_bench
-	@$(BUILD)/bench/attention_bench $(BENCH)
+	@mkdir -p $(dir $(OPERATORS))
+ifneq ($(findstring filter,$(BENCH)),)
+	@$(BUILD)/bench/attention_bench $(BENCH_FLAGS) $(BENCH)
+else
+	@$(BUILD)/bench/attention_bench $(BENCH_FLAGS) --benchmark_out=$(OPERATORS).part --benchmark_out_format=json $(BENCH)
+	@mv $(OPERATORS).part $(OPERATORS)
+endif
 
 clean:
 	rm -rf build
