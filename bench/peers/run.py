@@ -124,7 +124,7 @@ class Run:
         out = {event["entrant"] for event in self.results.find("failed", self.run, case.name)}
         for number in range(case.rounds):
             for entrant in case.entrants:
-                if entrant in out or number in self.results.rounds(self.run, case.name, entrant):
+                if entrant in out or number >= case.rounds_of(entrant) or number in self.results.rounds(self.run, case.name, entrant):
                     continue
                 if time.monotonic() > self.deadline:
                     return False
@@ -190,7 +190,8 @@ def main(arguments=None):
     with (options.out / "entrants.log").open("ab") as log:
         pool = Pool(options.threads, log)
         dtypes, rates = usable_dtypes(pool, rival, options.threads, say)
-        settings = plan.Settings(options.threads, options.quick, options.rounds, dtypes, folders, options.compile)
+        fast = rates.get("bfloat16_gflops", 0) > 2 * rates["float32_gflops"]
+        settings = plan.Settings(options.threads, options.quick, options.rounds, dtypes, folders, options.compile, fast)
         run = start(options, results, dtypes, rates)
         budget = options.budget or (690 if options.quick else float("inf"))
         try:

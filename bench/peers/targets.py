@@ -21,9 +21,16 @@ class Target:
     at_most: bool = False
     unit: str = ""
 
-    def met(self, kind):
+    def missed(self, kind):
+        """False also where nothing was measured."""
         goal = self.goal[kind == "B"]
-        return self.value is not None and (self.value <= goal if self.at_most else self.value >= goal)
+        return self.value is not None and not (self.value <= goal if self.at_most else self.value >= goal)
+
+    def wanted(self, kind):
+        return f"{'≤' if self.at_most else '≥'} {self.goal[kind == 'B']:g}{self.unit}"
+
+    def shown(self):
+        return "–" if self.value is None else f"{self.value:.3g}{self.unit}"
 
 
 def same(goal):

@@ -1,5 +1,6 @@
 """bench/peers with fake entrants: the protocol, turns, parity, memory, going on after a kill, the page. No rival, no network."""
 
+import dataclasses
 import io
 import json
 import os
@@ -14,6 +15,7 @@ sys.path.insert(0, str(SOURCE / "bench/peers"))
 import cases as plan  # noqa: E402
 import entrant as protocol  # noqa: E402
 import environment  # noqa: E402
+import reasons  # noqa: E402
 import report  # noqa: E402
 import run as program  # noqa: E402
 import targets  # noqa: E402
@@ -103,6 +105,11 @@ def test_a_killed_run_goes_on_where_it_stopped(world):
     assert all(json.loads(line) for line in world.results.path.read_text().splitlines())
 
 
+def test_an_entrant_may_have_fewer_rounds(world):
+    world.run([case_of({"a": world.setup("a"), "b": world.setup("b")}, rounds=3, fewer={"b": 1})])
+    assert [turn for turn in world.turns() if turn.endswith(":w")] == ["a:w", "b:w", "a:w", "a:w"]
+
+
 def test_no_round_starts_after_the_deadline(world):
     assert not world.run([case_of({"a": world.setup("a")})], deadline=0)
     assert not world.journal.exists() and not any(e["event"] == "end" for e in world.results.events)
@@ -170,6 +177,17 @@ def test_cases_have_names_of_their_own_and_every_target_a_case():
             assert next(iter(case.entrants)).startswith("ours")
     assert [case.name for case in plan.all_cases(settings(True), "train-S-2048")] == ["train-S-2048"]
     assert len(plan.all_cases(settings(True), "generate-*-b1-*")) == 3
+
+
+def test_the_longest_training_leaves_out_what_is_decided_before():
+    fast = dataclasses.replace(settings(False), dtypes=("float32", "bfloat16"), fast_bfloat16=True)
+    long, middle = (plan.all_cases(fast, f"train-S-{length}")[0] for length in (32768, 8192))
+    assert {name.partition(" · ")[0] for name in long.entrants} == {"ours, window", "transformer", "linformer", "products"}
+    assert {"ours, bidirectional · float32", "linformer-pytorch · bfloat16", "ours, Transformer · float32"} < set(middle.entrants)
+    assert (long.rounds_of("transformer · float32"), long.rounds_of("transformer · bfloat16"), long.rounds_of("products")) == (2, 5, 5)
+    short = plan.all_cases(fast, "train-S-512")[0]
+    assert short.rounds_of("transformer · float32") == 5
+    assert plan.all_cases(settings(False), "train-S-32768")[0].fewer == {}
 
 
 START = dict(machine=dict(processor="P", features=["avx2"]), load=0.5, date="d",
@@ -257,3 +275,80 @@ def test_series_and_optional_requirements():
 def test_parity_error_names_both_numbers():
     assert program.parity_error(dict(matched=100), dict(matched=110)) == "not the same work: 110 parameters, ours 100"
     assert program.parity_error(dict(tokens=4), dict(tokens=4)) is None
+
+
+def test_missed_targets_have_their_reason_or_none_yet(tmp_path):
+    results = Results(tmp_path / "r.jsonl")
+    results.add("start", run="r1", **START)
+    ours, rival = {"ours, window · float32": [1000.0]}, {"transformer · float32": [1000.0]}
+    for length in (512, 2048):
+        measured(results, "r1", f"train-S-{length}", {**ours, **rival})
+    measured(results, "r1", "tokenize-1", {"ours": [10.0], "tiktoken": [9.0]}, "mb_per_second")
+    measured(results, "r1", "tokenize-2", {"ours": [100.0], "tiktoken": [9.0]}, "mb_per_second")
+    page = report.page_of(results)
+    assert "Missed: 3." in page
+    section = page.split("## Missed, and why\n")[1].split("## How it was measured")[0]
+    why = reasons.reason_of("training, causal window against the fused-attention Transformer, n 512")
+    assert section.count(why) == 1 and "n 512 (1, wanted ≥ 1.15); training" in section and "n 2048 (1, wanted ≥ 1.5).\n" in section
+    assert "- **Not explained yet**: `tokenize` against tiktoken, threads: 1 (1.11, wanted ≥ 3)." in section
+    assert "threads: 2" not in section and "reference setting" not in section
+    assert page.index("## Targets") < page.index("## Missed, and why") < page.index("## How it was measured")
+
+
+def test_no_section_of_missed_targets_where_all_are_met(tmp_path):
+    results = Results(tmp_path / "r.jsonl")
+    results.add("start", run="r1", **START)
+    measured(results, "r1", "train-S-512", {"ours, window · float32": [2000.0], "transformer · float32": [1000.0]})
+    assert "Missed, and why" not in report.page_of(results)
+
+
+def test_every_reason_is_of_a_target(tmp_path):
+    results = Results(tmp_path / "r.jsonl")
+    results.add("start", run="r1", **START)
+    for width in (384, 512):
+        measured(results, "r1", f"generate-d{width}-b1-16", {"ours, window · float32": [1.0]})
+    names = [target.what for target in targets.all_targets(targets.Measured(results))]
+    for patterns, text in reasons.REASONS:
+        assert text.endswith(".") and "\n" not in text
+        for pattern in patterns:
+            assert any(reasons.fnmatch.fnmatchcase(name, pattern) for name in names), pattern
+
+
+def timed(name, *milliseconds, **more):
+    return [dict(name=name, run_name=f"{name}/real_time", run_type="iteration", real_time=value, **more) for value in milliseconds]
+
+
+def operators_file(path):
+    entries = [*timed("window_block/products/float32/forward/512", 2.0), *timed("window_block/kernel/float32/forward/512", 3.0, 1.0, 4.0),
+               *timed("window_block/composed/float32/forward/512", 6.0), *timed("window_block/kernel/float32/forward_backward/512", 9.0),
+               *timed("window_block/kernel/float32/forward/2048", 12.0),
+               *timed("window_block/composed/float32/forward/2048", 0.0, error_occurred=True, error_message="left out"),
+               *timed("prefix/products/float32/forward/512", 0.5), *timed("prefix/composed/float32/forward/512", 1.0),
+               *timed("window_block/kernel/bfloat16/forward/512", 0.25),
+               dict(timed("window_block/kernel/float32/forward/512", 99.0)[0], run_type="aggregate")]
+    context = dict(date="2026-11-24T10:00:00+00:00", host_name="secret", threads="2", shape="B 1", isa="avx2")
+    path.write_text(json.dumps(dict(context=context, benchmarks=entries)))
+
+
+def test_operators_are_a_table_a_dtype_in_the_page(tmp_path):
+    results = Results(tmp_path / "results.jsonl")
+    results.add("start", run="r1", **START)
+    measured(results, "r1", "train-S-512", {"ours, window · float32": [1.0]})
+    assert "## Operators" not in report.page_of(results)
+    operators_file(tmp_path / "operators.json")
+    page = report.page_of(results)
+    section = page.split("## Operators\n")[1]
+    assert "B 1, 2 threads, avx2, 2026-11-24" in section.replace("\n", " ") and "secret" not in page
+    assert "| window_block | 512 | 2 | 3 (1–4) | 6 | 2 | 1.5 | – | 9 | – | – | – |" in section
+    assert "| window_block | 2048 | – | 12 | – | – | – | – | – | – | – | – |" in section
+    assert "| prefix | 512 | 0.5 | – | 1 | – | 2 | – | – | – | – | – |" in section
+    assert "| window_block | 512 | – | 0.25 |" in section.split("### bfloat16")[1]
+
+
+def test_a_broken_file_of_operators_is_told_and_left_out(tmp_path, capsys):
+    results = Results(tmp_path / "results.jsonl")
+    results.add("start", run="r1", **START)
+    measured(results, "r1", "train-S-512", {"ours, window · float32": [1.0]})
+    (tmp_path / "operators.json").write_text('{"context": {')
+    assert "## Operators" not in report.page_of(results)
+    assert "operators.json is not whole" in capsys.readouterr().err
