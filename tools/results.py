@@ -123,7 +123,28 @@ def crossover(rows):
     return table(["task", "form", "faster from N", "smaller from N"], lines)
 
 
-TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, timing, saving, crossover)}
+def memory(rows):
+    """Most memory of a process against N; of generation also what LibTorch's tensors hold before the first token: weights and state."""
+    points = {(row["task"], row["length"], row["form"]): row for row in rows if row["type"] == "point"}
+    forms = list(dict.fromkeys(form for _, _, form in points))
+
+    def of_task(task, key, title):
+        def cell(length, form):
+            point = points.get((task, length, form))
+            if point is None:
+                return "–"
+            return f"{point[key] / 2**20:,.0f}" if point["status"] == "ok" else "does not fit" if point["status"] == "memory" else point["status"]
+        lengths = sorted({length for of, length, _ in points if of == task})
+        return f"{title}, MiB:\n\n" + table(["N", *forms], [[length, *(cell(length, form) for form in forms)] for length in lengths]) + "\n"
+
+    titles = {"forward": "A forward pass", "train": "A training step", "generate": "Reading a prompt and generating"}
+    text = "".join(of_task(task, "resident_peak_bytes", titles[task]) for task in dict.fromkeys(task for task, _, _ in points))
+    if any(task == "generate" for task, _, _ in points):
+        text += of_task("generate", "allocator_base_bytes", "Weights and state of a generation")
+    return text
+
+
+TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, timing, saving, crossover, memory)}
 MARKED = re.compile(rf"(<!-- ({'|'.join(TABLES)}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

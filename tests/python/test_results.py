@@ -51,3 +51,22 @@ def test_missing_rows_are_an_error(tmp_path):
     page.write_text("<!-- ablation nowhere -->\n<!-- end -->\n")
     done = check(page, tmp_path)
     assert done.returncode == 2 and "nowhere.jsonl" in done.stderr
+
+
+def point(task, form, length, mebibytes, status="ok"):
+    sizes = {"resident_peak_bytes": mebibytes << 20, "allocator_base_bytes": mebibytes << 19} if status == "ok" else {"reason": "no room"}
+    return {"type": "point", "task": task, "form": form, "length": length, "status": status, **sizes}
+
+
+def test_memory_is_a_table_for_each_task(tmp_path):
+    page, rows = tmp_path / "page.md", tmp_path / "rows"
+    rows.mkdir()
+    lines = [{"type": "machine"}, point("train", "softmax", 1024, 100), point("train", "block", 1024, 3000), point("train", "softmax", 2048, 0, "memory"),
+             point("generate", "softmax", 1024, 60), point("generate", "softmax", 1024, 80)]  # measured once more: the newest counts
+    (rows / "memory.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page.write_text("<!-- memory memory -->\n<!-- end -->\n")
+    assert check(page, rows).returncode == 0
+    train, generate, held = page.read_text().split("MiB:")[1:]
+    assert "| N | softmax | block |" in train and "| 1024 | 100 | 3,000 |" in train and "| 2048 | does not fit | – |" in train
+    assert "| 1024 | 80 | – |" in generate and "2048" not in generate
+    assert "| 1024 | 40 | – |" in held
