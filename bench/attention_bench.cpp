@@ -126,10 +126,10 @@ std::vector<Form> forms() {
        .paths = fast, .dtypes = both, .lengths = all},
       {.name = "window_running", .block_projection = false,
        .run = [](const Inputs& in, Path path) { return linformer(in, {.causal = true, .window = W, .path = path}); },
-       // The mean of what a block's queries see in the window is 1.5 W, and a product of whole blocks makes 2 W.
+       // On average a query sees 1.5 W positions.
        .piece = P,
        .products = [](std::int64_t) {
-         return joined(summarise(blocks, W), score_and_mix(blocks, W, 2 * W + K));
+         return joined(summarise(blocks, W), score_and_mix(blocks, W, 3 * W / 2 + K));
        },
        .columns = [](std::int64_t) { return 2 * (2 * W + K); },  // keys and values are copied for each block
        .paths = fast, .dtypes = both, .lengths = all},
@@ -137,11 +137,11 @@ std::vector<Form> forms() {
        .run = [](const Inputs& in, Path path) {
          return linformer(in, {.causal = true, .window = W, .block = true, .path = path});
        },
-       // On average half of the r·N/W slots are visible. All blocks' slots are one product.
+       // On average half of the r·N/W slots are visible besides. All blocks' slots are one product.
        .piece = P,
        .products = [](std::int64_t n) {
          const std::vector<Product> slots(2, {1, r, W, blocks * D});
-         return joined(slots, score_and_mix(blocks, W, 2 * W + r * n / W / 2));
+         return joined(slots, score_and_mix(blocks, W, 3 * W / 2 + r * n / W / 2));
        },
        .columns = [](std::int64_t n) { return 2 * W + r * n / W; },
        .paths = fast, .dtypes = both, .lengths = all},
