@@ -8,10 +8,10 @@ from tables import cell, number, table
 
 NOTE = """\
 Milliseconds, median (lowest–highest) over the repetitions, whose order is random; {shape}, {threads} threads, {isa}, {date}. *Products*:
-the bare matrix products that the form is made of, in the same dtype, with operands that stay in the caches and no softmax, no copies and no
-memory of their own; with backward, two more for each. Backward's second making of the scores is not counted there. *Composed*: the same
-form from the engine's operations. Softmax and `prefix` have no kernel: the first is the engine's fused attention. A path is timed once it
-agrees with the reference.
+the bare matrix products that the form is made of, in the same dtype, with as many columns as a query sees on average, operands that stay in
+the caches, no softmax, no copies and no memory of their own; with backward, two more for each. Backward's second making of the scores is
+not counted there. *Composed*: the same form from the engine's operations. Softmax and `prefix` have no kernel: the first is the engine's
+fused attention. A path is timed once it agrees with the reference.
 """
 DIRECTIONS = ("forward", "forward_backward")
 
@@ -34,8 +34,7 @@ def measured(path):
 
 
 def rows_of(times, dtype):
-    shapes = dict.fromkeys((form, n) for form, _, of, _, n in times if of == dtype)
-    for form, n in shapes:
+    for form, n in sorted({(form, n) for form, _, of, _, n in times if of == dtype}):
         row = [form, str(n)]
         for direction in DIRECTIONS:
             products, kernel, composed = (times.get((form, way, dtype, direction, n)) for way in ("products", "kernel", "composed"))
@@ -55,6 +54,6 @@ def section(path):
     columns = ["products", "kernel", "composed", "composed / kernel", "ours / products"]
     head = ["form", "N", *columns, *(f"{column}, with backward" for column in columns)]
     text = f"## Operators\n{note}\n"
-    for dtype in dict.fromkeys(key[2] for key in times):
+    for dtype in sorted({key[2] for key in times}, reverse=True):
         text += f"### {dtype}\n{table(head, rows_of(times, dtype))}\n"
     return text

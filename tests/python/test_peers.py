@@ -326,6 +326,7 @@ def operators_file(path):
                *timed("prefix/products/float32/forward/512", 0.5), *timed("prefix/composed/float32/forward/512", 1.0),
                *timed("window_block/kernel/bfloat16/forward/512", 0.25),
                dict(timed("window_block/kernel/float32/forward/512", 99.0)[0], run_type="aggregate")]
+    entries.reverse()  # their order is random
     context = dict(date="2026-11-24T10:00:00+00:00", host_name="secret", threads="2", shape="B 1", isa="avx2")
     path.write_text(json.dumps(dict(context=context, benchmarks=entries)))
 
@@ -341,6 +342,7 @@ def test_operators_are_a_table_a_dtype_in_the_page(tmp_path):
     assert "B 1, 2 threads, avx2, 2026-11-24" in section.replace("\n", " ") and "secret" not in page
     assert "| window_block | 512 | 2 | 3 (1–4) | 6 | 2 | 1.5 | – | 9 | – | – | – |" in section
     assert "| window_block | 2048 | – | 12 | – | – | – | – | – | – | – | – |" in section
+    assert section.index("### float32") < section.index("| prefix |") < section.index("| window_block | 512 |") < section.index("| window_block | 2048 |")
     assert "| prefix | 512 | 0.5 | – | 1 | – | 2 | – | – | – | – | – |" in section
     assert "| window_block | 512 | – | 0.25 |" in section.split("### bfloat16")[1]
 
