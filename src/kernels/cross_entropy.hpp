@@ -1,7 +1,8 @@
 // One row of cross-entropy: three passes over numbers that then are in cache.
 #pragma once
 
-#include "kernels/vector.hpp"
+#include "kernels/element.hpp"
+#include "linformer/kernels/attend.hpp"
 
 namespace linformer::kernels {
 namespace {
@@ -51,7 +52,7 @@ double exponential_sum(float* row, Index count, float largest) {
 }
 
 /// −log softmax(row)[target]; unless `gradient_scale` is 0 the row becomes that × (softmax − one-hot). `target` −1: ignored.
-double cross_entropy_row(float* row, Index count, Index target, float gradient_scale) {
+inline double cross_entropy_of(float* row, Index count, Index target, float gradient_scale) {
   const bool gradient = gradient_scale != 0;
   if (target < 0) {
     for (Index j = 0; gradient && j < count; ++j) row[j] = 0;
@@ -66,6 +67,22 @@ double cross_entropy_row(float* row, Index count, Index target, float gradient_s
     row[target] -= gradient_scale;
   }
   return __builtin_log(sum) + (static_cast<double>(largest) - static_cast<double>(wanted));
+}
+
+/// The same of a row in either element; bfloat16 is widened into `scratch` and rounded once, at the end.
+double cross_entropy_row(Element element, void* row, float* scratch, Index count, Index target, float gradient_scale) {
+  if (element == Element::float32) return cross_entropy_of(static_cast<float*>(row), count, target, gradient_scale);
+  auto* halves = static_cast<std::uint16_t*>(row);
+  for (Index j = 0; j < count; j += vector_width) {
+    const Index left = smaller(vector_width, count - j);
+    store_row(scratch + j, load_row(halves + j, left), left);
+  }
+  const double loss = cross_entropy_of(scratch, count, target, gradient_scale);
+  for (Index j = 0; gradient_scale != 0 && j < count; j += vector_width) {
+    const Index left = smaller(vector_width, count - j);
+    store_row(halves + j, load_row(scratch + j, left), left);
+  }
+  return loss;
 }
 
 }  // namespace

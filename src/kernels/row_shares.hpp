@@ -9,7 +9,7 @@
 
 namespace linformer::kernels {
 
-constexpr std::int64_t share_rows = 128;
+constexpr std::int64_t share_rows = 64;
 
 /// Calls `visit(first row, last row)` for each share.
 template <class Visit>

@@ -7,7 +7,7 @@
 
 namespace linformer::kernels {
 
-/// All contiguous. s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, scale = 1/√(variance(s) + 1e-5).
+/// All contiguous; sum may be x. s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, scale = 1/√(variance(s) + 1e-5).
 struct LayerNormRows {
   std::int64_t rows, width;
   Element stream, element;   ///< stream: of x and sum; element: of branch and normed
