@@ -1,4 +1,4 @@
-// Layer norm of a residual stream and what a branch adds to it, in one pass each way (maths 5). Shape letters: R rows (tokens), d width.
+// What a branch adds to a residual stream, and the layer norm of the sum, in one pass each way. Shape letters: R rows (tokens), d width.
 #pragma once
 
 #include <cstdint>
