@@ -19,8 +19,8 @@ endif()
 
 # at::parallel_for is a template that is serial in code built without OpenMP.
 if(LibTorch_OPENMP)
-  set_source_files_properties(src/kernels/attend.cpp src/kernels/cross_entropy.cpp src/kernels/gelu.cpp src/kernels/layer_norm.cpp
-    PROPERTIES COMPILE_OPTIONS "-fopenmp")
+  set_source_files_properties(src/kernels/attend.cpp src/kernels/cross_entropy.cpp src/kernels/engine_threads.cpp src/kernels/gelu.cpp
+    src/kernels/layer_norm.cpp PROPERTIES COMPILE_OPTIONS "-fopenmp")
 else()
-  message(WARNING "No OpenMP library beside LibTorch: the attention kernels will run on one thread.")
+  message(WARNING "No OpenMP library beside LibTorch: the kernels will run on one thread.")
 endif()

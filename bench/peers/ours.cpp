@@ -118,7 +118,11 @@ class Generating : public Task {
       : model_(parse_model(setup)),
         tokenizer_(load_tokenizer(setup.at("tokenizer").get<std::string>())),
         weights_(parse_weights(setup)) {}
-  json describe() const override { return count_parameters(model_); }
+  json describe() const override {
+    auto result = count_parameters(model_);
+    result["reads_prompts_in"] = dtype_name(reading_);
+    return result;
+  }
 
   json round(const json& work) override {
     const std::int64_t context = work.at("context"), batch = work.at("batch"), tokens = work.at("tokens");
@@ -128,7 +132,7 @@ class Generating : public Task {
     GenerateOptions options;
     options.samples = batch;
     options.weights = weights_;
-    options.dtype = weights_ == WeightFormat::float32 ? at::kFloat : reading_;
+    options.dtype = reading_;
     const auto made = generate(model_, *tokenizer_, {prompt(context)}, sampling, options);
     require(made.prompt_tokens == batch * context || made.prompt_tokens == context, "the prompt has {} tokens, wanted {}",
             made.prompt_tokens, context);
@@ -160,7 +164,7 @@ class Generating : public Task {
   LanguageModel model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   WeightFormat weights_;
-  at::ScalarType reading_ = choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
+  at::ScalarType reading_ = weights_ == WeightFormat::float32 ? at::kFloat : choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
 };
 
 /// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one, so it would

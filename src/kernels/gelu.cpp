@@ -7,7 +7,7 @@ namespace linformer::kernels {
 
 void gelu_forward(const GeluRows& rows) {
   const auto& table = current_table();
-  for_row_shares(rows.rows, [&](std::int64_t first, std::int64_t last) { table.gelu(rows, first, last); });
+  at::parallel_for(0, rows.rows, 8, [&](std::int64_t first, std::int64_t last) { table.gelu(rows, first, last); });
 }
 
 void gelu_backward(const GeluGradients& gradients) {

@@ -1,6 +1,6 @@
 // The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. Scores of a tile are
 // held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole
-// vectors of queries, and of each tile only the query is ever transposed.
+// vectors of queries, and only what belongs to queries is ever transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
 #include "kernels/cross_entropy.hpp"

@@ -58,7 +58,7 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
 template <class Stream, class Element>
 void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sums) {
   const Index width = in.width;
-  const Stream* s = static_cast<const Stream*>(in.sum) + row * width;
+  const Stream* s = in.sum != nullptr ? static_cast<const Stream*>(in.sum) + row * width : nullptr;
   const Stream* grad_sum = in.grad_sum != nullptr ? static_cast<const Stream*>(in.grad_sum) + row * width : nullptr;
   const Element* grad = in.grad_normed != nullptr ? static_cast<const Element*>(in.grad_normed) + row * width : nullptr;
   const float mean = grad != nullptr ? in.mean[row] : 0, scale = grad != nullptr ? in.scale[row] : 0;

@@ -8,6 +8,7 @@ namespace linformer::kernels {
 namespace {
 
 constexpr int micro_rows = LINFORMER_TILE_ROWS, micro_vectors = 2;
+static_assert(micro_rows % 2 == 0, "bands begin and end between pairs");
 
 /// What of a product is needed where a tile stands on the diagonal (rows and columns, or rows and depth,
 /// number the same positions).

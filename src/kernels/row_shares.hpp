@@ -1,4 +1,4 @@
-// Rows in shares of a fixed size, spread over the engine's threads.
+// Sums over rows, spread over the engine's threads in shares of a fixed size, so that the result does not depend on the number of threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -11,22 +11,20 @@ namespace linformer::kernels {
 
 constexpr std::int64_t share_rows = 64;
 
-/// Calls `visit(first row, last row)` for each share.
-template <class Visit>
-void for_row_shares(std::int64_t rows, const Visit& visit) {
-  at::parallel_for(0, (rows + share_rows - 1) / share_rows, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (auto share = begin; share < end; ++share) visit(share * share_rows, std::min(rows, (share + 1) * share_rows));
-  });
-}
-
-/// The same with sums of `count` numbers over all rows: `visit(first, last, sums)` adds to those of its share, and those are then added in
-/// the order of the shares, so that the result does not depend on the number of threads.
+/// Sums of `count` numbers over all rows: `visit(first row, last row, sums)` adds to those of its share, which are then added up in order.
 template <class Visit>
 std::vector<float> sum_over_rows(std::int64_t rows, std::int64_t count, const Visit& visit) {
-  std::vector<float> of_shares(static_cast<std::size_t>((rows + share_rows - 1) / share_rows * count));
-  for_row_shares(rows, [&](std::int64_t first, std::int64_t last) { visit(first, last, of_shares.data() + first / share_rows * count); });
-  std::vector<float> sums(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < of_shares.size(); ++i) sums[i % sums.size()] += of_shares[i];
+  const auto shares = (rows + share_rows - 1) / share_rows;
+  std::vector<float> of_shares(static_cast<std::size_t>(shares * count)), sums(static_cast<std::size_t>(count));
+  at::parallel_for(0, shares, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto share = begin; share < end; ++share) {
+      visit(share * share_rows, std::min(rows, (share + 1) * share_rows), of_shares.data() + share * count);
+    }
+  });
+  for (std::int64_t share = 0; share < shares; ++share) {
+    const float* of_share = of_shares.data() + share * count;
+    for (std::int64_t i = 0; i < count; ++i) sums[static_cast<std::size_t>(i)] += of_share[i];
+  }
   return sums;
 }
 

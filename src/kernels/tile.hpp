@@ -68,8 +68,8 @@ void transpose_tile(const Number* __restrict from, Index rows, Index width, Numb
   }
 }
 
-/// The rows of a tile as the depth of a product: (rows, width) as they are, or (rows/2, width) pairs of two rows. In `to` unless `tile`, the
-/// same as load_tile made it, serves.
+/// The rows of a tile as the depth of a product. Numbers: `tile`, which load_tile made of them. Pairs: of two rows each, (rows/2, width), written
+/// to `to`.
 template <class Element>
 const float* depth_of(Rows<Element>, Index, Index, const float* tile, float*) {
   return tile;
@@ -178,7 +178,7 @@ void for_query_tiles(const AttendShape& shape, const AttendRange& range, const V
 }
 
 /// Calls `visit(columns)` for everything that a tile of queries meets. `Gradients` says where gradients go:
-/// see attend_impl.hpp.
+/// see attend_backward.hpp.
 template <class Element, class Gradients, class Visit>
 void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients,
                  const Visit& visit) {

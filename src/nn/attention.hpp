@@ -82,6 +82,7 @@ class Attention {
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
   at::Tensor split(const at::Tensor& x_BNd) const;
+  /// Heads side by side, through the output layer.
   ops::Branch merge(const at::Tensor& x_BHND) const;
 
   std::int64_t heads_, head_width_;

@@ -9,8 +9,10 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/kernels/engine_threads.hpp"
 #include "nn/decoder_attention.hpp"
 #include "nn/sinusoidal.hpp"
 #include "nn/thread_team.hpp"
@@ -58,6 +60,7 @@ struct Decoder::Impl {
   Rows x, normed, inputs, attended, hidden, logits;
   std::vector<std::int16_t> integers;  // what int8 products read
   std::vector<float> scales;
+  bool loaded = false;  // a state, and no step since
 
   Impl(const LanguageModel& model, const DecoderOptions& options);
   void make_buffers();
@@ -211,6 +214,7 @@ void Decoder::load(DecodeState state) {
     impl.layers[i].attention.load(static_cast<const nn::LayerState&>(state.layer(i)), impl.positions);
   }
   impl.make_buffers();
+  impl.loaded = true;
 }
 
 void Decoder::step(std::span<const std::int64_t> ids) {
@@ -219,6 +223,7 @@ void Decoder::step(std::span<const std::int64_t> ids) {
   for (const auto id : ids) require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id, impl.config.vocabulary);
   const auto last = *std::max_element(impl.positions.begin(), impl.positions.end());
   require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last, impl.config.length);
+  if (std::exchange(impl.loaded, false)) kernels::rest_engine_threads();  // what read the prompt
   impl.team->settle();
   for (auto& layer : impl.layers) layer.attention.make_room(last);
   impl.embed(ids);

@@ -57,7 +57,8 @@ struct LanguageModel::Impl {
   at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
   Branch drop(const Branch& branch, bool training) const {
     if (!training || config.dropout == 0) return branch;
-    return {drop(branch.product + branch.bias.to(branch.product.scalar_type()), true), {}};
+    const auto& product = branch.product;
+    return {drop(branch.bias.defined() ? product + branch.bias.to(product.scalar_type()) : product, true), {}};
   }
   void check_ids(const at::Tensor& ids) const;
   void check_text(const at::Tensor& ids_BN) const;

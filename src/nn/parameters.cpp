@@ -54,7 +54,8 @@ at::Tensor Norm::operator()(const at::Tensor& x) const {
 at::Tensor Norm::for_products(const at::Tensor& x) const {
   const auto device = x.device().type();
   const bool autocast = at::autocast::is_autocast_enabled(device);
-  return ops::layer_norm(x, parameters(), autocast ? at::autocast::get_autocast_dtype(device) : x.scalar_type());
+  const bool cast = autocast && x.scalar_type() != at::kDouble;  // which autocast leaves alone
+  return ops::layer_norm(x, parameters(), cast ? at::autocast::get_autocast_dtype(device) : x.scalar_type());
 }
 
 at::Tensor Norm::of_heads(const at::Tensor& x_BHxD) const {

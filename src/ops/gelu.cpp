@@ -16,21 +16,21 @@ namespace {
 class BiasGelu : public torch::autograd::Function<BiasGelu> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& bias) {
-    const auto input = x.contiguous(), row = bias.contiguous(), out = at::empty_like(input);
+    const auto input = x.contiguous(), bias_row = bias.contiguous(), out = at::empty_like(input);
     const auto width = x.size(-1);
     kernels::gelu_forward({.rows = width > 0 ? x.numel() / width : 0,
                            .width = width,
                            .element = element_of(x.scalar_type()),
                            .x = input.const_data_ptr(),
-                           .bias = row.const_data_ptr<float>(),
+                           .bias = bias_row.const_data_ptr<float>(),
                            .out = out.mutable_data_ptr()});
-    context->save_for_backward({input, row});
+    context->save_for_backward({input, bias_row});
     return out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    require(!at::GradMode::is_enabled(), "bias_gelu has no second derivative in float32. Call backward without create_graph, or use float64");
+    require(!at::GradMode::is_enabled(), "bias_gelu has no second derivative but in float64. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &bias = saved[1];
     const auto grad_out = gradients[0].contiguous(), grad_x = at::empty_like(x);

@@ -11,6 +11,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/attend.hpp"
 #include "ops/checks.hpp"
+#include "ops/element.hpp"
 
 namespace linformer::ops::kernel {
 
@@ -56,7 +57,7 @@ struct Call {
                            : slot_key.size(-2);
     return {
         .shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
-        .element = query.scalar_type() == at::kFloat ? kernels::Element::float32 : kernels::Element::bfloat16,
+        .element = element_of(query.scalar_type()),
         .query = view_of(query),
         .key = view_of(key),
         .value = view_of(value),

@@ -63,7 +63,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     require(!at::GradMode::is_enabled(),
-            "add_layer_norm has no second derivative in float32. Call backward without create_graph, or use float64");
+            "add_layer_norm has no second derivative but in float64. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
     const auto dtype = context->saved_data["dtype"].toScalarType(), stream = context->saved_data["stream"].toScalarType();
     const bool branch = context->saved_data["branch"].toBool(), normed = !saved.empty();
@@ -75,8 +75,9 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const auto options = like.options().dtype(at::kFloat);
     const auto width = like.size(-1);
     const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) { return at::empty(sizes, options.dtype(type)); };
-    found[0] = empty(like.sizes(), stream);
-    const bool same = dtype == stream;  // then one gradient serves x and the branch
+    // Without a norm the sum's gradient is x's; in one dtype x's is the branch's.
+    found[0] = normed ? empty(like.sizes(), stream) : grad_sum;
+    const bool same = dtype == stream;
     if (branch) found[1] = same ? found[0] : empty(like.sizes(), dtype);
     if (context->saved_data["branch_bias"].toBool()) found[2] = empty({width});
     if (normed) found[3] = empty({width}), found[4] = empty({width});
@@ -90,7 +91,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
                                   .weight = normed ? data_of<float>(saved[3]) : nullptr,
                                   .grad_normed = data_of(grad_normed),
                                   .grad_sum = data_of(grad_sum),
-                                  .x = found[0].mutable_data_ptr(),
+                                  .x = normed ? found[0].mutable_data_ptr() : nullptr,
                                   .branch = same || !found[1].defined() ? nullptr : found[1].mutable_data_ptr(),
                                   .weight_grad = data_of<float>(found[3]),
                                   .bias_grad = data_of<float>(found[4]),
@@ -98,6 +99,10 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     return found;
   }
 };
+
+void check_norm(const LayerNorm& norm) { require(norm.weight.defined() && norm.bias.defined(), "a layer norm needs weight and bias; one is undefined"); }
+
+void check_branch(const Branch& branch) { require(branch.product.defined(), "the branch has no product; expected a tensor like x"); }
 
 void check(const at::Tensor& x, const Branch& branch, const LayerNorm& norm) {
   require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()), "x has shape {} and dtype {}; expected (…,d) of a floating-point dtype",
@@ -122,7 +127,7 @@ bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& n
     if (row.defined() && !(row.is_cpu() && row.scalar_type() == at::kFloat && row.is_contiguous())) return false;
   }
   const auto served = [](at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; };
-  return x.is_cpu() && served(x.scalar_type()) && served(dtype);
+  return x.is_cpu() && (!branch.product.defined() || branch.product.is_cpu()) && served(x.scalar_type()) && served(dtype);
 }
 
 at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {
@@ -137,6 +142,8 @@ at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarT
 }  // namespace
 
 SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm) {
+  check_branch(branch);
+  check_norm(norm);
   check(x, branch, norm);
   const auto dtype = branch.product.scalar_type();
   if (kernel_serves(x, branch, norm, dtype)) {
@@ -149,6 +156,7 @@ SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const Layer
 }
 
 at::Tensor add_branch(const at::Tensor& x, const Branch& branch) {
+  check_branch(branch);
   check(x, branch, {});
   const auto dtype = branch.product.scalar_type();
   if (!kernel_serves(x, branch, {}, dtype)) return composed_sum(x, branch);
@@ -156,6 +164,7 @@ at::Tensor add_branch(const at::Tensor& x, const Branch& branch) {
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
+  check_norm(norm);
   check(x, {}, norm);
   if (!kernel_serves(x, {}, norm, dtype)) return composed_norm(x, norm, dtype);
   return run_kernel(x, {}, norm, dtype)[0];

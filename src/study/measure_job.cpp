@@ -2,7 +2,6 @@
 #include "study/measure_job.hpp"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
 
 #include <chrono>
@@ -73,18 +72,6 @@ WeightFormat format_of(const BenchmarkPoint& point) {
   return point.dtype == "bfloat16" ? WeightFormat::bfloat16 : WeightFormat::float32;
 }
 
-// LibTorch's threads spin for some 8 ms after a parallel operation, against the decoder's own threads: measured, 64 tokens then took twice as long.
-class OneThread {
- public:
-  OneThread() { at::set_num_threads(1); }
-  ~OneThread() { at::set_num_threads(threads_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int threads_ = at::get_num_threads();
-};
-
 // The ids are given, not drawn, so that no sampling is timed. At the end of the window its last half is read again (generate --overflow slide).
 class StreamJob final : public MeasureJob {
  public:
@@ -93,10 +80,7 @@ class StreamJob final : public MeasureJob {
         ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)), start_(read(0, prompt_tokens(point) - warm_tokens())) {}
   // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that is stated.
   void prepare() override {
-    {
-      const OneThread quiet;
-      decoder_.load(start_.repeat(1));
-    }
+    decoder_.load(start_.repeat(1));
     decode(prompt_tokens(point_) - warm_tokens(), warm_tokens());
   }
   void run() override { decode(prompt_tokens(point_), point_.tokens); }

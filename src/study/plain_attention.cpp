@@ -9,6 +9,9 @@
 #include <map>
 #include <string>
 
+#include "linformer/ops/gelu.hpp"
+#include "linformer/ops/layer_norm.hpp"
+
 namespace linformer {
 namespace {
 
@@ -22,22 +25,24 @@ class PlainTransformer {
     auto x = at::embedding(named_.at("token_embedding.weight"), ids_BN);
     x = x + at::embedding(named_.at("position_embedding.weight"), at::arange(ids_BN.size(1), ids_BN.options()));
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
-      const auto block = fmt::format("blocks.{}", layer);
-      x = x + attention(block + ".attention", norm(block + ".attention_norm", x));
-      const auto up = linear(block + ".feed_forward.up", norm(block + ".feed_forward_norm", x));
-      x = x + linear(block + ".feed_forward.down", at::gelu(up));
+      const auto block = fmt::format("blocks.{}", layer), up = block + ".feed_forward.up";
+      const auto normed = ops::layer_norm(x, norm_of(block + ".attention_norm"), x.scalar_type());
+      auto [sum, again] = ops::add_layer_norm(x, attention(block + ".attention", normed), norm_of(block + ".feed_forward_norm"));
+      const auto hidden = ops::bias_gelu(branch(up, again).product, named_.at(up + ".bias"));
+      x = ops::add_branch(sum, branch(block + ".feed_forward.down", hidden));
     }
-    return norm("final_norm", x);
+    return ops::layer_norm(x, norm_of("final_norm"), x.scalar_type());
   }
 
  private:
   at::Tensor linear(const std::string& name, const at::Tensor& x) const {
     return at::linear(x, named_.at(name + ".weight"), named_.at(name + ".bias"));
   }
-  at::Tensor norm(const std::string& name, const at::Tensor& x) const {
-    return at::layer_norm(x, {config_.width}, named_.at(name + ".weight"), named_.at(name + ".bias"));
+  ops::Branch branch(const std::string& name, const at::Tensor& x) const {
+    return {at::linear(x, named_.at(name + ".weight")), named_.at(name + ".bias")};
   }
-  at::Tensor attention(const std::string& name, const at::Tensor& x_BNd) const {
+  ops::LayerNorm norm_of(const std::string& name) const { return {named_.at(name + ".weight"), named_.at(name + ".bias")}; }
+  ops::Branch attention(const std::string& name, const at::Tensor& x_BNd) const {
     const auto split = [&](const char* part) {
       return linear(name + part, x_BNd).unflatten(-1, {config_.heads, config_.head_width()}).transpose(1, 2);
     };
@@ -49,7 +54,7 @@ class PlainTransformer {
       logits_BHNN = logits_BHNN.masked_fill(future_NN, -std::numeric_limits<double>::infinity());
     }
     const auto weights_BHNN = at::softmax(logits_BHNN, -1);
-    return linear(name + ".output", at::matmul(weights_BHNN, split(".value")).transpose(1, 2).flatten(2));
+    return branch(name + ".output", at::matmul(weights_BHNN, split(".value")).transpose(1, 2).flatten(2));
   }
 
   const ModelConfig& config_;

@@ -95,22 +95,30 @@ TEST_P(Attend, EqualsTheReferenceWithGradients) {
 
 TEST_P(Attend, EqualsTheReferenceInBfloat16) {
   const ForcedIsa isa(GetParam());
-  for (const auto& form : forms) {
-    if (form.length > 250) continue;
-    SCOPED_TRACE(testing::Message() << form);
-    expect_reference(form, inputs_of(form, at::kBFloat16));
+  for (const int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    for (const auto& form : forms) {
+      SCOPED_TRACE(testing::Message() << form << " threads " << threads);
+      expect_reference(form, inputs_of(form, at::kBFloat16));
+    }
   }
 }
 
 TEST_P(Attend, TakesAnyStrides) {
   const ForcedIsa isa(GetParam());
-  const Form form{SlotKind::running, 2, 3, 23, 6, 5, 3};
-  auto inputs = inputs_of(form, at::kFloat);
-  inputs[0] = at::randn({2, 23, 3, 6}).transpose(1, 2);       // heads side by side, as the model has them
-  inputs[1] = at::randn({2, 3, 6, 23}).transpose(2, 3);       // rows that are not contiguous
-  inputs[2] = at::randn({2, 3, 1, 6}).expand({2, 3, 23, 6});  // one row for all
-  const auto run = attend_by(form, ops::Path::kernel), reference = attend_by(form, ops::Path::reference);
-  EXPECT_LT(test::relative_error(run(inputs), reference(inputs)), test::tolerance_of(at::kFloat).output);
+  for (const std::int64_t width : {6, 7}) {
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const Form form{SlotKind::running, 2, 3, 23, width, 5, 3};
+      auto inputs = inputs_of(form, dtype);
+      inputs[0] = at::randn({2, 23, 3, width}).to(dtype).transpose(1, 2);           // heads side by side, as the model has them
+      inputs[1] = at::randn({2, 3, width, 23}).to(dtype).transpose(2, 3);           // rows that are not contiguous
+      inputs[2] = at::randn({2, 3, 1, width}).to(dtype).expand({2, 3, 23, width});  // one row for all
+      auto wide = inputs;
+      for (auto& input : wide) input = input.to(at::kDouble);
+      const auto got = attend_by(form, ops::Path::kernel)(inputs), want = attend_by(form, ops::Path::reference)(wide);
+      EXPECT_LT(test::relative_error(got, want), test::tolerance_of(dtype).output) << dtype << " D " << width;
+    }
+  }
 }
 
 TEST_P(Attend, NeedsNoSlotBias) {
@@ -174,22 +182,29 @@ TEST_P(Attend, WritesEveryOutputAndReadsNoSlotThatIsNotVisible) {
   EXPECT_TRUE(log_sum.isfinite().all().item<bool>());
 }
 
+void expect_causal(const Form& form, at::ScalarType dtype) {
+  const auto inputs = inputs_of(form, dtype);
+  const auto run = attend_by(form, ops::Path::kernel);
+  const auto before = run(inputs);
+  for (const auto t : {form.length / 3, form.length / 2, form.length / 2 + 1, form.length - 1}) {
+    if (t == 0 || t >= form.length) continue;
+    auto changed = inputs;
+    for (std::size_t i = 0; i < 3; ++i) {
+      changed[i] = inputs[i].clone();
+      changed[i].narrow(2, t, 1).mul_(-1e6);
+    }
+    EXPECT_TRUE(at::equal(run(changed).narrow(2, 0, t), before.narrow(2, 0, t))) << "position " << t;
+    EXPECT_FALSE(at::equal(run(changed), before));
+  }
+}
+
 TEST_P(Attend, LaterTokensLeaveEarlierOutputsBitEqual) {
   const ForcedIsa isa(GetParam());
   for (const auto& form : forms) {
     if (form.window == 0 || form.length < 2) continue;
-    SCOPED_TRACE(testing::Message() << form);
-    auto inputs = inputs_of(form, at::kFloat);
-    const auto run = attend_by(form, ops::Path::kernel);
-    const auto before = run(inputs);
-    for (const auto t : {form.length / 3, form.length / 2, form.length - 1}) {
-      auto changed = inputs;
-      for (std::size_t i = 0; i < 3; ++i) {
-        changed[i] = inputs[i].clone();
-        changed[i].narrow(2, t, 1).mul_(-1e6);
-      }
-      EXPECT_TRUE(at::equal(run(changed).narrow(2, 0, t), before.narrow(2, 0, t))) << "position " << t;
-      EXPECT_FALSE(at::equal(run(changed), before));
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(testing::Message() << form << " " << dtype);
+      expect_causal(form, dtype);
     }
   }
 }
@@ -198,27 +213,28 @@ TEST_P(Attend, IsTheSameEachTime) {
   const ForcedIsa isa(GetParam());
   at::set_num_threads(2);
   const Form form{SlotKind::block, 1, 1, 300, 20, 17, 5};
-  const auto inputs = inputs_of(form, at::kFloat);
-  const auto grad_output = at::randn_like(inputs[0]);
-  const auto once =
-      test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
-  for (int i = 0; i < 3; ++i) {
-    const auto again =
-        test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, at::kFloat);
-    EXPECT_TRUE(at::equal(again.output, once.output));
-    for (std::size_t j = 0; j < inputs.size(); ++j)
-      EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const auto inputs = inputs_of(form, dtype);
+    const auto grad_output = at::randn_like(inputs[0]);
+    const auto once = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, dtype);
+    for (int i = 0; i < 3; ++i) {
+      const auto again = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, dtype);
+      EXPECT_TRUE(at::equal(again.output, once.output));
+      for (std::size_t j = 0; j < inputs.size(); ++j) EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
+    }
   }
 }
 
 TEST_P(Attend, NotANumberStaysOne) {
   const ForcedIsa isa(GetParam());
   const Form form{SlotKind::whole, 1, 1, 70, 20, 0, 70};
-  auto inputs = inputs_of(form, at::kFloat);
-  inputs[0][0][0][66][3] = std::numeric_limits<float>::quiet_NaN();
-  const auto output = attend_by(form, ops::Path::kernel)(inputs);
-  EXPECT_TRUE(output[0][0][66].isnan().all().item<bool>());
-  EXPECT_TRUE(output.narrow(2, 0, 66).isfinite().all().item<bool>());
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    auto inputs = inputs_of(form, dtype);
+    inputs[0][0][0][66][3] = std::numeric_limits<float>::quiet_NaN();
+    const auto output = attend_by(form, ops::Path::kernel)(inputs);
+    EXPECT_TRUE(output[0][0][66].isnan().all().item<bool>());
+    EXPECT_TRUE(output.narrow(2, 0, 66).isfinite().all().item<bool>());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, Attend, testing::ValuesIn(all_isas),
@@ -245,7 +261,7 @@ TEST(AttendPath, HasNoSecondDerivative) {
 }
 
 TEST(Isa, NamesAndErrors) {
-  EXPECT_EQ(parse_isa("avx512"), Isa::avx512);
+  for (const auto isa : all_isas) EXPECT_EQ(parse_isa(isa_name(isa)), isa);
   EXPECT_THROW(parse_isa("sse"), UserError);
   EXPECT_TRUE(isa_supported(Isa::portable));
   for (const auto isa : all_isas) {

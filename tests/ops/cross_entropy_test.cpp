@@ -124,6 +124,41 @@ TEST(CrossEntropy, Bfloat16) {
   }
 }
 
+// Whole vectors and tails of rows, ignored targets, several chunks and uneven ones.
+TEST(CrossEntropy, EveryInstructionSetAgreesInBfloat16) {
+  for (const auto isa : kernels::all_isas) {
+    if (!kernels::isa_supported(isa)) continue;
+    const kernels::ForcedIsa forced(isa);
+    for (const std::int64_t vocabulary : {16, 1037, 9001}) {
+      for (const std::int64_t chunk : {0, 3, 11}) {
+        SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " V " << vocabulary << " chunk " << chunk);
+        auto target = at::randint(vocabulary, {11}, at::kLong);
+        target[4] = -100;
+        const test::Tensors inputs{at::randn({11, 24}).to(at::kBFloat16), (at::randn({vocabulary, 24}) / 4).to(at::kBFloat16)};
+        const auto got = test::run_with_gradients(chunked(target, {.chunk = chunk}), inputs, at::ones({}), at::kBFloat16);
+        const auto want = test::run_with_gradients(whole(target), inputs, at::ones({}), at::kDouble);
+        EXPECT_LT(test::relative_error(got.output, want.output), test::tolerance_of(at::kBFloat16).output);
+        for (std::size_t i = 0; i < 2; ++i) {
+          EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]), test::tolerance_of(at::kBFloat16).gradient) << i;
+        }
+        EXPECT_EQ(got.gradients[0][4].abs().max().item<float>(), 0.0F);
+      }
+    }
+  }
+}
+
+// More rows than one chunk of 64 MB of logits holds.
+TEST(CrossEntropy, ChosenChunksCoverAllRows) {
+  const std::int64_t vocabulary = 2'000'000, rows = 21;
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+    const auto target = at::randint(vocabulary, {rows}, at::kLong);
+    const test::Tensors inputs{at::randn({rows, 2}).to(dtype), at::randn({vocabulary, 2}).to(dtype)};
+    const at::NoGradGuard no_grad;
+    const auto got = chunked(target)(inputs), want = chunked(target, {.chunk = rows})(inputs);
+    EXPECT_LT(test::relative_error(got, want), 1e-6);
+  }
+}
+
 TEST(CrossEntropy, TakesAnyLeadingShapeAndStrides) {
   const auto hidden = at::randn({4, 5, 3}, at::kDouble).permute({2, 0, 1}),
              weight = at::randn({5, kVocabulary}, at::kDouble).t();

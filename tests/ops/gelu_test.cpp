@@ -57,6 +57,14 @@ TEST(BiasGelu, HugeNumbers) {
   EXPECT_TRUE(bias_gelu(at::full({1, 1}, std::numeric_limits<double>::quiet_NaN(), at::kFloat), at::zeros({1})).isnan().all().item<bool>());
 }
 
+TEST(BiasGelu, NoRowsAndNoSecondDerivative) {
+  auto none = at::randn({0, 5}).requires_grad_(), x = at::randn({2, 5}).requires_grad_();
+  const auto bias = at::randn({5});
+  bias_gelu(none, bias).sum().backward();
+  EXPECT_EQ(none.grad().numel(), 0);
+  EXPECT_THROW(torch::autograd::grad({bias_gelu(x, bias).sum()}, {x}, {}, true, true), UserError);
+}
+
 TEST(BiasGelu, RefusesABiasOfAnotherWidth) { EXPECT_THROW(bias_gelu(at::randn({2, 3}), at::randn({4})), UserError); }
 
 }  // namespace

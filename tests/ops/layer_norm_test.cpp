@@ -50,6 +50,44 @@ TEST(LayerNorm, EveryInstructionSetEqualsThePlainOnes) {
   }
 }
 
+// The residual stream keeps float32's digits though what is added is short.
+TEST(LayerNorm, SumOfAShortProductIsNotRounded) {
+  const auto inputs = draw({13, 40});
+  const auto product = inputs[1].to(at::kBFloat16);
+  const auto made = add_layer_norm(inputs[0], {product, inputs[2]}, {inputs[3], inputs[4]});
+  EXPECT_EQ(made.sum.scalar_type(), at::kFloat);
+  EXPECT_EQ(made.normed.scalar_type(), at::kBFloat16);
+  EXPECT_LT(test::relative_error(made.sum, inputs[0] + product.to(at::kFloat) + inputs[2]), 1e-6);
+}
+
+TEST(LayerNorm, ShortStreams) {
+  const auto inputs = draw({13, 40});
+  const auto stream = inputs[0].to(at::kBFloat16);
+  for (const auto product : {at::kFloat, at::kBFloat16}) {
+    const auto made = add_layer_norm(stream, {inputs[1].to(product), inputs[2]}, {inputs[3], inputs[4]});
+    EXPECT_EQ(made.sum.scalar_type(), at::kBFloat16);
+    const auto sum = stream.to(at::kDouble) + inputs[1].to(product) + inputs[2];
+    EXPECT_LT(test::relative_error(made.sum, sum), test::tolerance_of(at::kBFloat16).output);
+    EXPECT_LT(test::relative_error(made.normed, at::layer_norm(sum, {40}, inputs[3].to(at::kDouble), inputs[4].to(at::kDouble), 1e-5)), 1e-2);
+  }
+}
+
+TEST(LayerNorm, NoRows) {
+  auto inputs = draw({0, 8});
+  for (auto& input : inputs) input.requires_grad_();
+  const auto made = both(add_layer_norm(inputs[0], {inputs[1], inputs[2]}, {inputs[3], inputs[4]}));
+  EXPECT_EQ(made.numel(), 0);
+  made.sum().backward();
+  EXPECT_EQ(inputs[3].grad().abs().max().item<float>(), 0.0F);
+}
+
+TEST(LayerNorm, HasNoSecondDerivativeInFloat32) {
+  auto inputs = draw({3, 8});
+  inputs[0].requires_grad_();
+  const auto made = both(add_layer_norm(inputs[0], {inputs[1], inputs[2]}, {inputs[3], inputs[4]}));
+  EXPECT_THROW(torch::autograd::grad({made.sum()}, {inputs[0]}, {}, true, true), UserError);
+}
+
 TEST(LayerNorm, PartsAloneEqualThePlainOnes) {
   const auto inputs = draw({37, 20});
   const auto norm = [](const test::Tensors& x) { return layer_norm(x[0], {x[3], x[4]}, x[0].scalar_type()); };
@@ -86,11 +124,21 @@ TEST(LayerNorm, GradientsAreThoseOfDifferences) {
 
 TEST(LayerNorm, LargeNumbersAndViews) {
   auto inputs = draw({11, 24});
-  inputs[0] = inputs[0].mul(1e3).add(1e4);  // a mean far from zero, as residual streams have
-  test::expect_same(fused(at::kFloat), plain(at::kFloat), inputs, {1e-4, 1e-3});
-  const auto x = at::randn({24, 11}).t(), product = at::randn({11, 48}).narrow(1, 0, 24);
-  const auto made = add_layer_norm(x, {product, inputs[2]}, {inputs[3], inputs[4]});
-  EXPECT_LT(test::relative_error(made.sum, x + product + inputs[2]), 1e-6);
+  // A mean far from the deviation, in numbers that float32 holds: the mean of squares less the squared mean would lose all digits.
+  inputs[0] = at::randint(-4, 5, {11, 24}).to(at::kFloat) + 4000;
+  inputs[1] = inputs[1].mul(0).add(1);
+  inputs[2] = inputs[2].mul(0);
+  test::expect_same(fused(at::kFloat), plain(at::kFloat), inputs, {1e-5, 1e-4});
+  const auto views = [](const test::Tensors& in) {
+    return both(add_layer_norm(in[0].t(), {in[1].narrow(1, 3, 24), in[2]}, {in[3], in[4]}));
+  };
+  const auto plain_views = [](const test::Tensors& in) {
+    return plain(at::kDouble)({in[0].t(), in[1].narrow(1, 3, 24), in[2], in[3], in[4]});
+  };
+  auto own = draw({11, 24});
+  own[0] = at::randn({24, 11});
+  own[1] = at::randn({11, 48});
+  test::expect_same(views, plain_views, own, test::tolerance_of(at::kFloat));
 }
 
 TEST(LayerNorm, ResultsDoNotDependOnThreads) {
@@ -121,6 +169,8 @@ TEST(LayerNorm, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(add_layer_norm(x[0], {x[1].narrow(0, 0, 3), x[2]}, {x[3], x[4]}), UserError);
   EXPECT_THROW(add_layer_norm(x[0], {x[1], x[2].narrow(0, 0, 5)}, {x[3], x[4]}), UserError);
   EXPECT_THROW(layer_norm(x[0], {x[3].narrow(0, 0, 5), x[4]}, at::kFloat), UserError);
+  EXPECT_THROW(layer_norm(x[0], {x[3], {}}, at::kFloat), UserError);
+  EXPECT_THROW(add_branch(x[0], {{}, x[2]}), UserError);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ inline Tolerance tolerance_of(at::ScalarType dtype) {
       return {2e-6,
               5e-6};  // rounding 6e-8 a step; logits of some ten units lose four bits in the exponential
     case at::kBFloat16:
-      return {4e-3, 1e-2};  // a rounding of the result is 2^-9; gradients also use the rounded output
+      return {4e-3, 1e-2};  // a rounding of the result, and of weights before a product, is 2^-9; gradients also use the rounded output
     default:
       throw std::invalid_argument("no tolerance for this dtype");
   }

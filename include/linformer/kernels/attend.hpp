@@ -32,8 +32,9 @@ struct AttendShape {
   SlotKind kind;
 };
 
-/// What forward and backward read. Key and value are not looked at without a window. Computed in float32,
-/// whatever the element.
+/// What forward and backward read. Key and value are not looked at without a window. Softmax and sums are in
+/// float32, whatever the element; with avx512_bf16, weights and the gradients of scores of bfloat16 inputs are rounded
+/// to bfloat16 before their products.
 struct AttendInputs {
   AttendShape shape;
   Element element;

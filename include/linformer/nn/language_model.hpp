@@ -52,7 +52,7 @@ class LanguageModel {
   std::int64_t parameter_count() const;
   void to(at::Device device, at::ScalarType dtype);
 
-  at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;    ///< (B,N,d) after the final norm
+  at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;    ///< (B,N,d) after the final norm, in the dtype of products
   at::Tensor logits(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;    ///< (B,N,V)
   at::Tensor output_weight() const;                                                         ///< (V,d), for linear_cross_entropy
 

@@ -1,0 +1,15 @@
+#include "linformer/kernels/engine_threads.hpp"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace linformer::kernels {
+
+void rest_engine_threads() {
+#if defined(_OPENMP)
+  if (omp_in_parallel() == 0) omp_pause_resource_all(omp_pause_soft);
+#endif
+}
+
+}  // namespace linformer::kernels
