@@ -11,9 +11,10 @@ import time
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(64 << 20)}
 
 
-def environment(threads):
+def environment(command, threads):
     count = str(threads)
-    return dict(os.environ, **MALLOC, OMP_NUM_THREADS=count, MKL_NUM_THREADS=count, RAYON_NUM_THREADS=count,
+    own = os.path.basename(str(command[0])) == "peers_entrant"  # which keeps them by itself, as our program does
+    return dict(os.environ, **({} if own else MALLOC), OMP_NUM_THREADS=count, MKL_NUM_THREADS=count, RAYON_NUM_THREADS=count,
                 TOKENIZERS_PARALLELISM="true", TRANSFORMERS_VERBOSITY="error", HF_HUB_OFFLINE="1", PYTHONDONTWRITEBYTECODE="1")
 
 
@@ -23,7 +24,7 @@ class EntrantError(Exception):
 
 class Child:
     def __init__(self, command, threads, log):
-        self.process = subprocess.Popen(command, env=environment(threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
+        self.process = subprocess.Popen(command, env=environment(command, threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self.buffer, self.told, self.warm = b"", {}, set()  # warm: names of the cases that it is warmed up for
 
     def ask(self, command, seconds):

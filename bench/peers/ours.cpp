@@ -15,6 +15,7 @@
 #include "linformer/nn/decoder.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/train/trainer.hpp"
+#include "memory.hpp"
 
 namespace linformer {
 namespace {
@@ -232,6 +233,7 @@ json answer(const json& command, std::unique_ptr<Task>& task) {
 }  // namespace linformer
 
 int main() {
+  linformer::cli::keep_freed_memory();
   std::unique_ptr<linformer::Task> task;
   for (std::string line; std::getline(std::cin, line);) {
     linformer::json reply;

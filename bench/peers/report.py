@@ -21,8 +21,8 @@ FAMILIES = [  # title, metric, unit, prefix of the cases, what the columns are c
 ]
 
 NOTES = """\
-- **Protocol.** Rounds of the entrants take turns, each entrant in a process of its own, with the same threads and the same settings of
-  glibc's allocator (large buffers are kept). A first round of each is not counted. Cells: median (lowest–highest) over the rounds.
+- **Protocol.** Rounds of the entrants take turns, each entrant in a process of its own, with the same threads; large buffers are
+  kept by glibc's allocator (ours by the program's own setting, which gives those above 256 MiB back). A first round of each is not counted. Cells: median (lowest–highest) over the rounds.
   Where bfloat16 has at least twice the products of float32, float32 gets two rounds from n 8192 on; at n 32768 bidirectional entrants are left out.
 - **Same work.** Parameters without the tables of the length (positions, projections) agree within 2 %, tokens a step too; checked before
   an entrant's first round. A step is forward, mean cross-entropy, backward and AdamW; ours also measures and clips the gradient norm.
@@ -30,7 +30,8 @@ NOTES = """\
 - **Generation**: GPT-2 of random weights, 6 layers, vocabulary 50257, 4096 positions, tied output, greedy; ours: window 64 and 64 running
   slots, sampling included. A batch is one prompt several times; all but CTranslate2 read it once. `float cache`: flash attention off,
   cache in float32. The weight-stream bound takes the fastest reading of the output layer's float32 weights in the case, by the engine's
-  matrix–vector product or by our decode step's. Prompt reading counts until the first token; with 8-bit weights ours reads prompts in float32.
+  matrix–vector product or by our decode step's. Prompt reading counts until the first token; with 8-bit weights ours reads
+  prompts in the faster of float32 and bfloat16, as `generate` does.
 """
 
 
