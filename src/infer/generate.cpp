@@ -136,7 +136,7 @@ class Generator {
     for (std::size_t row = 0; row < sequences_.size(); ++row) {
       auto& sequence = sequences_[row];
       if (sequence.finished) continue;
-      add(sequence, static_cast<std::int32_t>(sequence.sampler.draw(steps_.logits(row))));
+      add(sequence, static_cast<std::int32_t>(steps_.draw(row, sequence.sampler)));
     }
   }
 

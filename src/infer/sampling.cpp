@@ -24,13 +24,14 @@ double mass(std::span<const Candidate> candidates) {
                          [](double sum, const Candidate& candidate) { return sum + candidate.probability; });
 }
 
-// Of eight interleaved parts, so that the compiler can keep each in a lane of a vector.
-double largest(std::span<const double> values) {
-  constexpr std::size_t lanes = 8;
-  std::array<double, lanes> top;
-  std::array<double, lanes> rest{};  // 0, or NaN as soon as one of the lane was NaN
-  top.fill(-std::numeric_limits<double>::infinity());
-  const auto take = [&](std::size_t lane, double value) {
+// Of interleaved parts, so that the compiler can keep each in a lane of a vector.
+template <class Number>
+Number largest(std::span<const Number> values) {
+  constexpr std::size_t lanes = 64 / sizeof(Number);
+  std::array<Number, lanes> top;
+  std::array<Number, lanes> rest{};  // 0, or NaN as soon as one of the lane was NaN
+  top.fill(-std::numeric_limits<Number>::infinity());
+  const auto take = [&](std::size_t lane, Number value) {
     top[lane] = top[lane] < value ? value : top[lane];
     rest[lane] = value == value ? rest[lane] : value;
   };
@@ -39,14 +40,15 @@ double largest(std::span<const double> values) {
     for (std::size_t lane = 0; lane < lanes; ++lane) take(lane, values[i + lane]);
   }
   for (auto i = whole; i < values.size(); ++i) take(i - whole, values[i]);
-  const double result = *std::max_element(top.begin(), top.end());
-  require(std::accumulate(rest.begin(), rest.end(), 0.0) == 0 && std::isfinite(result),
+  const Number result = *std::max_element(top.begin(), top.end());
+  require(std::accumulate(rest.begin(), rest.end(), Number{0}) == 0 && std::isfinite(result),
           "the model's logits are not finite: its weights are damaged or training has diverged; use an "
           "earlier checkpoint");
   return result;
 }
 
-std::int64_t likeliest(std::span<const double> logits_V) {
+template <class Number>
+std::int64_t likeliest(std::span<const Number> logits_V) {
   return std::find(logits_V.begin(), logits_V.end(), largest(logits_V)) - logits_V.begin();
 }
 
@@ -62,7 +64,7 @@ void penalise(std::span<double> logits_V, double penalty, std::span<const std::i
 // Makes them exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny
 // temperature cannot overflow.
 void to_weights(std::vector<double>& logits_V, double temperature) {
-  const double maximum = largest(logits_V);
+  const double maximum = largest(std::span<const double>(logits_V));
   const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
   // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the decoder's own.
   for (auto piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
@@ -159,7 +161,7 @@ std::vector<Candidate> candidates(std::span<const double> logits_V, const Sampli
                                   std::span<const std::int64_t> seen) {
   std::vector<double> weights_V(logits_V.begin(), logits_V.end());
   penalise(weights_V, config.repetition_penalty, seen);
-  if (config.temperature == 0) return {{likeliest(weights_V), 1.0}};
+  if (config.temperature == 0) return {{likeliest(std::span<const double>(weights_V)), 1.0}};
   to_weights(weights_V, config.temperature);
   const auto k = static_cast<std::size_t>(config.top_k);
   auto kept = k > 0 && k < weights_V.size() ? top_k(weights_V, k) : all(weights_V);
@@ -186,6 +188,19 @@ void Sampler::observe(std::int64_t id) {
   is_seen_[index] = true;
 }
 
+std::int64_t Sampler::draw(std::span<const float> logits_V) {
+  if (is_greedy()) {
+    state_ += kGolden;
+    const auto id = likeliest(logits_V);
+    observe(id);
+    return id;
+  }
+  logits_V_.assign(logits_V.begin(), logits_V.end());
+  return draw(std::span<const double>(logits_V_));
+}
+
+bool Sampler::is_greedy() const { return config_.temperature == 0 && config_.repetition_penalty == 1; }
+
 std::int64_t Sampler::draw(std::span<const double> logits_V) {
   state_ += kGolden;
   const double uniform = static_cast<double>(mix(state_) >> 11) * 0x1p-53;  // in [0,1)
@@ -196,7 +211,7 @@ std::int64_t Sampler::draw(std::span<const double> logits_V) {
 
 // The first two cases are those of candidates() without its list of the whole vocabulary.
 std::int64_t Sampler::choose(std::span<const double> logits_V, double uniform) {
-  if (config_.temperature == 0 && config_.repetition_penalty == 1) return likeliest(logits_V);
+  if (is_greedy()) return likeliest(logits_V);
   const bool all_kept = config_.temperature > 0 && config_.top_k == 0 && config_.top_p >= 1 && config_.min_p <= 0;
   if (all_kept) {
     weights_V_.assign(logits_V.begin(), logits_V.end());

@@ -41,15 +41,10 @@ void TokenSteps::keep(const Ids& rows) {
   }
 }
 
-std::span<const double> TokenSteps::logits(std::size_t row) {
-  if (logits_BV_) {
-    const auto values = logits_BV_->select(0, static_cast<std::int64_t>(row)).to(at::kCPU, at::kDouble).contiguous();
-    logits_V_.assign(values.const_data_ptr<double>(), values.const_data_ptr<double>() + values.numel());
-  } else {
-    const auto values = decoder_->logits(row);
-    logits_V_.assign(values.begin(), values.end());
-  }
-  return logits_V_;
+std::int64_t TokenSteps::draw(std::size_t row, Sampler& sampler) {
+  if (!logits_BV_) return sampler.draw(decoder_->logits(row));
+  const auto values = logits_BV_->select(0, static_cast<std::int64_t>(row)).to(at::kCPU, at::kDouble).contiguous();
+  return sampler.draw(std::span(values.const_data_ptr<double>(), static_cast<std::size_t>(values.numel())));
 }
 
 }  // namespace linformer

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "linformer/nn/decode_state.hpp"
+#include "linformer/infer/sampling.hpp"
 #include "linformer/nn/decoder.hpp"
 
 namespace linformer {
@@ -23,8 +24,8 @@ class TokenSteps {
   void prefill(const std::vector<Ids>& prompts, std::int64_t times);
   void step(const Ids& ids);
   void keep(const Ids& rows);
-  /// (V) of what comes after each sequence; valid until the next call.
-  std::span<const double> logits(std::size_t row);
+  /// What comes after a sequence.
+  std::int64_t draw(std::size_t row, Sampler& sampler);
   const Ids& positions() const { return decoder_ ? decoder_->positions() : state_.positions(); }
   std::int64_t state_bytes() const { return decoder_ ? decoder_->state_bytes() : state_.bytes(); }
   const std::string& path() const { return path_; }
@@ -34,7 +35,6 @@ class TokenSteps {
   std::unique_ptr<Decoder> decoder_;
   DecodeState state_;
   std::optional<at::Tensor> logits_BV_;  // none where the decoder holds them
-  std::vector<double> logits_V_;               // memory of logits()
   std::string path_;
 };
 

@@ -257,5 +257,24 @@ TEST(SamplingConfig, ReadsItsSectionOfAConfigFile) {
   }
 }
 
+TEST(Sampler, FloatLogitsDrawWhatDoubleOnesDo) {
+  std::vector<float> logits(1037);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i * 7919 % 1031) / 64.0F;
+  const std::vector<double> wide(logits.begin(), logits.end());
+  for (const double temperature : {0.0, 0.8}) {
+    for (const double penalty : {1.0, 1.3}) {
+      SamplingConfig config;
+      config.temperature = temperature;
+      config.repetition_penalty = penalty;
+      Sampler narrow_one(config, {.seed = 3}), wide_one(config, {.seed = 3});
+      for (int i = 0; i < 20; ++i) EXPECT_EQ(narrow_one.draw(std::span<const float>(logits)), wide_one.draw(std::span<const double>(wide)));
+    }
+  }
+  SamplingConfig greedy;
+  greedy.temperature = 0;
+  logits[500] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(Sampler(greedy, {}).draw(std::span<const float>(logits)), UserError);
+}
+
 }  // namespace
 }  // namespace linformer

@@ -38,15 +38,18 @@ class Sampler {
   void observe(std::int64_t id);
   /// Draws an id and counts it as seen.
   std::int64_t draw(std::span<const double> logits_V);
+  /// The same; of float32 logits the likeliest is found without a copy.
+  std::int64_t draw(std::span<const float> logits_V);
 
  private:
+  bool is_greedy() const;
   std::int64_t choose(std::span<const double> logits_V, double uniform);
 
   SamplingConfig config_;
   std::uint64_t state_;
   std::vector<std::int64_t> seen_;
   std::vector<bool> is_seen_;
-  std::vector<double> weights_V_;  // memory of choose()
+  std::vector<double> logits_V_, weights_V_;  // memory of draw() and choose()
 };
 
 }  // namespace linformer
