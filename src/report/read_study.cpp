@@ -80,7 +80,8 @@ json read_benchmark(const fs::path& folder, Remarks& remarks) {
   sort_lines(folder / "benchmark.jsonl",
              {{"machine", "machines"}, {"point", "points"}, {"saving", "savings"}, {"crossover", "crossovers"}, {"largest", "largest"}},
              benchmark, remarks);
-  benchmark["points"] = latest(benchmark["points"]);
+  // A benchmark that goes on writes again what it measured, and found, anew.
+  for (const auto* key : {"points", "crossovers"}) benchmark[key] = latest(benchmark[key]);
   if (benchmark["points"].empty() && benchmark["savings"].empty() && benchmark["largest"].empty()) {
     remarks.add(folder, "no point is measured yet; left out");
     return nullptr;

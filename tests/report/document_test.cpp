@@ -113,9 +113,14 @@ TEST_F(Report, BenchmarkKeepsTheLatestOfEachPoint) {
 {"type":"point","task":"train","form":"running","length":64,"seconds":2.0,"status":"ok"}
 {"type":"point","task":"train","form":"running","length":64,"seconds":3.123456789,"status":"ok"}
 {"type":"point","task":"train","form":"running","length":128,"status":"memory"}
+{"type":"crossover","task":"train","form":"running","time_length":1024}
 {"type":"novelty"}
+{"type":"crossover","task":"train","form":"running","time_length":192}
 )");
   const auto document = read_report({root / "b"}, {});
+  const auto& crossovers = document["benchmarks"][0]["crossovers"];
+  ASSERT_EQ(crossovers.size(), 1u);
+  EXPECT_EQ(crossovers[0]["time_length"], 192);
   const auto& points = document["benchmarks"][0]["points"];
   ASSERT_EQ(points.size(), 2u);
   EXPECT_EQ(points[0]["seconds"], 3.12346);
