@@ -15,11 +15,10 @@ REASONS = (
      "product for query, key and value (nothing). Left: slots by one kernel, attention's gradients written in bfloat16; together at most 5 %."),
     (("model FLOP utilisation, bidirectional, *",),
      "A step at n 2048 (455 ms): products 330, which would be 300 at the speed of the large product; attention 40; layer norms, residual sums and GELU 45; AdamW, norms of "
-     "gradients and casts of weights 20. Before the fused passes it was 582 ms. A quiet run reaches 0.70; the first round of a process is slower and counts here."),
+     "gradients and casts of weights 20. Before the fused passes it was 582 ms. The first round of a process is slower and counts: with four rounds instead of three n 2048 reached 0.707."),
     (("training, bidirectional against *",),
-     "The floors were taken from these packages in float32, and of that ours is 3.9 and 4.3 times as fast at n 2048. Under autocast they are three times as fast as that, and here both sides are at "
-     "their best dtype. Twice `linformer` at n 512 and 1.8 times at 8192, or 2.5 times `linformer-pytorch`, would be more than all products that this processor can do; twice `linformer` at 2048 "
-     "would be 0.98 of them."),
+     "The floors were taken from these packages in float32, and of that ours is more than four times as fast at n 2048. Under autocast they are three times as fast as that, and here both sides are at "
+     "their best dtype. Twice `linformer` (1.8 times at 8192), or 2.5 times `linformer-pytorch`, would be all products that this processor can do, or more."),
     (("reference setting against *",),
      "At 512 tokens Transformer and Linformer have the same arithmetic to within 1 %, most of it in the output layer of 50,257 tokens, so that only overhead can differ: in float32 next to nothing is left to "
      "gain against a chunked loss."),
