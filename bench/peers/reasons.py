@@ -7,8 +7,8 @@ import fnmatch
 REASONS = (
     (("training, our causal form against our bidirectional one, *",),
      "A step of the causal form has 7.86 million multiply-adds a token, of the bidirectional one 6.39 (reassociated): 0.81 at equal speed of the products, less than the "
-     "floor. The rest are its sums, slots and norms of keys, 8 % of a step, and attention, 13 % of the time for 9 % of the arithmetic. At n 32768 slots of 512 blocks leave the "
-     "caches; making them again in backward instead of keeping them was not tried."),
+     "floor. The rest are its sums, slots and norms of keys, 8 % of a step, and attention, 13 % of the time for 9 % of the arithmetic. At n 32768 slots of 512 blocks probably leave "
+     "the caches (not profiled); making them again in backward instead of keeping them was not tried."),
     (("training, causal window against the fused-attention Transformer, *", "model FLOP utilisation, window, *"),
      "A step at n 2048 (590 ms; every operation timed, docs/LOG.md): products 400, which would be 360 at the speed of the large product; attention 80; layer norms, residual sums and GELU 60; "
      "sums and slots 30; casts and cleared gradients 14. Tried: all passes over a residual stream or a hidden layer fused (taken), attention in products of bfloat16 (taken), one "
@@ -27,15 +27,14 @@ REASONS = (
      "brought the peak from 2.67 to 2.58 GiB in float32."),
     (("generation, d *, batch 1, float32, *", "… time a token over the weight-stream bound, *"),
      "Both programs read the same weights, and at a short context llama.cpp is as near to that bound as ours (1.2 to 1.3 times the time). The floors of 1.3 and 2 come from a machine on which it is "
-     "slowed much more by its cache, which here stays in 32 MB of cache: twice its speed at 3800 would be at the bound itself or past it. The bound is the best reading of one 77 MB matrix in any round; "
+     "slowed much more by its key-value cache, which here probably stays in the processor's 32 MB: twice its speed at 3800 would be at the bound itself or past it. The bound is the best reading of one 77 MB matrix in any round; "
      "24 smaller ones a token, and attention between them, come to 0.7 to 0.8 of it. Tried: a longer spin before a waiting thread sleeps (within the spread), LibTorch's threads put to rest (5 % in float32, 13 % in "
      "8 bits, taken), greedy draws without a copy of the logits (6 % in 8 bits, taken). Fewer stages a token were not tried."),
     (("generation, d *, batch 16, *",),
      "The floor of 15 was set where rivals made 28 to 54 tokens/s; llama.cpp makes 440 to 500 here, and 15 times that would be 400 GFLOP/s in products of 16 rows. Ours are made for one "
      "row and reach 113: there is room for two to three times as much, not tried."),
     (("prompt reading, *, 1024 tokens",),
-     "Reading 1024 tokens takes 50 to 80 ms, of which the fixed part (the state's copy into the decoder, first products) is a larger share than at 3800, where the floor is met; CTranslate2 is the rival here, "
-     "whose int8 products run at twice the speed of bfloat16 ones. Prompts in int8 were not tried."),
+     "A hundredth and an eighth short, with a spread of 20 % between rounds; not profiled. CTranslate2, the rival here, reads prompts of 8-bit models in int8; ours does in bfloat16. Int8 was not tried."),
 )
 
 
