@@ -189,8 +189,7 @@ void Sampler::observe(std::int64_t id) {
 }
 
 std::int64_t Sampler::draw(std::span<const float> logits_V) {
-  if (is_greedy()) {
-    state_ += kGolden;
+  if (is_greedy()) {  // the random stream is never asked
     const auto id = likeliest(logits_V);
     observe(id);
     return id;

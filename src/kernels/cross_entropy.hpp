@@ -14,10 +14,6 @@ inline Vector load_part(const float* from, Index count) {
   return part;
 }
 
-inline void store_part(float* to, Vector x, Index count) {
-  for (Index i = 0; i < count; ++i) to[i] = x[i];
-}
-
 inline float largest_of(const float* row, Index count) {
   const Index whole = count / vector_width * vector_width;
   Vector top[2] = {load_part(row + whole, count - whole), all_of(-__builtin_inff())};
@@ -37,7 +33,7 @@ double exponential_sum(float* row, Index count, float largest) {
   const Index whole = count / vector_width * vector_width;
   const Vector last = exponential(load_part(row + whole, count - whole) - largest);
   double sum = static_cast<double>(sum_of(last));
-  if (kStore) store_part(row + whole, last, count - whole);
+  if (kStore) store_row(row + whole, last, count - whole);
   for (Index first = 0; first < whole; first += stretch) {
     const Index end = first + stretch < whole ? first + stretch : whole;
     Vector part{};

@@ -40,6 +40,9 @@ Path choose_path(Path wanted, std::string_view unserved = "this form has none");
 /// 1/√D unless given.
 double scale_or_default(const std::optional<double>& scale, const at::Tensor& query);
 
+/// Of the last dimension's size each.
+inline std::int64_t rows_of(const at::Tensor& x) { return x.size(-1) > 0 ? x.numel() / x.size(-1) : 0; }
+
 inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// True where a dtype is too short for sums and softmax: bfloat16 and float16.

@@ -70,13 +70,7 @@ void add_short(const at::Tensor& sum, const at::Tensor& x) {
                                .element = kernels::Element::bfloat16,
                                .x = sum.const_data_ptr(),
                                .branch = x.const_data_ptr(),
-                               .branch_bias = nullptr,
-                               .weight = nullptr,
-                               .bias = nullptr,
-                               .sum = sum.mutable_data_ptr(),
-                               .normed = nullptr,
-                               .mean = nullptr,
-                               .scale = nullptr});
+                               .sum = sum.mutable_data_ptr()});
 }
 
 /// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory

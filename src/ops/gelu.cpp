@@ -17,9 +17,8 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& bias) {
     const auto input = x.contiguous(), bias_row = bias.contiguous(), out = at::empty_like(input);
-    const auto width = x.size(-1);
-    kernels::gelu_forward({.rows = width > 0 ? x.numel() / width : 0,
-                           .width = width,
+    kernels::gelu_forward({.rows = rows_of(x),
+                           .width = x.size(-1),
                            .element = element_of(x.scalar_type()),
                            .x = input.const_data_ptr(),
                            .bias = bias_row.const_data_ptr<float>(),
@@ -35,9 +34,8 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
     const auto &x = saved[0], &bias = saved[1];
     const auto grad_out = gradients[0].contiguous(), grad_x = at::empty_like(x);
     const auto grad_bias = context->needs_input_grad(1) ? at::empty_like(bias) : at::Tensor();
-    const auto width = x.size(-1);
-    kernels::gelu_backward({.rows = width > 0 ? x.numel() / width : 0,
-                            .width = width,
+    kernels::gelu_backward({.rows = rows_of(x),
+                            .width = x.size(-1),
                             .element = element_of(x.scalar_type()),
                             .x = x.const_data_ptr(),
                             .bias = bias.const_data_ptr<float>(),

@@ -32,7 +32,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
                                const std::optional<at::Tensor>& norm_bias, at::ScalarType dtype) {
     const auto input = x.contiguous(), branch = product ? product->contiguous() : at::Tensor();
     const auto weight = norm_weight.value_or(at::Tensor());
-    const auto width = x.size(-1), rows = width > 0 ? x.numel() / width : 0;
+    const auto width = x.size(-1), rows = rows_of(x);
     const auto sum = branch.defined() ? at::empty_like(input) : input;
     const auto normed = weight.defined() ? at::empty(input.sizes(), input.options().dtype(dtype)) : at::Tensor();
     const auto mean_R = at::empty({rows}, input.options().dtype(at::kFloat)), scale_R = at::empty_like(mean_R);
@@ -81,7 +81,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     if (branch) found[1] = same ? found[0] : empty(like.sizes(), dtype);
     if (context->saved_data["branch_bias"].toBool()) found[2] = empty({width});
     if (normed) found[3] = empty({width}), found[4] = empty({width});
-    kernels::layer_norm_backward({.rows = width > 0 ? like.numel() / width : 0,
+    kernels::layer_norm_backward({.rows = rows_of(like),
                                   .width = width,
                                   .stream = element_of(stream),
                                   .element = element_of(dtype),

@@ -12,12 +12,12 @@ struct LayerNormRows {
   std::int64_t rows, width;
   Element stream, element;   ///< stream: of x and sum; element: of branch and normed
   const void* x;             ///< (R,d)
-  const void* branch;        ///< (R,d); null: none, s is x
-  const float* branch_bias;  ///< (d); null: none
-  const float *weight, *bias;  ///< (d)
-  void* sum;                 ///< (R,d), where there is a branch: s
-  void* normed;              ///< (R,d); null: only the sum is wanted
-  float *mean, *scale;       ///< (R)
+  const void* branch = nullptr;        ///< (R,d); null: none, s is x
+  const float* branch_bias = nullptr;  ///< (d); null: none
+  const float *weight = nullptr, *bias = nullptr;  ///< (d); of the norm, as mean and scale
+  void* sum = nullptr;                 ///< (R,d), where there is a branch: s
+  void* normed = nullptr;              ///< (R,d); null: only the sum is wanted
+  float *mean = nullptr, *scale = nullptr;  ///< (R)
 };
 
 /// Gradients of the inputs; null where not wanted.
