@@ -20,12 +20,15 @@ struct AblateFlags {
 
 void ablate(const CLI::App& verb, const AblateFlags& flags) {
   apply(flags.common);
-  for (const auto& [flag, instead] : {std::pair{"--config", "config = \"FILE.toml\""}, {"--seed", "seeds = [0, 1]"}, {"--dtype", "train.dtype"}}) {
+  for (const auto& [flag, instead] : {std::pair{"--config", "config = \"FILE.toml\""}, {"--seed", "seeds = [0, 1]"}}) {
     require(verb.count(flag) == 0, "{} is not used here: the grid file says it, with {}", flag, instead);
   }
-  const auto grid = read_grid(flags.grid, flags.data);
+  const auto& dtype = flags.common.dtype;
+  require(verb.count("--dtype") == 0 || dtype != "auto", "--dtype is auto, but a comparison must not depend on a timing; give float32 or bfloat16");
+  const auto grid = read_grid(flags.grid, flags.data, dtype == "bfloat16" ? DType::bfloat16 : dtype == "float32" ? DType::float32 : DType::automatic);
   auto command = fmt::format("linformer ablate --grid {} --out {}", quoted(flags.grid), quoted(flags.out));
   if (!flags.data.empty()) command += " --data " + quoted(flags.data);
+  if (dtype != "auto") command += " --dtype " + dtype;
   if (flags.common.threads > 0) command += fmt::format(" --threads {}", flags.common.threads);
   const auto result = run_ablation(grid, {.out = flags.out, .command = command, .device = parse_device(flags.common.device),
                                           .remark = [](const std::string& line) { fmt::print(stderr, "linformer: {}\n", line); }});

@@ -93,7 +93,7 @@ class Datasets {
 
 }  // namespace
 
-AblationGrid read_grid(const fs::path& path, const std::string& data_folder) {
+AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DType dtype) {
   const auto source = path.string();
   AblationGrid grid;
   grid.file = read_toml(path);
@@ -103,6 +103,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder) {
   grid.seeds = seeds_of(grid.file, source);
   auto shared = shared_config(grid.file, path);
   if (!data_folder.empty() && shared.data.source == DataSource::text) shared.data.folder = data_folder;
+  if (dtype != DType::automatic) shared.train.dtype = dtype;
   require(grid.file.contains("point") && grid.file["point"].is_array() && !grid.file["point"].empty(),
           "{}: holds no points; write a [[point]] with a name and the fields in which it differs for each", source);
   Datasets datasets;

@@ -117,6 +117,15 @@ def test_a_stopped_grid_says_how_to_go_on(grid, undisturbed, tmp_path):
     assert list((tmp_path / "out/running/seed-0/checkpoints").glob("step-*"))
 
 
+def test_dtype_is_said_for_the_whole_grid(grid, tmp_path):
+    (tmp_path / "grid.toml").write_text(grid.read_text().replace("steps = 60", "steps = 3"))
+    program(*command(tmp_path / "grid.toml", tmp_path / "out")[1:], "--dtype", "bfloat16")
+    assert json.loads((tmp_path / "out/softmax/seed-1/config.json").read_text())["train"]["dtype"] == "bfloat16"
+    assert "--dtype bfloat16" in json.loads((tmp_path / "out/ablation.json").read_text())["command"]
+    result = program(*command(grid, tmp_path / "auto")[1:], "--dtype", "auto", status=2)
+    assert "--dtype is auto" in result.stderr and not (tmp_path / "auto").exists()
+
+
 def test_nothing_runs_when_one_point_is_impossible(grid, tmp_path):
     (tmp_path / "grid.toml").write_text(grid.read_text() + '[[point]]\nname = "late"\nattention.slots = 99\n')
     result = program("ablate", "--grid", tmp_path / "grid.toml", "--out", tmp_path / "out", status=2)

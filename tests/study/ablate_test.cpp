@@ -85,6 +85,12 @@ TEST_F(Ablate, GridFieldsReachThePoints) {
   EXPECT_EQ(found.points[0].config.train.dtype, DType::float32);
 }
 
+TEST_F(Ablate, DTypeTakesThePlaceOfTheGridsButNotOfAPointsOwn) {
+  const auto found = read_grid(grid("[[point]]\nname = \"shared\"\n[[point]]\nname = \"own\"\ntrain.dtype = \"float32\"\n"), "", DType::bfloat16);
+  EXPECT_EQ(found.points[0].config.train.dtype, DType::bfloat16);
+  EXPECT_EQ(found.points[1].config.train.dtype, DType::float32);
+}
+
 TEST_F(Ablate, MistakesNamePointAndField) {
   const std::string good = "[[point]]\nname = \"good\"\n";
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nattention.slotz = 3\n"), {"grid.toml", "point bad", "attention.slotz", "attention.slots"}));

@@ -24,9 +24,9 @@ struct AblationGrid {
   json file;                          ///< as it was read
 };
 
-/// Reads a grid file. `data_folder`, where not empty, takes the place of data.folder. UserError on unknown, missing and impossible fields
-/// of any point, naming file, point and field.
-AblationGrid read_grid(const std::filesystem::path& file, const std::string& data_folder = "");
+/// Reads a grid file. `data_folder`, where not empty, and `dtype`, where not automatic, take the place of data.folder and train.dtype in what
+/// all points share. UserError on unknown, missing and impossible fields of any point, naming file, point and field.
+AblationGrid read_grid(const std::filesystem::path& file, const std::string& data_folder = "", DType dtype = DType::automatic);
 
 struct AblationOptions {
   std::filesystem::path out;
