@@ -7,6 +7,7 @@ A table stands between `<!-- KIND NAME -->` and `<!-- end -->`; NAME.jsonl is wh
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import sys
@@ -43,15 +44,24 @@ def parameters(row):
 
 
 def ablation(rows):
-    head = ["point", "parameters", "seeds", "validation loss", "bits per byte", "at equal time", "tokens/s", "state, bytes"]
-    lines = []
-    for row in rows:
-        states = of_seeds(row, "state_bytes")
-        lines.append([row["point"], parameters(row), len(row["seeds"]), spread(row["validation_loss"]), spread(row.get("bits_per_byte")),
-                      spread((row.get("equal_time") or {}).get("validation_loss")), f"{mean(of_seeds(row, 'tokens_per_second')):,.0f}",
-                      f"{states[0]:,}" if states else "–"])
+    columns = {
+        "point": lambda row: row["point"],
+        "parameters": parameters,
+        "seeds": lambda row: len(row["seeds"]),
+        "validation loss": lambda row: spread(row["validation_loss"]),
+        "bits per byte": lambda row: spread(row.get("bits_per_byte")),
+        "perplexity": lambda row: f"{math.exp(row['validation_loss']['mean']):.2f}",
+        "at equal time": lambda row: spread((row.get("equal_time") or {}).get("validation_loss")),
+        "tokens/s": lambda row: f"{mean(of_seeds(row, 'tokens_per_second')):,.0f}",
+        "state, bytes": lambda row: f"{of_seeds(row, 'state_bytes')[0]:,}",
+    }
+    if any(row.get("bits_per_byte") for row in rows):
+        del columns["perplexity"]
+    else:  # masked models: they predict some of the bytes from all others, so that their loss is no rate of compression; and nothing is decoded
+        del columns["bits per byte"], columns["state, bytes"]
+    lines = [[of(row) for of in columns.values()] for row in rows]
     note = "\n\\* more than 10 % more or fewer parameters than the base.\n" if any(row.get("parameters_differ") for row in rows) else ""
-    return table(head, lines) + note
+    return table(list(columns), lines) + note
 
 
 def recall(rows):
@@ -82,6 +92,15 @@ def biases(rows):
             by_layer = zip(*[[mean(heads) if heads else None for heads in seed] for seed in layers])
             lines.append([row["point"], *(f"{mean(values):.2f}" if None not in values else "–" for values in by_layer)])
     return table(["point", *(f"layer {layer}" for layer in range(len(lines[0]) - 1))], lines)
+
+
+def spectrum(rows):
+    """The paper's Figure 1 in one figure a layer: the share of all singular values that the largest K of N hold, mean over heads."""
+    spectra = [row for row in rows if row["type"] == "spectrum"]
+    layers = max(row["layers"] for row in spectra)
+    lines = [[row["model"], "causal" if row["causal"] else "both ways", f"{row['slots']} of {row['length']}",
+              *(f"{mean(heads):.3f}" for heads in row["at_slots"]), *["–"] * (layers - row["layers"])] for row in spectra]
+    return table(["model", "sees", "K of N", *(f"layer {layer}" for layer in range(layers))], lines)
 
 
 def timing(rows):
@@ -144,7 +163,7 @@ def memory(rows):
     return text
 
 
-TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, timing, saving, crossover, memory)}
+TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, spectrum, timing, saving, crossover, memory)}
 MARKED = re.compile(rf"(<!-- ({'|'.join(TABLES)}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

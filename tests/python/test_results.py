@@ -46,6 +46,29 @@ def test_a_changed_figure_is_found_and_mended(tmp_path):
     assert check(page, rows, "--check").returncode == 1
 
 
+def test_masked_models_have_a_perplexity_and_no_bits_per_byte(tmp_path):
+    loss = {"mean": 1.5, "low": 1.5, "high": 1.5}
+    row = {"point": "slots-8", "parameters": 10, "seeds": [{"seed": 0, "tokens_per_second": 2000.0}], "validation_loss": loss,
+           "equal_time": {"seconds": 3.0, "validation_loss": loss}}
+    (tmp_path / "masked.jsonl").write_text(json.dumps(row) + "\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- ablation masked -->\n<!-- end -->\n")
+    assert check(page, tmp_path).returncode == 0
+    assert "| slots-8 | 10 | 1 | 1.500 | 4.48 | 1.500 | 2,000 |\n" in page.read_text()
+    assert "bits" not in page.read_text() and "state" not in page.read_text()
+
+
+def test_spectra_are_means_over_heads_beside_models_of_other_depth(tmp_path):
+    rows = [{"type": "spectrum", "model": "a", "causal": True, "slots": 8, "length": 32, "layers": 1, "at_slots": [[0.5, 0.75]]},
+            {"type": "attention"},
+            {"type": "spectrum", "model": "b", "causal": False, "slots": 8, "length": 32, "layers": 2, "at_slots": [[0.9], [0.8]]}]
+    (tmp_path / "rank.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- spectrum rank -->\n<!-- end -->\n")
+    assert check(page, tmp_path).returncode == 0
+    assert "| a | causal | 8 of 32 | 0.625 | – |\n| b | both ways | 8 of 32 | 0.900 | 0.800 |\n" in page.read_text()
+
+
 def test_missing_rows_are_an_error(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- ablation nowhere -->\n<!-- end -->\n")
