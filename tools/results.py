@@ -142,6 +142,31 @@ def crossover(rows):
     return table(["task", "form", "faster from N", "smaller from N"], lines)
 
 
+def scaling(rows):
+    """Figure 2 of the paper: seconds of a forward pass against N at a constant number of tokens."""
+    points = [row for row in rows if row["type"] == "point"]
+    columns = list(dict.fromkeys(row["slots"] for row in points))
+    found = {(row["length"], row["slots"]): row for row in points}
+
+    def cell(point):
+        if point is None:
+            return "–"
+        return "{} ({}–{})".format(*(three_digits(point[key]) for key in ("seconds", "low", "high"))) if point["status"] == "ok" else point["status"]
+    lines = [[length, batch, *(cell(found.get((length, slots))) for slots in columns)]
+             for length, batch in dict.fromkeys((row["length"], row["batch"]) for row in points)]
+    return table(["N", "batch", *(f"K {slots}, s" if slots else "softmax, s" for slots in columns)], lines)
+
+
+def largest(rows):
+    """What trains within a budget of memory: the longest and the widest model of each form."""
+    found = [row for row in rows if row["type"] == "largest"]
+    forms = list(dict.fromkeys(row["form"] for row in found))
+    values = {(row["what"], row["form"]): row["value"] for row in found}
+    names = {"length": "longest N", "width": "largest d"}
+    lines = [[names[what], *(f"{values[what, form]:,}" for form in forms)] for what in dict.fromkeys(row["what"] for row in found)]
+    return f"Within {found[0]['budget_bytes'] / 2**30:g} GiB:\n\n" + table(["", *forms], lines)
+
+
 def memory(rows):
     """Most memory of a process against N; of generation also what LibTorch's tensors hold before the first token: weights and state."""
     points = {(row["task"], row["length"], row["form"]): row for row in rows if row["type"] == "point"}
@@ -163,7 +188,7 @@ def memory(rows):
     return text
 
 
-TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, spectrum, timing, saving, crossover, memory)}
+TABLES = {make.__name__: make for make in (ablation, recall, distance, biases, spectrum, timing, saving, crossover, scaling, largest, memory)}
 MARKED = re.compile(rf"(<!-- ({'|'.join(TABLES)}) ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -93,3 +93,16 @@ def test_memory_is_a_table_for_each_task(tmp_path):
     assert "| N | softmax | block |" in train and "| 1024 | 100 | 3,000 |" in train and "| 2048 | does not fit | – |" in train
     assert "| 1024 | 80 | – |" in generate and "2048" not in generate
     assert "| 1024 | 40 | – |" in held
+
+
+def test_time_against_length_and_what_fits(tmp_path):
+    point = {"type": "point", "form": "bidirectional", "length": 512, "batch": 4, "slots": 64, "status": "ok", "seconds": 2.0, "low": 1.5, "high": 2.25}
+    softmax = point | {"form": "bidirectional-softmax", "slots": 0, "status": "memory"}
+    (tmp_path / "figure.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ({"type": "machine"}, softmax, point)))
+    largest = {"type": "largest", "form": "softmax", "what": "length", "value": 12800, "budget_bytes": 2**32}
+    (tmp_path / "most.jsonl").write_text(json.dumps(largest) + "\n" + json.dumps(largest | {"form": "running", "value": 11264}) + "\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- scaling figure -->\n<!-- end -->\n<!-- largest most -->\n<!-- end -->\n")
+    assert check(page, tmp_path).returncode == 0
+    assert "| N | batch | softmax, s | K 64, s |\n| --- | --- | --- | --- |\n| 512 | 4 | memory | 2 (1.5–2.25) |\n" in page.read_text()
+    assert "Within 4 GiB:\n\n|  | softmax | running |\n| --- | --- | --- |\n| longest N | 12,800 | 11,264 |\n" in page.read_text()
