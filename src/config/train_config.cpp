@@ -33,6 +33,8 @@ void check(const TrainConfig& config) {
           "train.warmup_fraction is {}, expected a share of the steps from 0 to 1, such as 0.05", config.warmup_fraction);
   require(std::isfinite(config.weight_decay) && config.weight_decay >= 0,
           "train.weight_decay is {}, expected a number of at least 0, such as 0.01", config.weight_decay);
+  require(std::isfinite(config.slot_bias_rate) && config.slot_bias_rate >= 0,
+          "train.slot_bias_rate is {}, expected a number of at least 0: 1 is the rate of all else, 0 leaves the biases where they start", config.slot_bias_rate);
   require(config.beta1 >= 0 && config.beta1 < 1, "train.beta1 is {}, expected at least 0 and below 1, such as 0.9", config.beta1);
   require(config.beta2 >= 0 && config.beta2 < 1, "train.beta2 is {}, expected at least 0 and below 1, such as 0.95", config.beta2);
   require(std::isfinite(config.clip) && config.clip >= 0,

@@ -12,7 +12,8 @@ namespace linformer {
 AdamW::AdamW(const NamedTensors& parameters) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : parameters) {
-    Group& group = parameter.dim() >= 2 ? decay_ : no_decay_;
+    const bool slot_bias = name.ends_with(".slot_bias");
+    Group& group = groups_[slot_bias ? kSlotBiases : parameter.dim() >= 2 ? kMatrices : kVectors];
     group.names.push_back(name);
     group.owners.push_back(parameter);
     group.parameters.push_back(parameter.detach());
@@ -22,8 +23,8 @@ AdamW::AdamW(const NamedTensors& parameters) {
 }
 
 void AdamW::zero_gradients() {
-  for (auto* group : {&decay_, &no_decay_}) {
-    for (auto& parameter : group->owners) parameter.mutable_grad().reset();
+  for (auto& group : groups_) {
+    for (auto& parameter : group.owners) parameter.mutable_grad().reset();
   }
 }
 
@@ -37,31 +38,35 @@ std::vector<at::Tensor> AdamW::Group::gradients() const {
 }
 
 double AdamW::gradient_norm() const {
-  std::vector<at::Tensor> gradients = decay_.gradients();
-  for (auto& gradient : no_decay_.gradients()) gradients.push_back(std::move(gradient));
+  std::vector<at::Tensor> gradients;
+  for (const auto& group : groups_) {
+    for (auto& gradient : group.gradients()) gradients.push_back(std::move(gradient));
+  }
   return at::linalg_vector_norm(at::stack(at::_foreach_norm(gradients))).item<double>();
 }
 
 void AdamW::step(const Step& step, const TrainConfig& config) {
   constexpr double kEpsilon = 1e-8;
-  for (auto* group : {&decay_, &no_decay_}) {
-    if (group->parameters.empty()) continue;
-    const auto options = group->parameters.front().options().dtype(at::kFloat);
+  for (const auto part : {kMatrices, kVectors, kSlotBiases}) {
+    auto& group = groups_[part];
+    if (group.parameters.empty()) continue;
+    const auto rate = step.learning_rate * (part == kSlotBiases ? config.slot_bias_rate : 1.0);
+    const auto options = group.parameters.front().options().dtype(at::kFloat);
     const auto number = at::full({}, static_cast<double>(step.number), options);
-    const std::vector<at::Tensor> numbers(group->parameters.size(), number);
+    const std::vector<at::Tensor> numbers(group.parameters.size(), number);
     const auto divisor = at::full({}, step.gradient_divisor, options);
-    at::_fused_adamw_(group->parameters, group->gradients(), group->means, group->squares, {}, numbers, step.learning_rate,
-                      config.beta1, config.beta2, group == &decay_ ? config.weight_decay : 0.0, kEpsilon,
+    at::_fused_adamw_(group.parameters, group.gradients(), group.means, group.squares, {}, numbers, rate,
+                      config.beta1, config.beta2, part == kMatrices ? config.weight_decay : 0.0, kEpsilon,
                       /*amsgrad=*/false, /*maximize=*/false, divisor);
   }
 }
 
 NamedTensors AdamW::moments() const {
   NamedTensors moments;
-  for (const auto* group : {&decay_, &no_decay_}) {
-    for (std::size_t i = 0; i < group->names.size(); ++i) {
-      moments.emplace_back(group->names[i] + ".mean", group->means[i].cpu());
-      moments.emplace_back(group->names[i] + ".square", group->squares[i].cpu());
+  for (const auto& group : groups_) {
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      moments.emplace_back(group.names[i] + ".mean", group.means[i].cpu());
+      moments.emplace_back(group.names[i] + ".square", group.squares[i].cpu());
     }
   }
   return moments;
@@ -76,15 +81,15 @@ void AdamW::load_moments(const TensorFile& file) {
     return tensor;
   };
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;
-  for (auto* group : {&decay_, &no_decay_}) {
-    for (std::size_t i = 0; i < group->names.size(); ++i) {
-      copies.emplace_back(group->means[i], find(group->names[i] + ".mean", group->means[i]));
-      copies.emplace_back(group->squares[i], find(group->names[i] + ".square", group->squares[i]));
+  for (const auto& group : groups_) {
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      copies.emplace_back(group.means[i], find(group.names[i] + ".mean", group.means[i]));
+      copies.emplace_back(group.squares[i], find(group.names[i] + ".square", group.squares[i]));
     }
   }
   for (const auto& [to, from] : copies) to.copy_(from);
 }
 
-std::vector<std::string> AdamW::decayed() const { return decay_.names; }
+std::vector<std::string> AdamW::decayed() const { return groups_[kMatrices].names; }
 
 }  // namespace linformer

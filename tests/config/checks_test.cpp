@@ -151,6 +151,7 @@ TEST(TrainConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"train.learning_rate_end", "0.5"}}, {"train.learning_rate_end is 0.5", "raise the peak"}},
       {{{"train.warmup_fraction", "1.5"}}, {"train.warmup_fraction is 1.5", "from 0 to 1"}},
       {{{"train.weight_decay", "-1"}}, {"train.weight_decay is -1", "at least 0"}},
+      {{{"train.slot_bias_rate", "-1"}}, {"train.slot_bias_rate is -1", "at least 0"}},
       {{{"train.beta1", "1"}}, {"train.beta1 is 1", "below 1"}},
       {{{"train.beta2", "-0.1"}}, {"train.beta2 is -0.1", "0.95"}},
       {{{"train.clip", "-1"}}, {"train.clip is -1", "0 for no clipping"}},

@@ -34,7 +34,9 @@ struct Reference {
 TEST(AdamW, AgreesWithTheFormulaInFloat64) {
   TrainConfig config;
   config.weight_decay = 0.3;  // large enough to be seen
-  const NamedTensors parameters{{"matrix", parameter({5, 7}, 1)}, {"vector", parameter({11}, 2)}, {"cube", parameter({2, 3, 5}, 3)}};
+  config.slot_bias_rate = 7;
+  const NamedTensors parameters{{"matrix", parameter({5, 7}, 1)}, {"vector", parameter({11}, 2)}, {"cube", parameter({2, 3, 5}, 3)},
+                                {"blocks.0.attention.slot_bias", parameter({4}, 4)}};
   AdamW optimizer(parameters);
   std::vector<Reference> references;
   for (const auto& [name, p] : parameters) {
@@ -48,7 +50,8 @@ TEST(AdamW, AgreesWithTheFormulaInFloat64) {
       at::manual_seed(static_cast<std::uint64_t>(100 * number) + i);
       const auto gradient = at::randn(p.sizes(), at::kFloat);
       p.mutable_grad() = gradient.clone();
-      references[i].step(gradient.to(at::kDouble) / divisor, rate, p.dim() >= 2 ? 0.3 : 0, number, config);
+      const double own_rate = parameters[i].first.ends_with("slot_bias") ? 7 * rate : rate;
+      references[i].step(gradient.to(at::kDouble) / divisor, own_rate, p.dim() >= 2 ? 0.3 : 0, number, config);
     }
     optimizer.step({.number = number, .learning_rate = rate, .gradient_divisor = divisor}, config);
   }

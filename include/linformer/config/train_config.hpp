@@ -24,6 +24,7 @@ struct TrainConfig {
   double warmup_fraction = 0.05;           ///< share of the steps
   Schedule schedule = Schedule::cosine;
   double weight_decay = 0.01;              ///< on matrices only
+  double slot_bias_rate = 1.0;             ///< of attention.slot_bias, times the learning rate
   double beta1 = 0.9;
   double beta2 = 0.95;
   double clip = 1.0;                       ///< largest global gradient norm; 0 = no clipping
@@ -45,6 +46,7 @@ struct TrainConfig {
     visitor("train.warmup_fraction", self.warmup_fraction, "share of the steps that warm up");
     visitor("train.schedule", self.schedule, "after the warm-up: cosine or constant");
     visitor("train.weight_decay", self.weight_decay, "AdamW weight decay, on matrices only");
+    visitor("train.slot_bias_rate", self.slot_bias_rate, "learning rate of the slot biases, times that of the rest: Adam moves a number by about the rate a step");
     visitor("train.beta1", self.beta1, "AdamW decay of the gradient mean");
     visitor("train.beta2", self.beta2, "AdamW decay of the squared gradient mean");
     visitor("train.clip", self.clip, "largest global gradient norm; 0: no clipping");

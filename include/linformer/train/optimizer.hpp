@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,7 +16,7 @@ namespace linformer {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// Holds the moments of a model's parameters. Weight decay acts on every parameter of two or more
-/// dimensions, embeddings and projections included, and on no bias, norm or other vector.
+/// dimensions, embeddings and projections included, and on no bias, norm or other vector. Slot biases have a learning rate of their own.
 class AdamW {
  public:
   /// The parameters are shared, not copied: step() changes the model.
@@ -46,7 +47,8 @@ class AdamW {
     std::vector<at::Tensor> owners, parameters, means, squares;  // parameters: the owners without autograd
     std::vector<at::Tensor> gradients() const;
   };
-  Group decay_, no_decay_;
+  enum Part { kMatrices, kVectors, kSlotBiases };
+  std::array<Group, 3> groups_;
 };
 
 }  // namespace linformer
