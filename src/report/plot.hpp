@@ -14,6 +14,13 @@ struct Line {
   bool dashed = false, dots = false;
   std::vector<std::array<double, 2>> points;
   int mark = 0;  ///< which shape its dots have
+  double width = 2;
+};
+
+/// A dashed upright with a word beside it, such as where two lines cross.
+struct Upright {
+  double x;
+  std::string label;
 };
 
 /// A mean with its range over seeds.
@@ -28,6 +35,8 @@ struct Plot {
   bool log_x = false, log_y = false;
   std::vector<Line> lines;
   std::vector<Bar> bars;  ///< instead of lines
+  std::vector<Upright> uprights = {};
+  std::array<double, 2> y_range = {};  ///< both 0: all that is drawn
 };
 
 /// The script that writes NAME.svg, NAME.png and NAME.pdf into the working folder.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -71,21 +72,41 @@ bool mixed_vocabularies(const json& runs) {
   return false;
 }
 
+// What lines span after their first tenth, if the fall before it would flatten that.
+std::array<double, 2> after_the_fall(const std::vector<Line>& lines) {
+  double low = std::numeric_limits<double>::infinity(), high = -low, highest = -low;
+  for (const auto& line : lines) {
+    for (std::size_t i = 0; i < line.points.size(); ++i) {
+      const double value = line.points[i][1];
+      highest = std::max(highest, value);
+      if (i >= line.points.size() / 10) low = std::min(low, value), high = std::max(high, value);
+    }
+  }
+  const double margin = 0.04 * (high - low);
+  return high > low && highest - low > 1.3 * (high - low) ? std::array{low - margin, high + margin} : std::array<double, 2>{};
+}
+
 void add_losses(const json& runs, std::vector<Plot>& plots) {
   std::vector<const json*> order;
   for (const auto& run : runs) order.push_back(&run);
   const bool bits = mixed_vocabularies(runs);
   std::ranges::stable_sort(order, {}, [](const json* run) { return number((*run)["summary"], "best_bits_per_byte", std::numeric_limits<double>::max()); });
   Plot plot{.name = "loss", .x = "step", .y = bits ? "validation loss, bits a byte" : "loss, nats a token", .lines = {}, .bars = {}};
+  std::vector<Line> validation;  // in front of the training losses, which are noise beside them
   for (std::size_t i = 0; i < std::min(order.size(), kRuns); ++i) {
     const auto& run = *order[i];
     const auto name = run["name"].get<std::string>();
     const auto& evaluations = run["evaluations"];
     const auto judged = joined(evaluations["step"], evaluations[bits ? "bits_per_byte" : "loss"]);
-    if (judged.size() > 1) plot.lines.push_back({name + (bits ? "" : ", validation"), colour(i), !bits, true, judged});
-    if (!bits) plot.lines.push_back({judged.size() > 1 ? name + ", training" : name, colour(i), false, false, joined(run["curve"]["step"], run["curve"]["loss"])});
+    if (judged.size() > 1) validation.push_back({.title = name + (bits ? "" : ", validation"), .colour = colour(i), .dots = true, .points = judged});
+    if (!bits) {
+      plot.lines.push_back({.title = judged.size() > 1 ? name + ", training" : name, .colour = judged.size() > 1 ? lighter(colour(i), 0.6) : colour(i),
+                            .points = joined(run["curve"]["step"], run["curve"]["loss"]), .width = 1});
+    }
   }
+  std::ranges::move(validation, std::back_inserter(plot.lines));
   std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
+  plot.y_range = after_the_fall(plot.lines);
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
@@ -124,13 +145,13 @@ std::string line_name(const json& point, const std::vector<Varied>& varied) {
 }
 
 // Of one chart, in the order of K.
-std::vector<Line> lines_of(Points points, const char* key, bool per_token) {
+std::vector<Line> lines_of(Points points, const char* key, double scale, bool per_token) {
   std::ranges::stable_sort(points, {}, [](const json* point) { return number(*point, "slots", 0); });
   auto varied = varied_by_form(points);
   std::vector<Line> lines;
   for (const auto* point : points) {
     const auto length = number(*point, "length", kNone);
-    const auto value = number(*point, key, kNone) / (per_token ? number(*point, "tokens", kNone) : 1);
+    const auto value = scale * number(*point, key, kNone) / (per_token ? number(*point, "tokens", kNone) : 1);
     if (!(value > 0) || !std::isfinite(length)) continue;
     const auto form = text(*point, "form"), name = line_name(*point, varied[form]);
     auto line = std::ranges::find(lines, name, &Line::title);
@@ -145,20 +166,35 @@ std::vector<Line> lines_of(Points points, const char* key, bool per_token) {
   return lines;
 }
 
+// Where each form is ahead from, as the program found; without the control that has no slots.
+std::vector<Upright> crossings_of(const json& benchmark, const std::string& task, const char* key) {
+  std::map<double, std::string> forms;
+  for (const auto& crossing : benchmark["crossovers"]) {
+    const auto length = number(crossing, key, kNone);
+    if (text(crossing, "task") != task || text(crossing, "form") == "window-only" || !std::isfinite(length)) continue;
+    auto& names = forms[length];
+    names += (names.empty() ? "" : ", ") + text(crossing, "form");
+  }
+  std::vector<Upright> uprights;
+  for (const auto& [length, names] : forms) uprights.push_back({length, names});
+  return uprights;
+}
+
 void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
   std::map<std::string, Points> groups;
   for (const auto& point : benchmark["points"]) {
     if (text(point, "status") == "ok") groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(&point);
   }
   for (const auto& [name, points] : groups) {
-    for (const auto& [what, key, label] : {std::array{"time", "seconds", "time a token, s"}, std::array{"memory", "resident_peak_bytes", "peak memory, bytes"}}) {
-      auto lines = lines_of(points, key, std::string(what) == "time");
+    for (const bool time : {true, false}) {
+      auto lines = time ? lines_of(points, "seconds", 1e3, true) : lines_of(points, "resident_peak_bytes", 1e-6, false);
       std::set<double> lengths;
       for (const auto& line : lines) {
         for (const auto& [length, value] : line.points) lengths.insert(length);
       }
       if (lengths.size() < 3) continue;
-      plots.push_back({.name = file_name_of(fmt::format("{}-{}", what, name)), .x = "N, tokens", .y = label, .log_x = true, .log_y = true, .lines = std::move(lines), .bars = {}});
+      plots.push_back({.name = file_name_of(fmt::format("{}-{}", time ? "time" : "memory", name)), .x = "N, tokens", .y = time ? "time a token, ms" : "peak memory, MB", .log_x = true,
+                       .log_y = true, .lines = std::move(lines), .bars = {}, .uprights = crossings_of(benchmark, text(*points.front(), "task"), time ? "time_length" : "memory_length")});
     }
   }
 }
@@ -193,7 +229,8 @@ void add_ablation(const json& ablation, std::vector<Plot>& plots) {
   Plot plot{.name = "recall-" + name, .x = "distance of the pair, tokens", .y = "accuracy", .log_x = true, .lines = {}, .bars = {}};
   for (const auto& row : ablation["rows"]) {
     auto points = recall_by_distance(row);
-    if (points.size() > 1) plot.lines.push_back({text(row, "point"), colour(plot.lines.size()), plot.lines.size() >= kColours.size(), true, std::move(points)});
+    const auto i = plot.lines.size(), round = i / kColours.size();  // colours go round; dashes and marks then differ
+    if (points.size() > 1) plot.lines.push_back({.title = text(row, "point"), .colour = colour(i), .dashed = round % 2 == 1, .dots = true, .points = std::move(points), .mark = static_cast<int>(round)});
   }
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
@@ -212,6 +249,7 @@ void add_spectrum(const std::string& inspection, const json& spectrum, std::vect
     plot.lines.push_back({fmt::format("layer {}", plot.lines.size() + 1), colour(plot.lines.size()), plot.lines.size() >= kColours.size(), false, joined(positions, means)});
   }
   std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
+  if (const auto slots = number(spectrum, "slots", kNone); std::isfinite(slots)) plot.uprights.push_back({slots, fmt::format("K = {:.0f}", slots)});
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 

@@ -78,7 +78,7 @@ json validation_curves(const fs::path& folder, const json& rows, Remarks& remark
 json read_benchmark(const fs::path& folder, Remarks& remarks) {
   auto benchmark = named(folder);
   sort_lines(folder / "benchmark.jsonl",
-             {{"machine", "machines"}, {"point", "points"}, {"saving", "savings"}, {"crossover", "crossovers"}, {"largest", "largest"}},
+             {{"machine", "machines"}, {"point", "points"}, {"saving", "savings"}, {"crossover", "crossovers"}, {"largest", "largest"}, {"steps", "steps"}},
              benchmark, remarks);
   // A benchmark that goes on writes again what it measured, and found, anew.
   for (const auto* key : {"points", "crossovers"}) benchmark[key] = latest(benchmark[key]);

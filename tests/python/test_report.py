@@ -108,14 +108,15 @@ def test_theme_switch_redraws(browser, page):
 
 def test_tables_sort_both_ways(browser, page):
     opened(browser, page)
-    column = "[...document.querySelectorAll('#run-table tbody tr')].map(row => row.cells[5].innerText)"
-    click = "[...document.querySelectorAll('#run-table th button')][5].click()"
+    assert browser.run("document.querySelectorAll('#run-table th')[2].innerText").startswith("Validation loss")
+    column = "[...document.querySelectorAll('#run-table tbody tr')].map(row => row.cells[2].innerText)"
+    click = "[...document.querySelectorAll('#run-table th button')][2].click()"
     browser.run(click)
     rising = [float(x) for x in browser.run(column)]
     browser.run(click)
     falling = [float(x) for x in browser.run(column)]
     assert len(rising) == 3 and rising == sorted(rising) and falling == sorted(rising, reverse=True)
-    assert browser.run("document.querySelectorAll('#run-table th')[5].getAttribute('aria-sort')") == "descending"
+    assert browser.run("document.querySelectorAll('#run-table th')[2].getAttribute('aria-sort')") == "descending"
 
 
 def test_every_chart_has_a_table_and_pictures(browser, page):
@@ -162,6 +163,59 @@ def test_speed_lines_have_names_and_colours_of_their_own(browser, tmp_path):
         names = [name for name, _ in series]
         assert len(names) == len(set(names)) == 10 and {"Transformer", "Transformer, bidirectional", "Linformer, block", "Linformer, running, K 64", "Linformer, running, K 128"} <= set(names)
         assert len({colour for _, colour in series}) == 10
+    assert browser.errors == []
+
+
+def test_a_crossing_holds_from_there_on(browser, tmp_path):
+    """Ahead at 256, behind at 512, ahead again: the crossing is the last of them; ahead at 256 alone is none."""
+    seconds = {"softmax": (4, 4, 4, 4), "running": (3, 5, 3, 3), "block": (3, 5, 5, 5)}
+    points = [make.point(None, "train", form, n, s, 1e4 * n) for form, all_seconds in seconds.items() for n, s in zip((256, 512, 1024, 2048), all_seconds)]
+    make.write_lines(tmp_path / "benchmark" / "benchmark.jsonl", points)
+    report(tmp_path, out=tmp_path / "page.html")
+    opened(browser, tmp_path / "page.html")
+    assert "Faster than the Transformer from N = 1,024 (running) on." in browser.run("document.getElementById('speed-0-time').innerText")
+    option = "linformerReport.charts.find((c) => c.id === 'speed-0-time').instance.getOption()"
+    assert browser.run(f"{option}.series[0].markLine.data.map((mark) => mark.xAxis)") == [1024]
+    assert browser.run(f"[{option}.yAxis[0].min, {option}.yAxis[0].max, {option}.yAxis[0].axisLabel.customValues]") == [2, 5, [2, 5]]
+
+
+def test_legends_show_every_name_on_a_phone(browser, page):
+    opened(browser, page, 390)
+    legends = browser.run("linformerReport.charts.map((c) => [c.id, c.instance.getOption().legend?.[0], c.place.clientHeight, c.instance.getHeight(), c.instance.getOption().grid?.[0].bottom])")
+    assert {name for name, legend, *_ in legends if legend and legend["type"] == "scroll"} == set()
+    sizes = {name: (place, canvas, bottom) for name, _, place, canvas, bottom in legends}
+    place, canvas, bottom = sizes["speed-0-time"]  # four names, two lines at least
+    assert place == canvas >= 400 and bottom >= 100 and place - bottom == 380 - 80
+    assert browser.errors == []
+
+
+def test_what_does_not_fit_is_said(browser, page):
+    opened(browser, page)
+    assert "the Transformer does not fit" in browser.run("document.getElementById('paper-time').innerText")
+    cells = browser.run("linformerReport.charts.find((c) => c.id === 'paper-time').instance.getOption().series[0].data.map((cell) => cell.value[2])")
+    assert cells.count(0) == 2
+    assert "3,000 steps" in browser.run("document.getElementById('speed').innerText")
+
+
+def test_charts_fit_whatever_width_the_page_takes(browser, page):
+    """And keep their zoom while the reader scrolls away, and their tooltips through redraws."""
+    opened(browser, page)
+    loss = "linformerReport.charts.find((c) => c.id === 'loss').instance"
+    browser.run("document.getElementById('loss').scrollIntoView({behavior: 'instant'})")
+    browser.run(f"{loss}.dispatchAction({{type: 'dataZoom', dataZoomIndex: 0, start: 25, end: 75}})")
+    browser.size(390)
+    browser.wait(f"{loss}.getWidth() < 390", 5)
+    last = "linformerReport.charts.at(-1)"
+    assert browser.run(f"{last}.instance.getWidth()") > 390  # out of sight
+    browser.run(f"{last}.place.scrollIntoView({{behavior: 'instant'}})")
+    browser.wait(f"{last}.instance.getWidth() < 390", 5)
+    browser.run("document.getElementById('loss').scrollIntoView({behavior: 'instant'})")
+    browser.run("new Promise(done => setTimeout(done, 200))")
+    assert browser.run(f"{loss}.getOption().dataZoom[0].start") == 25
+    browser.run(f"{loss}.dispatchAction({{type: 'showTip', seriesIndex: 1, dataIndex: 3}})")
+    browser.run("document.querySelector('#loss input[type=range]').dispatchEvent(new Event('input'))")
+    browser.run("linformerReport.drawAll()")
+    browser.run("new Promise(done => setTimeout(done, 300))")
     assert browser.errors == []
 
 

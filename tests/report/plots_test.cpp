@@ -61,6 +61,35 @@ TEST_F(Plots, WhatDiffersAtOneLengthMakesLinesAndWhatFollowsFromTheLengthDoesNot
   EXPECT_EQ(titles, (std::vector<std::string>{"softmax", "block", "running, K 8, window 16", "running, K 8, window 4", "running, K 32, window 16", "running, K 32, window 4"}));
 }
 
+TEST_F(Plots, CrossoversAreMarkedInTheirOwnPlots) {
+  std::vector<json> lines;
+  for (const auto* form : {"softmax", "running", "block", "window-only"}) {
+    for (const int length : {64, 128, 256}) lines.push_back(point(form, length));
+  }
+  for (const auto* form : {"running", "block", "window-only"}) {
+    lines.push_back({{"type", "crossover"}, {"form", form}, {"task", "train"}, {"time_length", 128}, {"memory_length", nullptr}, {"longest_tried", 256}});
+  }
+  write("b/benchmark.jsonl", as_lines(lines));
+  const auto plots = plots_of(read_report({root / "b"}, {}));
+  const auto time = std::ranges::find(plots, "time-train", &Plot::name), memory = std::ranges::find(plots, "memory-train", &Plot::name);
+  ASSERT_TRUE(time != plots.end() && memory != plots.end());
+  ASSERT_EQ(time->uprights.size(), 1u);
+  EXPECT_EQ(time->uprights[0].x, 128);
+  EXPECT_EQ(time->uprights[0].label, "running, block");
+  EXPECT_TRUE(memory->uprights.empty());
+  EXPECT_NEAR(time->lines[0].points[0][1], 1.0, 1e-9);      // ms a token
+  EXPECT_NEAR(memory->lines[0].points[0][1], 0.064, 1e-9);  // MB
+}
+
+TEST_F(Plots, LogAxesEndAtOneTwoOrFive) {
+  const auto script_for = [](double low, double high) {
+    return script_of({.name = "p", .x = "x", .y = "y", .log_y = true, .lines = {{.title = "l", .colour = "#000000", .points = {{1, low}, {2, high}}}}, .bars = {}});
+  };
+  EXPECT_NE(script_for(0.3, 4).find("set yrange [0.2:5]\nset ytics ('0.2' 0.2, '0.5' 0.5, '1' 1, '2' 2, '5' 5)\n"), std::string::npos) << script_for(0.3, 4);
+  EXPECT_NE(script_for(0.3, 4000).find("set yrange [0.2:5000]\nset ytics ('1' 1, '10' 10, '100' 100, '1000' 1000)\n"), std::string::npos) << script_for(0.3, 4000);
+  EXPECT_NE(script_for(2, 2).find("set yrange [2:5]\n"), std::string::npos) << script_for(2, 2);
+}
+
 TEST_F(Plots, SpectraAreNamedByTheirInspectionNotByTheModelsPath) {
   const json spectrum = {{"type", "spectrum"}, {"model", (root / "runs" / "one").string()}, {"positions", {1, 2}}, {"cumulative", {{{0.5, 1.0}}}}};
   for (const auto* folder : {"first/softmax", "second/softmax", "third"}) write(std::string(folder) + "/inspect.jsonl", as_lines({spectrum, spectrum}));

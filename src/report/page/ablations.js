@@ -1,6 +1,6 @@
 // Ablation grids: tables with spread, both readings, recall, slot biases.
 
-const changesText = (row) => Object.entries(row.changes || {}).map(([name, value]) => `${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ") || "the base";
+const changesText = (row) => Object.entries(row.changes || {}).map(([name, value]) => `${name} = ${typeof value === "string" ? value : JSON.stringify(value)}`).join(", ") || "as the grid's own settings";
 const spread = (one, places = 4) => (known(one?.mean) ? {value: one.mean, show: el("span", {}, fixed(one.mean, places), known(one.low) && one.high > one.low ? el("div", {class: "sub"}, `${fixed(one.low, places)} … ${fixed(one.high, places)}`) : null)} : null);
 const seedMean = (row, key) => {
   const values = (row.seeds || []).map((s) => s[key]).filter(known);
@@ -18,7 +18,7 @@ function ablationTable(ablation, ui) {
     {title: "Point", class: "name", cell: (row) => pointCell(row, ablation)},
     recall && {title: "Accuracy", number: true, cell: (row) => spread(row.accuracy, 3)},
     {title: "Validation loss", number: true, help: "mean and range over the seeds, at equal steps", cell: (row) => spread(row.validation_loss)},
-    known(base) && !recall && {title: "Against the base", number: true, cell: (row) => (known(row.validation_loss?.mean) ? {value: row.validation_loss.mean - base, show: `${row.validation_loss.mean > base ? "+" : ""}${fixed(row.validation_loss.mean - base)}`} : null)},
+    known(base) && !recall && {title: "Against the base", number: true, cell: (row) => (known(row.validation_loss?.mean) ? {value: row.validation_loss.mean - base, show: signed(row.validation_loss.mean - base, fixed)} : null)},
     bits && !recall && {title: "Bits a byte", number: true, cell: (row) => spread(row.bits_per_byte)},
     timed && {title: "Loss at equal time", number: true, help: `after ${duration(rows.find((r) => r.equal_time)?.equal_time.seconds)} of training each`, cell: (row) => spread(row.equal_time?.validation_loss)},
     {title: "Tokens/s", number: true, cell: (row) => ({value: seedMean(row, "tokens_per_second"), show: short(seedMean(row, "tokens_per_second"))})},
@@ -27,9 +27,12 @@ function ablationTable(ablation, ui) {
   return table(columns, rows.map((row) => columns.map((column) => column.cell(row))), ui);
 }
 
+/** Names of points differ at their ends, which truncation would cut. */
+const wrapped = () => ({overflow: "breakAll", ...(narrow() ? {fontSize: 10, lineHeight: 11} : {lineHeight: 13})});
+
 /** Dots with their range, one row a point: [{name, colour, of: row → {mean, low, high}}]. */
 function dotOption(rows, readings, axis, baseValue, format) {
-  const names = rows.map((row) => row.point), wide = Math.min(narrow() ? 118 : 230, 26 + 6.6 * Math.max(...names.map((name) => name.length)));
+  const names = rows.map((row) => row.point), wide = Math.min(narrow() ? 140 : 230, 26 + 6.6 * Math.max(...names.map((name) => name.length)));
   const shift = (i) => (readings.length > 1 ? (i - (readings.length - 1) / 2) * 9 : 0);
   const series = readings.flatMap(({name, colour, of}, i) => {
     const points = rows.map((row, j) => [of(row), j]).filter(([one]) => known(one?.mean));
@@ -44,7 +47,7 @@ function dotOption(rows, readings, axis, baseValue, format) {
   return {
     grid: {left: wide, right: 18, top: 20, bottom: readings.length > 1 ? 74 : 46},
     xAxis: {type: "value", scale: true, name: axis, axisLabel: {formatter: format}},
-    yAxis: {type: "category", data: names, inverse: true, axisLabel: {width: wide - 12, overflow: "truncate", interval: 0, hideOverlap: false, color: css("--text")}},
+    yAxis: {type: "category", data: names, inverse: true, axisLabel: {width: wide - 12, ...wrapped(), interval: 0, hideOverlap: false, color: css("--text")}},
     legend: readings.length > 1 ? {data: readings.map((r) => r.name)} : undefined,
     tooltip: {formatter: ({data, seriesName}) => {
       const row = rows[data[data.length - 1]], one = readings.find((r) => r.name === seriesName).of(row);
@@ -57,25 +60,30 @@ function recallCards(ablation) {
   const rows = ablation.rows.filter((row) => known(row.accuracy?.mean));
   if (!rows.length) return [];
   const state = (row) => seedMean(row, "state_bytes");
-  const sized = rows.filter((row) => known(state(row)));
+  const sized = rows.filter((row) => known(state(row))), states = sized.map(state), middle = Math.sqrt(Math.min(...states) * Math.max(...states));
   const distances = (row) => {
     const all = groupBy((row.seeds || []).flatMap((s) => s.accuracy_by_distance || []).filter((d) => known(d.accuracy)), (d) => d.distance);
     return [...all].map(([distance, list]) => [distance, mean(list.map((d) => d.accuracy))]).sort((a, b) => a[0] - b[0]);
   };
   const spaced = rows.filter((row) => distances(row).length > 1);
-  const style = (row) => { const i = rows.indexOf(row); return {color: palette(i), line: i >= 8 ? "dashed" : "solid"}; };
+  // Colours go round after eight points; lines and symbols then differ.
+  const style = (row) => {
+    const i = rows.indexOf(row), round = Math.floor(i / 8) % 3;
+    return {color: palette(i), line: ["solid", "dashed", "dotted"][round], symbol: ["circle", "rect", "triangle"][round]};
+  };
   return [
     sized.length ? chart({id: `${ablation.id}-state`, title: "Recall against state", height: 380, note: "How much is kept at decoding, and how often the right value is recalled.", summary: "Accuracy by bytes of decoding state.",
       option: () => ({
-        xAxis: {type: "log", name: "state, bytes", axisLabel: {formatter: bytes}}, yAxis: {type: "value", name: "accuracy", min: 0, max: 1, nameGap: 42, axisLabel: {formatter: (x) => percent(x)}}, grid: {left: 62, right: 20, top: 16, bottom: 78},
-        legend: {}, tooltip: {formatter: (item) => tip(item.seriesName, [[item.color, bytes(item.value[0]), percent(item.value[1])]])},
-        series: sized.map((row) => ({name: row.point, type: "scatter", symbolSize: 13, data: [[state(row), row.accuracy.mean]], itemStyle: {color: style(row).color}}))}),
+        xAxis: logAxis(states, {name: "state", axisLabel: {formatter: bytes}}), yAxis: {type: "value", name: "accuracy", min: 0, max: 1, nameGap: 42, axisLabel: {formatter: (x) => percent(x)}}, grid: {left: 62, right: 20, top: 16, bottom: 78},
+        legend: {icon: null, itemWidth: 10, itemHeight: 10}, tooltip: {formatter: (item) => tip(item.seriesName, [[item.color, bytes(item.value[0]), percent(item.value[1])]])},
+        series: sized.map((row) => ({name: row.point, type: "scatter", symbol: style(row).symbol, symbolSize: 12, data: [[state(row), row.accuracy.mean]], itemStyle: {color: style(row).color},
+          label: {show: !narrow(), formatter: "{a}", position: state(row) > middle ? "left" : "right", fontSize: 10, lineHeight: 17, color: css("--muted")}, labelLayout: {hideOverlap: true, moveOverlap: "shiftY"}}))}),
       table: () => plainTable(["Point", "State", "Accuracy", "Lowest", "Highest"], sized.map((row) => [row.point, {value: state(row), show: bytes(state(row))}, row.accuracy.mean, row.accuracy.low, row.accuracy.high]))}) : null,
     spaced.length ? chart({id: `${ablation.id}-distance`, title: "Recall against distance", height: 380, note: "Of the pair, in tokens; mean over the seeds.", summary: "Accuracy by distance of the pair.",
       option: () => ({
         xAxis: {type: "log", logBase: 2, name: "distance, tokens", min: "dataMin", max: "dataMax", axisLabel: {formatter: (x) => short(Math.round(x))}}, yAxis: {type: "value", name: "accuracy", min: 0, max: 1, nameGap: 42, axisLabel: {formatter: (x) => percent(x)}}, grid: {left: 62, right: 20, top: 16, bottom: 78},
-        legend: {}, tooltip: {trigger: "axis", formatter: (items) => tip(`distance ${items[0].axisValue}`, items.map((i) => [i.color, i.seriesName, percent(i.value[1])]))},
-        series: spaced.map((row) => ({name: row.point, type: "line", symbolSize: 5, data: distances(row), lineStyle: {width: 1.8, color: style(row).color, type: style(row).line}, itemStyle: {color: style(row).color}}))}),
+        legend: {icon: null, itemWidth: 24}, tooltip: {trigger: "axis", formatter: (items) => tip(`distance ${items[0].axisValue}`, items.map((i) => [i.color, i.seriesName, percent(i.value[1])]))},
+        series: spaced.map((row) => ({name: row.point, type: "line", symbol: style(row).symbol, symbolSize: 6, data: distances(row), lineStyle: {width: 1.8, color: style(row).color, type: style(row).line}, itemStyle: {color: style(row).color}}))}),
       table: () => plainTable(["Point", "Distance", "Accuracy"], spaced.flatMap((row) => distances(row).map(([d, a]) => [row.point, d, a])))}) : null].filter(Boolean);
 }
 
@@ -91,7 +99,7 @@ function biasCard(ablation) {
   return chart({id: `${ablation.id}-bias`, title: "Slot bias at the end", height: () => 110 + 34 * rows.length, note: "Mean over heads and seeds; higher: the slots are wider open.", summary: "Final slot bias by point and layer.",
     option: () => {
       const option = heatMap({columns: Array.from({length: layers}, (_, i) => String(i + 1)), rows: rows.map((row) => row.point), values, x: "layer", y: "", label: (x) => fixed(x, 2)});
-      return {...option, grid: {...option.grid, left: narrow() ? 110 : 190}, yAxis: {...option.yAxis, axisLabel: {width: narrow() ? 100 : 176, overflow: "truncate", color: css("--text")}}};
+      return {...option, grid: {...option.grid, left: narrow() ? 110 : 190}, yAxis: {...option.yAxis, axisLabel: {width: narrow() ? 100 : 176, ...wrapped(), color: css("--text")}}};
     },
     table: () => plainTable(["Point", ...values[0].map((_, i) => `Layer ${i + 1}`)], rows.map((row, j) => [row.point, ...values[j]]))});
 }
@@ -115,14 +123,16 @@ function ablationCards(ablation) {
   const judged = rows.filter((row) => known(row.validation_loss?.mean));
   const timed = judged.some((row) => known(row.equal_time?.validation_loss?.mean));
   const readings = () => [{name: "at equal steps", colour: palette(0), of: (row) => row.validation_loss}, ...(timed ? [{name: "at equal time", colour: palette(1), of: (row) => row.equal_time?.validation_loss}] : [])];
+  const seeds = Math.max(...rows.map((row) => (row.seeds || []).length));
+  const means = seeds > 1 ? "Mean and range over the seeds" : "One seed";
   const heights = (list) => () => 110 + (timed ? 30 : 24) * list.length;
   return el("section", {id: ablation.id}, el("h2", {}, `Ablation: ${ablation.title || ablation.grid_name || ablation.name}`),
-    el("p", {class: "lead"}, `${rows.length} points, ${Math.max(...rows.map((row) => (row.seeds || []).length))} seeds at most, in ${ablation.name}. Ranges are over the seeds.`),
+    el("p", {class: "lead"}, `${rows.length} points in ${ablation.name}, ${seeds > 1 ? `up to ${seeds} seeds each. Ranges are over the seeds.` : "one seed each, so that no spread is known."}`),
     ablationTable(ablation, ablationUi.get(ablation.path)),
     el("div", {class: "grid"},
-      recall ? chart({id: `${ablation.id}-accuracy`, title: "Recall accuracy", wide: true, height: heights(rows), note: "Mean and range over the seeds.", summary: "Accuracy by point.", option: () => dotOption(rows.filter((r) => known(r.accuracy?.mean)), [{name: "accuracy", colour: palette(0), of: (row) => row.accuracy}], "accuracy", base?.accuracy?.mean, (x) => percent(x)), table: () => plainTable(["Point", "Accuracy", "Lowest", "Highest"], rows.filter((r) => r.accuracy).map((r) => [r.point, r.accuracy.mean, r.accuracy.low, r.accuracy.high]))}) : null,
+      recall ? chart({id: `${ablation.id}-accuracy`, title: "Recall accuracy", wide: true, height: heights(rows), note: `${means}.`, summary: "Accuracy by point.", option: () => dotOption(rows.filter((r) => known(r.accuracy?.mean)), [{name: "accuracy", colour: palette(0), of: (row) => row.accuracy}], "accuracy", base?.accuracy?.mean, (x) => percent(x)), table: () => plainTable(["Point", "Accuracy", "Lowest", "Highest"], rows.filter((r) => r.accuracy).map((r) => [r.point, r.accuracy.mean, r.accuracy.low, r.accuracy.high]))}) : null,
       recallCards(ablation),
-      judged.length && !recall ? chart({id: `${ablation.id}-loss`, title: "Validation loss by point", wide: true, height: heights(judged), note: timed ? `Mean and range over the seeds; equal time is ${duration(judged.find((r) => r.equal_time).equal_time.seconds)} of training each.` : "Mean and range over the seeds, at equal steps.", summary: "Validation loss by point.", option: () => dotOption(judged, readings(), "validation loss, nats a token", base?.validation_loss?.mean, (x) => fixed(x, 3)), table: () => plainTable(["Point", "Loss", "Lowest", "Highest", "At equal time"], judged.map((r) => [r.point, r.validation_loss.mean, r.validation_loss.low, r.validation_loss.high, r.equal_time?.validation_loss?.mean ?? "–"]))}) : null,
+      judged.length && !recall ? chart({id: `${ablation.id}-loss`, title: "Validation loss by point", wide: true, height: heights(judged), note: timed ? `${means}; equal time is ${duration(judged.find((r) => r.equal_time).equal_time.seconds)} of training each.` : `${means}, at equal steps.`, summary: "Validation loss by point.", option: () => dotOption(judged, readings(), "validation loss, nats a token", base?.validation_loss?.mean, (x) => fixed(x, 3)), table: () => plainTable(["Point", "Loss", "Lowest", "Highest", "At equal time"], judged.map((r) => [r.point, r.validation_loss.mean, r.validation_loss.low, r.validation_loss.high, r.equal_time?.validation_loss?.mean ?? "–"]))}) : null,
       curveCard(ablation), biasCard(ablation)));
 }
 

@@ -36,7 +36,9 @@ function digits(x, count = 3) {
   if (x !== 0 && (Math.abs(x) >= 1e6 || Math.abs(x) < 1e-4)) return x.toExponential(count - 1).replace("e+", "e");
   return Number(x.toPrecision(count)).toLocaleString("en-US", {maximumFractionDigits: 8});
 }
-const fixed = (x, places = 4) => (known(x) ? x.toFixed(places) : "–");
+const fixed = (x, places = 4) => (known(x) ? x.toFixed(places).replace("-", "−") : "–");
+/** With its sign, for differences; `text` shows the size. */
+const signed = (x, text) => (x > 0 ? "+" : x < 0 ? "−" : "") + text(Math.abs(x));
 const whole = (x) => (known(x) ? Math.round(x).toLocaleString("en-US") : "–");
 
 function short(x) {
@@ -62,6 +64,8 @@ function duration(x) {
   return x >= 1e-3 ? digits(x * 1e3) + " ms" : digits(x * 1e6) + " µs";
 }
 
+/** On a log axis, where 1 min 40 s would be a strange step. */
+const seconds = (x) => (x >= 1 ? digits(x) + " s" : duration(x));
 const times = (x) => (known(x) ? (x >= 10 ? digits(x, 3) : digits(x, 2)) + "×" : "–");
 const percent = (x, count = 3) => (known(x) ? digits(100 * x, count) + " %" : "–");
 const shortened = (text, length = 34) => (text.length > length ? "…" + text.slice(text.length - length + 1) : text);
@@ -79,10 +83,16 @@ const GREYS = {light: {causal: ["#46515d", "#a3adb8"], bidirectional: ["#94714a"
 const grey = (form) => GREYS[dark() ? "dark" : "light"][form.startsWith("bidirectional") ? "bidirectional" : "causal"][form.endsWith("plain") ? 1 : 0];
 const formColour = (form) => (form in FORM_COLOURS ? palette(FORM_COLOURS[form]) : grey(form));
 
+const parts = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
 /** A colour between two of the form #rrggbb; `share` 0…1. */
 function mix(from, to, share) {
-  const part = (colour, i) => parseInt(colour.slice(1 + 2 * i, 3 + 2 * i), 16);
-  return "#" + [0, 1, 2].map((i) => Math.round(part(from, i) + (part(to, i) - part(from, i)) * Math.min(1, Math.max(0, share))).toString(16).padStart(2, "0")).join("");
+  const end = parts(to);
+  return "#" + parts(from).map((part, i) => Math.round(part + (end[i] - part) * Math.min(1, Math.max(0, share))).toString(16).padStart(2, "0")).join("");
+}
+/** Black or white, whichever is read more easily on #rrggbb (relative luminance as in WCAG 2). */
+function inkOn(colour) {
+  const [red, green, blue] = parts(colour).map((part) => (part / 255 <= 0.04045 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 ? "#0b121a" : "#ffffff";
 }
 /** From the card's colour through the accent; for heat maps. */
 const heat = () => (dark() ? ["#161b22", "#23406f", "#4c86c6", "#a9dcd6", "#f7f6c5"] : ["#f4f6f9", "#bcd5ef", "#5f9fd4", "#2058a6", "#0c2350"]);

@@ -1,18 +1,60 @@
-// A chart in its card: drawn when it comes into view, with its table and its picture.
+// A chart in its card: drawn when it comes into view and fitted when its width changes, with its table and its picture.
 
 const charts = [];
+const AROUND = 300;  // pixels above and below what is seen
+const chartAt = (place) => charts.find((chart) => chart.place === place);
 const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) if (entry.isIntersecting) charts.find((chart) => chart.place === entry.target)?.draw();
-}, {rootMargin: "300px"});
+  for (const entry of entries) if (entry.isIntersecting) chartAt(entry.target)?.show();
+}, {rootMargin: `${AROUND}px`});
+// Before the page is painted, unlike a resize of the window that is waited out. Charts out of sight are fitted when they are seen.
+const sizes = new ResizeObserver((entries) => {
+  for (const {target} of entries) {
+    const {top, bottom} = target.getBoundingClientRect();
+    if (bottom > -AROUND && top < window.innerHeight + AROUND) chartAt(target)?.show();
+  }
+});
 
 const narrow = () => window.innerWidth < 560;
+
+/** A log axis around `values` with ticks at 1, 2 and 5 of each power of ten, or at powers alone where those are too many. ECharts' own begins and ends at powers. */
+function logAxis(values, axis) {
+  const ticks = [], [low, high] = [Math.min(...values), Math.max(...values)];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)) + 1; power++) ticks.push(...[1, 2, 5].map((digit) => Number(`${digit}e${power}`)));
+  const first = ticks.findLastIndex((tick) => tick <= low), last = Math.max(first + 1, ticks.findIndex((tick) => tick >= high));
+  const customValues = ticks.filter((_, i) => i >= first && i <= last && (last - first < 8 || i % 3 === 0));
+  return {type: "log", min: ticks[first], max: ticks[last], ...axis, axisLabel: {customValues, ...axis.axisLabel}, splitLine: {customValues}};
+}
+
+const LEGEND = {itemWidth: 16, itemHeight: 8, itemGap: 6, textStyle: {fontSize: 12, lineHeight: 14, padding: [0, 8, 0, 0]}};
+const LEGEND_LINE = 20, LEGEND_LINES = 12;
+const pen = document.createElement("canvas").getContext("2d");
+
+/** Into how many lines the legend wraps. ECharts doesn't make room for them. */
+function legendLines({legend, series, textStyle}, width) {
+  pen.font = `12px ${textStyle.fontFamily}`;
+  let lines = 1, used = 0;
+  for (const name of legend.data || unique(series.map((one) => one.name))) {
+    const wide = legend.itemWidth + 5 + pen.measureText(legend.formatter ? legend.formatter(name) : name).width + 8 + legend.itemGap;
+    if (used > 0 && used + wide > width - 10) [lines, used] = [lines + 1, 0];
+    used += wide;
+  }
+  return lines;
+}
+
+/** Lifts what stands above the legend by its further lines: [option, pixels that the chart grows]. Hundreds of names are paged through instead. */
+function withLegend(option, width) {
+  const lines = option.legend ? legendLines(option, width) : 1;
+  if (lines > LEGEND_LINES) return [{...option, legend: {...option.legend, type: "scroll"}}, 0];
+  const grown = LEGEND_LINE * (lines - 1), lifted = (one) => (known(one.bottom) ? {...one, bottom: one.bottom + grown} : one);
+  return [{...option, grid: [option.grid].flat().map(lifted), dataZoom: option.dataZoom?.map(lifted)}, grown];
+}
 
 /** What every chart has; `option` wins. */
 function dressed(option) {
   const text = css("--text"), muted = css("--muted"), line = css("--line");
   const axis = (one) => ({
     nameTextStyle: {color: muted}, nameLocation: "middle", nameGap: 28, axisLine: {lineStyle: {color: line}}, axisTick: {show: false},
-    splitLine: {lineStyle: {color: line, opacity: 0.7}}, minorTick: {show: false}, ...one,
+    minorTick: {show: false}, ...one, splitLine: {lineStyle: {color: line, opacity: 0.7}, ...(one.splitLine || {})},
     axisLabel: {color: muted, hideOverlap: true, ...(one.axisLabel || {})}});
   const each = (one, dress) => (one === undefined ? undefined : Array.isArray(one) ? one.map(dress) : dress(one));
   return {
@@ -22,8 +64,8 @@ function dressed(option) {
     xAxis: each(option.xAxis, axis), yAxis: each(option.yAxis, axis),
     grid: each(option.grid || {}, (one) => ({left: 58, right: 18, top: 14, bottom: 46, ...one})),
     tooltip: {confine: true, backgroundColor: css("--card"), borderColor: line, textStyle: {color: text, fontSize: 12}, ...(option.tooltip || {})},
-    legend: option.legend ? {type: "scroll", bottom: 0, left: 0, itemWidth: 16, itemHeight: 8, itemGap: 14, icon: "roundRect",
-      textStyle: {color: text, lineHeight: 18}, pageTextStyle: {color: muted}, pageIconColor: muted, pageIconInactiveColor: line, ...option.legend} : undefined};
+    legend: option.legend ? {type: "plain", bottom: 0, left: 0, icon: "roundRect", ...LEGEND, textStyle: {...LEGEND.textStyle, color: text}, pageTextStyle: {color: muted}, pageIconColor: muted, pageIconInactiveColor: line,
+      ...option.legend} : undefined};
 }
 
 /** Tooltip text from lines of [colour or null, name, value]: nodes, so that names can't become markup. */
@@ -58,25 +100,28 @@ function pictureOf(chart, kind) {
  */
 function chart(given) {
   const place = el("div", {class: "chart", role: "img", "aria-label": `${given.title}. ${given.summary || ""} The table below holds the same figures.`});
-  const size = () => (place.style.height = (typeof given.height === "function" ? given.height() : given.height || 320) + "px");
+  const height = () => (typeof given.height === "function" ? given.height() : given.height || 320);
+  place.style.height = height() + "px";
   const self = {id: given.id, place, instance: null, lastOption: null};
   self.draw = () => {
-    size();
     if (!self.instance) self.instance = echarts.init(place, null, {renderer: "canvas"});
     self.refresh(true);
   };
   self.refresh = (anew) => {
     if (!self.instance) return;
-    self.lastOption = dressed(given.option());
+    const [option, grown] = withLegend(dressed(given.option()), place.clientWidth);
+    self.lastOption = option;
+    place.style.height = height() + grown + "px";
+    self.instance.resize();
+    if (anew) self.instance.dispatchAction({type: "hideTip"});  // ECharts would bring it back into what is gone by then
     self.instance.setOption(self.lastOption, anew ? {notMerge: true} : {replaceMerge: ["series"]});
     place.dataset.drawn = "true";
     if (details.open) fill();
   };
-  self.resize = () => {
-    if (!self.instance) return;
-    size();
-    self.instance.resize();
-    self.refresh(false);
+  /** Keeps zoom and legend of what is drawn already. */
+  self.show = () => {
+    if (!self.instance) self.draw();
+    else if (self.instance.getWidth() !== place.clientWidth) self.refresh(false);
   };
   const holder = el("div");
   const fill = () => holder.replaceChildren(given.table());
@@ -87,6 +132,7 @@ function chart(given) {
   }}, kind.toUpperCase());
   charts.push(self);
   watcher.observe(place);
+  sizes.observe(place);
   return el("section", {class: "card" + (given.wide ? " wide" : ""), id: given.id},
     el("div", {class: "card-head"}, el("h3", {}, given.title), el("div", {class: "save"}, el("span", {}, "Save picture"), save("png"), save("svg"))),
     given.note ? el("p", {class: "note"}, given.note) : null, given.controls ? el("div", {class: "controls"}, given.controls) : null, place, details);
@@ -94,6 +140,7 @@ function chart(given) {
 
 function dropCharts() {
   watcher.disconnect();
+  sizes.disconnect();
   for (const one of charts.splice(0)) one.instance?.dispose();
 }
 
@@ -113,7 +160,7 @@ const redraw = (...names) => charts.filter((one) => names.some((name) => one.id.
 function heatMap({columns, rows, values, x, y, label, low, high, colours}) {
   const cells = values.flatMap((row, j) => row.map((value, i) => [i, j, value])).filter((cell) => known(cell[2]));
   const [least, most] = [low ?? Math.min(...cells.map((c) => c[2])), high ?? Math.max(...cells.map((c) => c[2]))];
-  const ramp = colours || heat();
+  const ramp = colours || heat(), crowded = narrow() && columns.length > 8;  // no room for a unit, which the scale below has
   return {
     grid: {left: 62, right: 14, top: 8, bottom: 78},
     xAxis: {type: "category", data: columns, name: x, splitLine: {show: false}, axisLabel: {hideOverlap: false}},
@@ -121,5 +168,5 @@ function heatMap({columns, rows, values, x, y, label, low, high, colours}) {
     tooltip: {formatter: ({data}) => tip(`${y} ${rows[data[1]]}, ${x} ${columns[data[0]]}`, [[null, "", digits(data[2], 4)]])},
     visualMap: {min: least, max: most > least ? most : least + 1, calculable: false, orient: "horizontal", left: "center", bottom: 2, itemWidth: 10, itemHeight: 120,
       inRange: {color: ramp}, textStyle: {color: css("--muted")}, text: [label ? label(most) : digits(most, 3), label ? label(least) : digits(least, 3)]},
-    series: [{type: "heatmap", data: cells, label: {show: Boolean(label), formatter: ({data}) => label?.(data[2]), fontSize: narrow() ? 9 : 11}, emphasis: {itemStyle: {borderColor: css("--text"), borderWidth: 1}}}]};
+    series: [{type: "heatmap", data: cells, label: {show: Boolean(label), formatter: ({data}) => (crowded ? label?.(data[2]).replace(" %", "") : label?.(data[2])), fontSize: narrow() ? 9 : 11}, emphasis: {itemStyle: {borderColor: css("--text"), borderWidth: 1}}}]};
 }

@@ -9,28 +9,28 @@ function spectrumCards(spectrum, id) {
   const curve = (layer) => spectrum.positions.map((position, i) => [position, mean(heads(layer).map((head) => head[i]).filter(known))]);
   const where = shortened(String(spectrum.model), 60);
   return [
-    chart({id: `${id}-curve`, title: "Spectrum of attention", height: 380, note: `${where}. Cumulative share of the singular values, mean over ${spectrum.heads} heads and ${spectrum.matrices} matrices.`, summary: `By layer; at K = ${spectrum.slots} of N = ${spectrum.length} ${percent(mean(spectrum.at_slots.flat().filter(known)))} on average.`,
+    chart({id: `${id}-curve`, title: "Spectrum of attention", height: 380, note: `${where}${spectrum.causal ? ", causal: a triangle, whose spectrum is flatter" : ""}. Cumulative share of the singular values, mean over ${spectrum.heads} heads and ${spectrum.matrices} windows of text.`, summary: `By layer; at K = ${spectrum.slots} of N = ${spectrum.length} ${percent(mean(spectrum.at_slots.flat().filter(known)))} on average.`,
       option: () => ({
         xAxis: {type: "value", name: "singular values counted", max: spectrum.length}, yAxis: {type: "value", name: "share of their sum", min: 0, max: 1, nameGap: 42, axisLabel: {formatter: (x) => percent(x)}}, grid: {left: 62, right: 20, top: 26, bottom: 78}, legend: {},
         tooltip: {trigger: "axis", formatter: (items) => tip(`first ${items[0].axisValue} of ${spectrum.length}`, items.map((i) => [i.color, i.seriesName, percent(i.value[1])]))},
         series: Array.from({length: spectrum.layers}, (_, layer) => ({name: `layer ${layer + 1}`, type: "line", showSymbol: false, data: curve(layer), lineStyle: {width: 1.8, color: layerColour(layer, spectrum.layers)}, itemStyle: {color: layerColour(layer, spectrum.layers)},
           markLine: layer === 0 && known(spectrum.slots) ? {symbol: "none", silent: true, lineStyle: {type: [4, 4], color: css("--muted")}, label: {formatter: `K = ${spectrum.slots}`, color: css("--muted"), position: "end"}, data: [{xAxis: spectrum.slots}]} : undefined}))}),
       table: () => plainTable(["Values counted", ...layersOf(spectrum.layers).map((l) => `Layer ${l}`)], every(spectrum.positions.map((_, i) => i), 24).map((i) => [spectrum.positions[i], ...layersOf(spectrum.layers).map((_, layer) => curve(layer)[i][1])]))}),
-    chart({id: `${id}-heat`, title: `Share at K = ${spectrum.slots}`, height: 380, note: `By layer and head, of N = ${spectrum.length}. Darker: more of the matrix fits into ${spectrum.slots} slots.`, summary: "By layer and head.",
+    chart({id: `${id}-heat`, title: `Share at K = ${spectrum.slots}`, height: 380, note: `By layer and head, of N = ${spectrum.length}. Near 100 %, ${spectrum.slots} slots could hold the matrix.`, summary: "By layer and head.",
       option: () => heatMap({columns: layersOf(spectrum.heads), rows: layersOf(spectrum.layers), values: spectrum.at_slots, x: "head", y: "layer", label: (x) => percent(x, 2)}),
       table: () => plainTable(["Layer", ...layersOf(spectrum.heads).map((h) => `Head ${h}`)], spectrum.at_slots.map((row, i) => [i + 1, ...row]))})];
 }
 
-/** One heat map of many, chosen by a select: maps [{text, rows, values, …}]. */
-function pickedMap(id, title, note, maps, x, y) {
+/** One heat map of many, chosen by a select: maps [{text, x, rows, values, …}]. */
+function pickedMap(id, title, note, maps, y) {
   inspectUi[id] ??= 0;
   if (inspectUi[id] >= maps.length) inspectUi[id] = 0;
   const map = () => maps[Number(inspectUi[id])];
   const numbers = (count) => layersOf(count);
   return chart({id, title, height: 400, note, summary: `${maps.length} maps to choose from.`,
     controls: maps.length > 1 ? [choice("Of", inspectUi, id, maps.map((one, i) => [i, one.text]), () => redraw(id))] : null,
-    option: () => heatMap({columns: numbers(map().values[0].length), rows: numbers(map().values.length), values: map().values, x, y}),
-    table: () => plainTable([`${y} \\ ${x}`, ...numbers(map().values[0].length)], map().values.map((row, i) => [i + 1, ...row]))});
+    option: () => heatMap({columns: numbers(map().values[0].length), rows: numbers(map().values.length), values: map().values, x: map().x, y}),
+    table: () => plainTable([`${y} \\ ${map().x}`, ...numbers(map().values[0].length)], map().values.map((row, i) => [i + 1, ...row]))});
 }
 
 const usable = (values) => Array.isArray(values) && values.length && Array.isArray(values[0]) && values.flat().some(known);
@@ -55,12 +55,13 @@ function weightCard(lines, id) {
 
 function inspectionCards(inspection, i) {
   const id = `inspect-${i + 1}`;
-  const maps = (lines, text) => lines.filter((one) => usable(one.values)).map((one) => ({...one, text: text(one)}));
-  const projections = maps(inspection.projections, (one) => `${one.which}, ${ofHead(one)}`), attention = maps(inspection.attention, ofHead);
+  const maps = (lines, text, x) => lines.filter((one) => usable(one.values)).map((one) => ({...one, text: text(one), x: x(one)}));
+  const projections = maps(inspection.projections, (one) => `${one.which}, ${ofHead(one)}`, (one) => `part of the ${one.over && one.over !== "text" ? one.over : "sequence"}`);
+  const attention = maps(inspection.attention, ofHead, (one) => (one.over === "slots" ? "slot" : "part of the sequence, attended"));
   return [...inspection.spectra.filter((s) => usable(s.at_slots) && Array.isArray(s.cumulative)).flatMap((s, k) => spectrumCards(s, `${id}-spectrum-${k + 1}`)),
     ...(inspection.weights.length ? weightCard(inspection.weights.filter((w) => known(w.layer) && known(w.head)), `${id}-weights`) : []),
-    projections.length ? pickedMap(`${id}-projection`, "What slots read", "Mean weight of each part of the sequence in each slot (the rows of E and F).", projections, "part of the sequence", "slot") : null,
-    attention.length ? pickedMap(`${id}-attention`, "Attention over the text", "P̄: weight of each query (row) on what it attends to (column), binned.", attention, "attended", "query") : null].filter(Boolean);
+    projections.length ? pickedMap(`${id}-projection`, "What slots read", "Mean weight of each part of the sequence in each slot (the rows of E and F).", projections, "slot") : null,
+    attention.length ? pickedMap(`${id}-attention`, "Attention over the text", "Weight of queries (rows) on what they attend to (columns): slots (P̄) or positions (P), by parts of the sequence.", attention, "part of the sequence, asking") : null].filter(Boolean);
 }
 
 function inspectSection() {

@@ -38,13 +38,6 @@ document.getElementById("theme").addEventListener("click", () => {
 });
 system.addEventListener("change", () => memory.get() || switchTheme(system.matches ? "dark" : "light"));
 
-let width = window.innerWidth, waiting = 0;
-window.addEventListener("resize", () => {
-  if (window.innerWidth === width) return;  // a phone's address bar changes the height alone
-  width = window.innerWidth;
-  clearTimeout(waiting);
-  waiting = setTimeout(() => charts.forEach((one) => one.resize()), 100);
-});
 window.addEventListener("beforeprint", () => charts.forEach((one) => one.draw()));
 
 /** What must stay for the charts to be kept, zoom and all. */

@@ -17,13 +17,18 @@ function savingColour(ratio) {
   if (ratio < 1) return mix(css("--card"), dark() ? "#c2554a" : "#e0887f", Math.min(1, -Math.log2(ratio) / 2 + 0.15));
   return mix(dark() ? "#1d2a40" : "#eaf1fb", dark() ? "#8fb8ff" : "#1c4fb8", Math.log2(ratio) / Math.log2(60));
 }
-const inkOn = (ratio) => (Math.log2(Math.max(ratio, 1)) / Math.log2(60) > (dark() ? 0.55 : 0.5) ? (dark() ? "#08111f" : "#ffffff") : css("--text"));
+/** The Transformer alone doesn't fit: nothing to divide by. */
+const outgrown = (line) => line.batch === 0 && line.linformer_batch > 0;
 
 function savingOption(key) {
-  const lines = savingLines().filter((s) => s.against === paperUi.against && known(s[key]));
+  const lines = savingLines().filter((s) => s.against === paperUi.against && (known(s[key]) || outgrown(s)));
   const lengths = unique([...lines.map((s) => s.length), ...Object.keys(PAPER[key]).map(Number)]).sort((a, b) => a - b);
   const slots = unique([...lines.map((s) => s.slots), ...PAPER_SLOTS]).sort((a, b) => a - b);
-  const cell = (n, k, ratio) => ({value: [slots.indexOf(k), lengths.indexOf(n), ratio], itemStyle: {color: savingColour(ratio)}, label: {color: inkOn(ratio)}});
+  const cell = (n, k, ratio = 0) => {  // 0: outgrown; ECharts draws no cell without a number
+    const color = ratio ? savingColour(ratio) : css("--soft");
+    return {value: [slots.indexOf(k), lengths.indexOf(n), ratio], itemStyle: {color}, label: {color: ratio ? inkOn(color) : css("--muted")}};
+  };
+  const shown = (ratio) => (ratio === 0 ? "✕" : ratio >= 10 ? digits(ratio, 2) : ratio.toFixed(1));
   const ours = lines.map((s) => cell(s.length, s.slots, s[key]));
   const theirs = Object.entries(PAPER[key]).flatMap(([n, row]) => row.map((ratio, i) => cell(Number(n), PAPER_SLOTS[i], ratio)));
   const stacked = narrow();
@@ -32,10 +37,10 @@ function savingOption(key) {
   return {
     title: [["This machine", places[0]], ["Paper, 2020 (one GPU of its day)", places[1]]].map(([text, place]) => ({text, left: place.left, top: place.top - 28, textStyle: {fontSize: 13, fontWeight: 600, color: css("--text")}})),
     grid: places,
-    xAxis: places.map((_, i) => ({type: "category", gridIndex: i, data: slots.map(String), name: "K, slots", splitLine: {show: false}})),
-    yAxis: places.map((_, i) => ({type: "category", gridIndex: i, data: lengths.map(name), name: i === 0 || stacked ? "N" : "", nameGap: 34, inverse: true, splitLine: {show: false}})),
-    tooltip: {formatter: (item) => tip(item.seriesName, [[null, `N ${whole(lengths[item.value[1]])}, K ${slots[item.value[0]]}`, times(item.value[2])]])},
-    series: [["This machine", ours], ["Paper", theirs]].map(([title, data], i) => ({name: title, type: "heatmap", xAxisIndex: i, yAxisIndex: i, data, label: {show: true, fontSize: narrow() ? 10 : 12, formatter: ({value}) => (value[2] >= 10 ? digits(value[2], 2) : value[2].toFixed(1))}, itemStyle: {borderColor: css("--card"), borderWidth: 2, borderRadius: 4}})),
+    xAxis: places.map((_, i) => ({type: "category", gridIndex: i, data: slots.map(String), name: "K, slots", axisLine: {show: false}, splitLine: {show: false}})),
+    yAxis: places.map((_, i) => ({type: "category", gridIndex: i, data: lengths.map(name), name: i === 0 || stacked ? "N" : "", nameGap: 34, inverse: true, axisLine: {show: false}, splitLine: {show: false}})),
+    tooltip: {formatter: (item) => tip(item.seriesName, [[null, `N ${whole(lengths[item.value[1]])}, K ${slots[item.value[0]]}`, item.value[2] ? times(item.value[2]) : "the Transformer does not fit"]])},
+    series: [["This machine", ours], ["Paper", theirs]].map(([title, data], i) => ({name: title, type: "heatmap", xAxisIndex: i, yAxisIndex: i, data, label: {show: true, fontSize: narrow() ? 10 : 12, formatter: ({value}) => shown(value[2])}, itemStyle: {borderColor: css("--card"), borderWidth: 2, borderRadius: 4}})),
     // ECharts draws no heat map without one; each cell has its own colour.
     visualMap: {show: false, min: 0, max: 1, seriesIndex: []}};
 }
@@ -50,7 +55,8 @@ function paperSection() {
   if (!against.length) return null;
   if (!against.includes(paperUi.against)) paperUi.against = against.includes("softmax-plain") ? "softmax-plain" : against[0];
   const control = () => (against.length > 1 ? [choice("Against", paperUi, "against", against.map((a) => [a, AGAINST[a] || a]), () => redraw("paper"))] : null);
-  const card = (key, note) => chart({id: `paper-${key.split("_")[0]}`, title: SAVINGS[key], wide: true, height: () => (narrow() ? 690 : 380), note, controls: control(), summary: "Ratios by N and K, this machine's beside the paper's.", option: () => savingOption(key), table: () => savingTable(key)});
+  const outgrew = savingLines().some(outgrown) ? " ✕: the Transformer does not fit in memory." : "";
+  const card = (key, note) => chart({id: `paper-${key.split("_")[0]}`, title: SAVINGS[key], wide: true, height: () => (narrow() ? 690 : 380), note: note + outgrew, controls: control(), summary: "Ratios by N and K, this machine's beside the paper's.", option: () => savingOption(key), table: () => savingTable(key)});
   return el("section", {id: "paper"}, el("h2", {}, "Table 3 of the paper"), el("p", {class: "lead"}, "Wang et al. 2020 (arXiv 2006.04768): how many times faster and smaller the bidirectional Linformer is than the Transformer. The paper measured softmax(QKᵀ)V from before fused attention; both comparisons are here."),
     el("div", {class: "grid"}, card("time_saved", "Forward pass: time of the Transformer over time of the Linformer."), savingLines().some((s) => known(s.memory_saved)) ? card("memory_saved", "Largest batch of the Linformer over the Transformer's in one memory budget.") : null));
 }

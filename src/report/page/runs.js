@@ -133,12 +133,13 @@ function runTable() {
     }});
     const done = run.finished ? whole(summary.step) : [whole(summary.step), el("div", {class: "sub"}, `of ${whole(run.steps_asked)}`)];
     return [{value: shown ? 0 : 1, show: box}, {value: run.name, show: el("span", {}, shown ? el("span", {class: "swatch", style: `background:${runColour(run)}`}) : null, run.name, el("div", {class: "sub"}, attentionOf(run).text))},
-      {value: run.parameters, show: short(run.parameters)}, {value: summary.step, show: el("span", {}, done)}, {value: summary.tokens, show: short(summary.tokens)},
-      {value: summary.best_validation_loss, show: fixed(summary.best_validation_loss)}, {value: summary.best_bits_per_byte, show: fixed(summary.best_bits_per_byte)},
-      {value: summary.tokens_per_second, show: short(summary.tokens_per_second)}, {value: summary.seconds, show: duration(summary.seconds)}, {value: run.audit?.verdict || "", show: auditBadge(run)}];
+      {value: summary.best_validation_loss, show: fixed(summary.best_validation_loss)}, {value: summary.best_bits_per_byte, show: fixed(summary.best_bits_per_byte)}, {value: run.audit?.verdict || "", show: auditBadge(run)},
+      {value: summary.tokens_per_second, show: short(summary.tokens_per_second)}, {value: summary.seconds, show: duration(summary.seconds)}, {value: summary.step, show: el("span", {}, done)}, {value: summary.tokens, show: short(summary.tokens)},
+      {value: run.parameters, show: short(run.parameters)}];
   });
-  return table([{title: "Show"}, {title: "Run", class: "name"}, {title: "Parameters", number: true}, {title: "Steps", number: true}, {title: "Tokens", number: true},
-    {title: "Validation loss", number: true, help: "lowest, nats a token"}, {title: "Bits a byte", number: true, help: "lowest"}, {title: "Tokens/s", number: true, help: "median of the steps"}, {title: "Time", number: true, help: "in training steps"}, {title: "Audit"}], rows, runUi.sort);
+  // The results first: a phone shows three columns.
+  return table([{title: "Show"}, {title: "Run", class: "name"}, {title: "Validation loss", number: true, help: "lowest, nats a token"}, {title: "Bits a byte", number: true, help: "lowest"}, {title: "Audit"},
+    {title: "Tokens/s", number: true, help: "median of the steps"}, {title: "Time", number: true, help: "in training steps"}, {title: "Steps", number: true}, {title: "Tokens", number: true}, {title: "Parameters", number: true}], rows, runUi.sort);
 }
 
 function runsSection() {

@@ -20,7 +20,7 @@ function runFindings(runs) {
     const gap = lossOf(linformer) / lossOf(transformer) - 1;
     const speed = linformer.summary.tokens_per_second / transformer.summary.tokens_per_second;
     const same = linformer.summary.step === transformer.summary.step ? `at ${whole(linformer.summary.step)} steps each` : "at different numbers of steps";
-    findings.push({topic: "Quality against the Transformer", link: "#runs", tone: gap <= 0 ? "good" : null, value: `${gap > 0 ? "+" : ""}${digits(100 * gap, 2)} %`,
+    findings.push({topic: "Quality against the Transformer", link: "#runs", tone: gap <= 0 ? "good" : null, value: signed(100 * gap, (x) => digits(x, 2)) + " %",
       what: `${gap > 0 ? "worse" : "better"} ${known(best.summary.best_bits_per_byte) ? "bits a byte" : "loss"} (${linformer.name}), ${same}`});
     if (known(speed)) findings.push({topic: "Training speed against the Transformer", link: "#runs", tone: speed >= 1 ? "good" : null, value: times(speed),
       what: `${short(linformer.summary.tokens_per_second)} against ${short(transformer.summary.tokens_per_second)} tokens a second`});
@@ -55,19 +55,23 @@ function benchmarkFindings(benchmarks) {
       what: `${formName(best.point.form)}, N = ${whole(best.point.length)}${best.point.slots ? `, K = ${best.point.slots}` : ""}, against the fused Transformer: the best measured`});
   }
   const memory = bestRatio(points.filter((p) => p.task !== "generate"), (p) => p.resident_peak_bytes);
-  if (memory) findings.push({topic: "Memory", link: "#speed", tone: memory.ratio >= 1 ? "good" : null, value: memory.ratio >= 1 ? `${times(memory.ratio)} less` : `${Math.round(100 / memory.ratio - 100)} % more`, what: `${formName(memory.point.form)}, N = ${whole(memory.point.length)}, ${memory.point.task === "train" ? "training step" : "forward pass"}`});
+  if (memory) findings.push({topic: "Memory", link: "#speed", tone: memory.ratio >= 1 ? "good" : null, value: memory.ratio >= 1 ? `${times(memory.ratio)} less` : `${Math.round(100 / memory.ratio - 100)} % more`, what: `${formName(memory.point.form)}, N = ${whole(memory.point.length)}, ${memory.point.task === "train" ? "training step" : "forward pass"}: the best measured`});
   const crossings = benchmarks.flatMap((one) => one.crossovers).filter((c) => known(c.time_length) && c.form !== "window-only").sort(by("time_length"));
   if (crossings.length) findings.push({topic: "Pays from", link: "#speed", value: `N = ${whole(crossings[0].time_length)}`, what: `${formName(crossings[0].form)} is faster than the Transformer from there on (${crossings[0].task})`});
   return findings;
 }
 
 function ablationFindings(ablations) {
-  return ablations.slice(0, 4).flatMap((ablation) => {
+  return ablations.slice(0, 6).flatMap((ablation) => {
     const recall = ablation.rows.some((row) => known(row.accuracy?.mean));
     const rows = ablation.rows.filter((row) => known(recall ? row.accuracy?.mean : row.validation_loss?.mean)).sort((a, b) => (recall ? b.accuracy.mean - a.accuracy.mean : a.validation_loss.mean - b.validation_loss.mean));
     if (!rows.length) return [];
-    return [{topic: ablation.title || ablation.name, link: "#" + ablation.id, value: recall ? percent(rows[0].accuracy.mean) : fixed(rows[0].validation_loss.mean, 3),
-      what: `best ${recall ? "recall" : "loss"} of ${rows.length} points: ${rows[0].point}`}];
+    const figure = (row) => (recall ? percent(row.accuracy.mean) : fixed(row.validation_loss.mean, 3));
+    const base = rows.findIndex((row) => row.point === ablation.base);
+    // A best that the next is close to, or that is the base itself, is no finding; so both are said.
+    const others = [rows.length > 1 ? `then ${rows[1].point}, ${figure(rows[1])}` : null, base > 1 ? `the base, ${rows[base].point}: ${figure(rows[base])}` : null].filter(Boolean);
+    return [{topic: ablation.title || ablation.name, link: "#" + ablation.id, value: figure(rows[0]) + (recall ? "" : " nats"),
+      what: [`${recall ? "best recall" : "lowest loss"} of ${rows.length} points: ${rows[0].point}${base === 0 ? ", the base" : ""}`, ...others].join("; ")}];
   });
 }
 
@@ -75,7 +79,7 @@ function spectrumFindings(inspections) {
   const spectrum = inspections.flatMap((one) => one.spectra).find((s) => s.at_slots);
   if (!spectrum) return [];
   return [{topic: "Rank of attention", link: "#inspect", value: percent(mean(spectrum.at_slots.flat().filter(known))),
-    what: `of the spectrum lies in the first ${spectrum.slots} of ${spectrum.length} singular values, on average`}];
+    what: `of the spectrum lies in the first ${spectrum.slots} of ${spectrum.length} singular values, on average (${String(spectrum.model).split("/").slice(-2).join("/")})`}];
 }
 
 function summarySection() {

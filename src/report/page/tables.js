@@ -38,7 +38,8 @@ function table(columns, rows, ui = {}) {
     show();
   }
   show();
-  return el("div", {class: "scroll", tabindex: "0"}, el("table", {}, el("thead", {}, el("tr", {}, heads)), body));
+  // A long table scrolls by itself under its head; rows of a short one shouldn't hide.
+  return el("div", {class: rows.length > 24 ? "scroll long" : "scroll", tabindex: "0"}, el("table", {}, el("thead", {}, el("tr", {}, heads)), body));
 }
 
 /** [{title, number}] and rows from plain objects: the text alternative of a chart. */
