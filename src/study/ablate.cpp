@@ -37,6 +37,10 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
   return spread(values);
 }
 
+bool is_out_of_memory(const std::string& message) {
+  return message.find("bad_alloc") != std::string::npos || message.find("allocate memory") != std::string::npos;
+}
+
 class Ablation {
  public:
   Ablation(const AblationGrid& grid, const AblationOptions& options) : grid_(grid), options_(options) {}
@@ -88,11 +92,19 @@ class Ablation {
       } else if (!train(run, config, state)) {
         return;
       }
-      readings_[point.name].push_back(read_run(run, config));
+      auto reading = read_run(run, config);  // before the list, which must not stay behind empty
+      readings_[point.name].push_back(std::move(reading));
     } catch (const UserError& error) {
-      ++result_.left_out;
-      if (options_.remark) options_.remark(fmt::format("point {}, seed {} is left out: {}", point.name, seed, error.what()));
+      leave_out(point, seed, error.what());
+    } catch (const std::exception& error) {  // LibTorch's, of memory above all: the other points may do better
+      const std::string message = error.what();
+      leave_out(point, seed, is_out_of_memory(message) ? "out of memory; use a smaller train.batch, model.length or model.width" : message.substr(0, message.find('\n')));
     }
+  }
+
+  void leave_out(const AblationPoint& point, std::uint64_t seed, const std::string& reason) {
+    ++result_.left_out;
+    if (options_.remark) options_.remark(fmt::format("point {}, seed {} is left out: {}", point.name, seed, reason));
   }
 
   // False: stopped by a signal.

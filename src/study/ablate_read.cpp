@@ -62,13 +62,15 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
   check_resumable(read_run_config(run), config);
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
-  return last && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;
+  // What is missing beside a whole checkpoint, resuming writes again.
+  const bool whole = last && fs::exists(checkpoint_path(run, config.train.steps) / "state.json") && fs::exists(run / "model.safetensors");
+  return whole && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;
 }
 
 RunReading read_run(const fs::path& run, const RunConfig& config) {
   const auto steps = config.train.steps;
   const auto lines = metrics_of(run);
-  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}", (run / "metrics.jsonl").string(), steps);
+  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}; remove the folder {} to train it anew", (run / "metrics.jsonl").string(), steps, run.string());
   const auto loaded = load_model(run);
   RunReading reading;
   reading.parameters = loaded.model.parameter_count();

@@ -98,6 +98,11 @@ void check_text(const AuditOptions& options, std::int64_t vocabulary) {
 }
 
 }  // namespace
+
+std::string longer_texts(std::int64_t tried) {
+  return fmt::format("texts of at most {} tokens were tried, and the model takes longer ones: --model.length tries one", tried);
+}
+
 }  // namespace study
 
 bool AuditPass::leaks() const {
@@ -117,6 +122,9 @@ AuditReport audit(const LanguageModel& model, const AuditOptions& options) {
     report.passes.push_back(study::pass_over(*study::subject_of(model, dtype, options.length), options, &passes));
   }
   report.used_text = study::text_fits(report.passes, options);
+  const auto& lengths = report.passes.front().lengths;
+  const auto tried = *std::max_element(lengths.begin(), lengths.end());
+  if (tried < model.config().length) report.remarks.push_back(study::longer_texts(tried));
   if (!model.config().causal) report.remarks.push_back("the model is bidirectional (model.causal = false): its outputs are meant to see the whole text");
   return report;
 }

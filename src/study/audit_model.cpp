@@ -14,7 +14,7 @@
 namespace linformer::study {
 namespace {
 
-constexpr std::int64_t kLongest = 1024;  // unless the user names another length
+constexpr std::int64_t kLongest = 1024;  // unless the user names another length, or a window hides the slots for longer
 constexpr std::int64_t kChunk = 64;      // of `prefix` attention
 
 // Lengths that end inside, at and just after the borders of blocks and chunks, up to `longest`.
@@ -32,8 +32,9 @@ class ModelSubject final : public AuditSubject {
  public:
   ModelSubject(const LanguageModel& model, at::ScalarType dtype, std::int64_t length) : model_(first_blocks(model, model.config().layers)) {
     const auto& config = model_.config();
+    const auto window = config.causal && config.attention.kind == AttentionKind::linformer ? config.window() : 0;
     require(length >= 0 && length <= config.length, "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
-    longest_ = length > 0 ? length : std::min(config.length, kLongest);
+    longest_ = length > 0 ? length : std::min(config.length, std::max(kLongest, 3 * window + window / 2 + 1));  // slots are seen from 2 windows on
     require(longest_ >= 2, "an audit needs at least 2 tokens, but the length is {}", longest_);
     model_.to(at::kCPU, dtype);
     for (std::int64_t count = 1; count < config.layers; ++count) {

@@ -55,8 +55,8 @@ class ScriptSubject final : public AuditSubject {
     const c10::NoGradGuard no_grad;
     measure_length(options);
     vocabulary_ = options.vocabulary > 0 ? options.vocabulary : forward(zeros(1, longest_)).size(2);
-    // Up to 256, but logits of a large vocabulary fill the memory.
-    while (free_ && options.length == 0 && longest_ < 256 && 2 * longest_ * vocabulary_ <= kLogits && works(1, 2 * longest_)) longest_ *= 2;
+    // Logits of a large vocabulary fill the memory.
+    while (free_ && options.length == 0 && longest_ < kLongest && 2 * longest_ * vocabulary_ <= kLogits && works(1, 2 * longest_)) longest_ *= 2;
     find_batch();
     to_double(file, remarks);
     dtype_ = forward(zeros(1, longest_)).scalar_type();
@@ -64,6 +64,7 @@ class ScriptSubject final : public AuditSubject {
       remarks.push_back("the file computes in " + dtype_name(dtype_) + " whatever its parameters are (it is frozen, or casts), so leaks below rounding are not seen");
     }
     check_ids();
+    if (free_ && works(1, 2 * longest_)) remarks.push_back(longer_texts(longest_));
     if (!free_) remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
     find_embeddings();
   }
@@ -107,6 +108,7 @@ class ScriptSubject final : public AuditSubject {
 
  private:
   static constexpr std::int64_t kLogits = 1 << 22;  // of one text
+  static constexpr std::int64_t kLongest = 512;     // unless the user names another length
 
   static at::Tensor zeros(std::int64_t batch, std::int64_t length) { return at::zeros({batch, length}, at::kLong); }
 

@@ -48,6 +48,9 @@ std::unique_ptr<AuditSubject> subject_of(const LanguageModel& model, at::ScalarT
 /// In float64 where the file runs so; `remarks` gets what the reader should know.
 std::unique_ptr<AuditSubject> subject_of(const std::filesystem::path& file, const AuditOptions& options, std::vector<std::string>& remarks);
 
+/// A leak that needs more tokens than were tried isn't found: what the reader is told.
+std::string longer_texts(std::int64_t tried);
+
 /// Largest change of an output that is rounding, as a share of the outputs' range. What is computed before a changed token has the same shape
 /// and order with and without the change, so little more than nothing; a leak of one part in a million is far above it in float64.
 double change_threshold(at::ScalarType dtype);

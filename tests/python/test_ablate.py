@@ -145,6 +145,19 @@ def test_a_foreign_run_is_remarked_and_the_rest_reported(grid, undisturbed, tmp_
     assert rows[0] == learning(undisturbed)[0] and len(rows[1]["seeds"]) == 1
 
 
+def test_a_point_whose_first_run_is_damaged_keeps_its_other(grid, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    subprocess.run(["cp", "-r", undisturbed, out], check=True)
+    (out / "softmax/seed-0/metrics.jsonl").write_text("")
+    (out / "running/seed-0/model.safetensors").unlink()  # its last checkpoint is whole: written again
+    result = subprocess.run(command(grid, out), capture_output=True, text=True, timeout=60)
+    assert result.returncode == 1
+    assert "point softmax, seed 0 is left out" in result.stderr and f"remove the folder {out / 'softmax/seed-0'}" in result.stderr
+    rows = {row["point"]: row for row in learning(out)}
+    assert [seed["seed"] for seed in rows["softmax"]["seeds"]] == [1]
+    assert rows["running"] == {row["point"]: row for row in learning(undisturbed)}["running"]
+
+
 def test_a_recall_run_is_evaluated_and_read_back(undisturbed, tmp_path):
     run = undisturbed / "running/seed-0"
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
