@@ -73,21 +73,22 @@ std::string lines_of(const Plot& plot) {
   return script + command + "\n";
 }
 
+// A row each, so that long names of many points stay apart.
 std::string bars_of(const Plot& plot) {
   std::string script = "$bars << END\n", ticks;
   double least = plot.bars.front().low, most = plot.bars.front().high;
   for (std::size_t i = 0; i < plot.bars.size(); ++i) {
     const auto& bar = plot.bars[i];
-    script += fmt::format("{} {:.8g} {:.8g} {:.8g}\n", i, bar.mean, bar.low, bar.high);
+    script += fmt::format("{:.8g} {} {:.8g} {:.8g}\n", bar.mean, i, bar.low, bar.high);
     ticks += fmt::format("{}{} {}", i == 0 ? "" : ", ", quoted(bar.label), i);
     least = std::min(least, bar.low);
     most = std::max(most, bar.high);
   }
   // Bars would have to begin at 0, where differences between losses can't be seen; dots needn't.
   const double margin = most > least ? 0.15 * (most - least) : 0.1;
-  return script + fmt::format("END\nset xtics rotate by -35 ({})\nset xrange [-0.6:{}]\nset yrange [{:.8g}:{:.8g}]\nunset key\n"
-                              "plot $bars using 1:2:3:4 with yerrorbars lc rgb '#2257cf' lw 2 pt 7 ps 1\n",
-                              ticks, static_cast<double>(plot.bars.size()) - 0.4, least - margin, most + margin);
+  return script + fmt::format("END\nset ytics ({})\nset yrange [{}:-0.6]\nset xrange [{:.8g}:{:.8g}]\nset xlabel {}\nunset ylabel\nunset key\n"
+                              "plot $bars using 1:2:3:4 with xerrorbars lc rgb '#2257cf' lw 2 pt 7 ps 1\n",
+                              ticks, static_cast<double>(plot.bars.size()) - 0.4, least - margin, most + margin, quoted(plot.y));
 }
 
 }  // namespace
@@ -106,13 +107,14 @@ std::string file_name_of(const std::string& text) {
 }
 
 std::string script_of(const Plot& plot) {
-  const auto set = [&](const char* terminal, const char* ending) {
+  const auto height = std::max<std::size_t>(460, 80 + 18 * plot.bars.size());
+  const auto set = [&](const std::string& terminal, const char* ending) {
     return fmt::format("set terminal {}\nset output '{}.{}'\n", terminal, plot.name, ending);
   };
   // noenhanced: names hold _ and ^, which are no sub- and superscripts.
-  return set("svg noenhanced size 720,460 background rgb 'white' font 'Helvetica,13'", "svg") + head_of(plot) + (plot.bars.empty() ? lines_of(plot) : bars_of(plot)) +
-         set("pngcairo noenhanced size 1440,920 font 'Sans,22' linewidth 2 pointscale 2", "png") + "replot\n" +
-         set("pdfcairo noenhanced size 16cm,10.2cm font 'Sans,11'", "pdf") + "replot\nunset output\n";
+  return set(fmt::format("svg noenhanced size 720,{} background rgb 'white' font 'Helvetica,13'", height), "svg") + head_of(plot) + (plot.bars.empty() ? lines_of(plot) : bars_of(plot)) +
+         set(fmt::format("pngcairo noenhanced size 1440,{} font 'Sans,22' linewidth 2 pointscale 2", 2 * height), "png") + "replot\n" +
+         set(fmt::format("pdfcairo noenhanced size 16cm,{:.3g}cm font 'Sans,11'", 16.0 * static_cast<double>(height) / 720), "pdf") + "replot\nunset output\n";
 }
 
 }  // namespace linformer::report
