@@ -1,10 +1,15 @@
 #include "linformer/study/ablate.hpp"
 
 #include <ATen/ATen.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
@@ -36,6 +41,24 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
   }
   return spread(values);
 }
+
+// Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are trusted.
+class FolderLock {
+ public:
+  explicit FolderLock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+    if (descriptor_ < 0 || flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+    close(descriptor_);
+    fail("{}: another ablate is writing it; wait for it, or use another --out", folder.string());
+  }
+  ~FolderLock() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int descriptor_;
+};
 
 bool is_out_of_memory(const std::string& message) {
   return message.find("bad_alloc") != std::string::npos || message.find("allocate memory") != std::string::npos;
@@ -75,6 +98,7 @@ class Ablation {
     std::error_code error;
     fs::create_directories(out, error);
     require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
+    lock_.emplace(out);
     remove_stale_temporaries(out);
     const json object = {{"type", "ablation"}, {"name", grid_.name},           {"title", grid_.title},          {"grid", grid_.file},
                          {"base", grid_.base}, {"command", options_.command}, {"machine", describe_machine()}};
@@ -163,6 +187,7 @@ class Ablation {
 
   const AblationGrid& grid_;
   const AblationOptions& options_;
+  std::optional<FolderLock> lock_;
   AblationResult result_;
   std::map<std::string, std::vector<RunReading>> readings_;
 };

@@ -1,5 +1,6 @@
 """`linformer ablate`, recall and masked models as a user runs them: killed, stopped, wrong grids."""
 
+import fcntl
 import json
 import os
 import signal
@@ -143,6 +144,20 @@ def test_a_foreign_run_is_remarked_and_the_rest_reported(grid, undisturbed, tmp_
     assert "point softmax, seed 1 is left out" in result.stderr and "1 of 4 runs" in result.stderr
     rows = learning(out)
     assert rows[0] == learning(undisturbed)[0] and len(rows[1]["seeds"]) == 1
+
+
+def test_a_folder_in_use_is_left_alone(grid, undisturbed, tmp_path):
+    out = tmp_path / "out"
+    subprocess.run(["cp", "-r", undisturbed, out], check=True)
+    before = (out / "ablation.json").read_bytes()
+    other = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert "another ablate is writing it" in program(*command(grid, out)[1:], status=2).stderr
+        assert (out / "ablation.json").read_bytes() == before
+    finally:
+        os.close(other)
+    program(*command(grid, out)[1:])
 
 
 def test_a_point_whose_first_run_is_damaged_keeps_its_other(grid, undisturbed, tmp_path):
