@@ -103,6 +103,10 @@ def spectrum(rows):
     return table(["model", "sees", "K of N", *(f"layer {layer}" for layer in range(layers))], lines)
 
 
+def seconds_of(point):
+    return "{} ({}–{})".format(*(three_digits(point[key]) for key in ("seconds", "low", "high")))
+
+
 def timing(rows):
     """Seconds of each point, against the Transformer's of the same length, batch and decoding."""
     points = [row for row in rows if row["type"] == "point"]
@@ -115,8 +119,7 @@ def timing(rows):
             lines.append([*name, point["status"], "–", "–"])
             continue
         ratio = f"{base['seconds'] / point['seconds']:.2f}" if base else "–"
-        lines.append([*name, "{} ({}–{})".format(*(three_digits(point[key]) for key in ("seconds", "low", "high"))), ratio,
-                      f"{point['resident_peak_bytes'] / 2**20:,.0f}"])
+        lines.append([*name, seconds_of(point), ratio, f"{point['resident_peak_bytes'] / 2**20:,.0f}"])
     return table(["N", "batch", "form", "K", "decoding", "seconds", "times faster than softmax", "peak MiB"], lines)
 
 
@@ -151,7 +154,7 @@ def scaling(rows):
     def cell(point):
         if point is None:
             return "–"
-        return "{} ({}–{})".format(*(three_digits(point[key]) for key in ("seconds", "low", "high"))) if point["status"] == "ok" else point["status"]
+        return seconds_of(point) if point["status"] == "ok" else point["status"]
     lines = [[length, batch, *(cell(found.get((length, slots))) for slots in columns)]
              for length, batch in dict.fromkeys((row["length"], row["batch"]) for row in points)]
     return table(["N", "batch", *(f"K {slots}, s" if slots else "softmax, s" for slots in columns)], lines)

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,11 +10,13 @@
 #include <map>
 #include <optional>
 
+#include "core/descriptor.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
 #include "study/ablate_read.hpp"
+#include "study/measure_memory.hpp"
 
 namespace linformer {
 namespace {
@@ -43,25 +44,11 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
 }
 
 // Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are trusted.
-class FolderLock {
- public:
-  explicit FolderLock(const fs::path& folder) : descriptor_(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (descriptor_ < 0 || flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-    close(descriptor_);
-    fail("{}: another ablate is writing it; wait for it, or use another --out", folder.string());
-  }
-  ~FolderLock() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  FolderLock(const FolderLock&) = delete;
-  FolderLock& operator=(const FolderLock&) = delete;
-
- private:
-  int descriptor_;
-};
-
-bool is_out_of_memory(const std::string& message) {
-  return message.find("bad_alloc") != std::string::npos || message.find("allocate memory") != std::string::npos;
+Descriptor locked(const fs::path& folder) {
+  Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  require(!lock.valid() || flock(lock.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
+          "{}: another ablate is writing it; wait for it, or use another --out", folder.string());
+  return lock;
 }
 
 class Ablation {
@@ -98,7 +85,7 @@ class Ablation {
     std::error_code error;
     fs::create_directories(out, error);
     require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
-    lock_.emplace(out);
+    lock_.emplace(locked(out));
     remove_stale_temporaries(out);
     const json object = {{"type", "ablation"}, {"name", grid_.name},           {"title", grid_.title},          {"grid", grid_.file},
                          {"base", grid_.base}, {"command", options_.command}, {"machine", describe_machine()}};
@@ -187,7 +174,7 @@ class Ablation {
 
   const AblationGrid& grid_;
   const AblationOptions& options_;
-  std::optional<FolderLock> lock_;
+  std::optional<Descriptor> lock_;  // as long as this lives
   AblationResult result_;
   std::map<std::string, std::vector<RunReading>> readings_;
 };
