@@ -67,7 +67,7 @@ Row crossover_row(const json& line) { return {count(line, "task"), count(line, "
 
 Row steps_row(const json& line) { return {count(line, "form"), count(line, "steps"), format_duration(line.at("seconds").get<double>())}; }
 
-Row largest_row(const json& line) { return {count(line, "form"), count(line, "what"), count(line, "value"), number(line, "budget_bytes", 1.0 / (1 << 30), 2)}; }
+Row largest_row(const json& line) { return {count(line, "form"), count(line, "what"), (line.value("at_least", false) ? "≥ " : "") + count(line, "value"), number(line, "budget_bytes", 1.0 / (1 << 30), 2)}; }
 
 }  // namespace
 

@@ -16,17 +16,19 @@ namespace {
 constexpr double kGib = 1 << 30;
 
 std::int64_t budget_of(const BenchmarkPlan& plan, const BenchmarkOptions& options, const json& machine) {
+  const auto memory = machine.at("memory_bytes").get<double>();
+  require(options.budget_gib * kGib <= memory, "--budget-memory {}: this machine has {:.1f} GiB of memory; use a smaller one", options.budget_gib, memory / kGib);
   if (options.budget_gib > 0) return static_cast<std::int64_t>(options.budget_gib * kGib);
   if (plan.default_budget_gib > 0) return static_cast<std::int64_t>(plan.default_budget_gib * kGib);
-  return static_cast<std::int64_t>(std::min(16 * kGib, 0.75 * machine.at("memory_bytes").get<double>()));
+  return static_cast<std::int64_t>(std::min(16 * kGib, 0.75 * memory));
 }
 
-// Times of two machines in one file would be compared as if they were of one.
+// Times of two machines, or of other kernels or another engine, in one file would be compared as if they were of one.
 void check_machine(const BenchmarkLog& log, const json& machine, const std::string& folder) {
   for (const auto& line : log.lines()) {
     if (line.at("type") != "machine") continue;
-    for (const auto* key : {"processor", "cores"}) {
-      require(!line.contains(key) || line.at(key) == machine.at(key), "{} was measured on another machine ({} {}, here {}): use another --out, or --new to start over",
+    for (const auto* key : {"processor", "cores", "isa", "libtorch"}) {
+      require(!line.contains(key) || line.at(key) == machine.at(key), "{} was measured on another machine or build ({} {}, here {}): use another --out, or --new to start over",
               folder, key, line.at(key).dump(), machine.at(key).dump());
     }
   }
@@ -57,7 +59,8 @@ void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::i
   if (plan.searches.empty()) return;
   for (const auto& line : log.lines()) {
     const bool wanted = line.at("type") == "point" || line.at("type") == "largest";
-    if (wanted && line.value("preset", json()) == plan.preset && line.value("budget_bytes", std::int64_t{0}) == budget) lines.push_back(line);
+    const auto asked = line.value("asked_bytes", line.value("budget_bytes", std::int64_t{0}));
+    if (wanted && line.value("preset", json()) == plan.preset && asked == budget) lines.push_back(line);
   }
 }
 

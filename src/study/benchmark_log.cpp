@@ -7,12 +7,28 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <initializer_list>
 #include <system_error>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 
 namespace linformer {
+
+namespace {
+
+// What a reader asks of a line's values; a file that was edited or merged by hand may hold others.
+bool has_types(const json& line) {
+  const auto all = [&](std::initializer_list<const char*> keys, auto good) {
+    return std::ranges::all_of(keys, [&](const char* key) { return !line.contains(key) || good(line.at(key)); });
+  };
+  const auto is_text = [](const json& value) { return value.is_string(); };
+  const auto is_number = [](const json& value) { return value.is_number(); };
+  return all({"type", "status", "reason"}, is_text) && all({"scaled", "at_least"}, [](const json& value) { return value.is_boolean(); }) &&
+         all({"budget_bytes", "asked_bytes", "resident_peak_bytes", "allocator_base_bytes", "allocator_peak_bytes", "seconds", "low", "high", "batch", "length"}, is_number);
+}
+
+}  // namespace
 
 BenchmarkLog::BenchmarkLog(const std::filesystem::path& folder, bool fresh) : path_(folder / "benchmark.jsonl") {
   std::error_code error;
@@ -47,7 +63,8 @@ void BenchmarkLog::read() {
       require(ftruncate(descriptor_, static_cast<off_t>(start)) == 0, "{}: can't be mended: {}", path_.string(), std::strerror(errno));
       return;
     }
-    if (good) lines_.push_back(std::move(value));
+    if (good && !has_types(value)) remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is passed over", path_.string(), number));
+    else if (good) lines_.push_back(std::move(value));
     else if (!line.empty()) remarks_.push_back(fmt::format("{} line {}: is no JSON object with a type, and is passed over", path_.string(), number));
     start = end + 1;
   }

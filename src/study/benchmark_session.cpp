@@ -42,7 +42,10 @@ struct BenchmarkSession::Entrant {
 
 bool is_settled(const json& line, std::int64_t budget_bytes) {
   const auto status = line.value("status", "");
-  return status == "ok" || (status == "memory" && line.value("budget_bytes", std::int64_t{0}) >= budget_bytes);
+  const auto number = [&](const char* key) { return line.value(key, std::int64_t{0}); };
+  // What was measured under a larger budget counts where it would have fitted into this one.
+  if (status == "ok") return number("budget_bytes") <= budget_bytes || number("resident_peak_bytes") <= budget_bytes;
+  return status == "memory" && number("budget_bytes") >= budget_bytes;
 }
 
 BenchmarkSession::BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options, std::int64_t budget_bytes)
@@ -58,10 +61,7 @@ BenchmarkSession::BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan,
 
 void BenchmarkSession::run(BenchmarkResult& result) {
   for (const auto& group : plan_.groups) run_group(group);
-  for (const auto& one : plan_.searches) {
-    const auto value = search(one);
-    log_.append({{"type", "largest"}, {"preset", plan_.preset}, {"form", enum_name(one.start.form)}, {"what", one.what}, {"value", value}, {"budget_bytes", budget_}});
-  }
+  for (const auto& one : plan_.searches) log_.append(search(one));
   result.measured = measured_;
 }
 
@@ -98,12 +98,15 @@ void BenchmarkSession::measure(const std::vector<BenchmarkPoint>& points, int ro
 void BenchmarkSession::build(Entrant& entrant, bool alone) {
   advance(entrant.point, 0, entrant.gemm.empty() ? describe(entrant.point) : "matrix product");
   const auto room = std::max<std::int64_t>(available_memory_bytes() - kReserve, 1 << 20);
-  entrant.child = std::make_unique<BenchmarkChild>(options_.program);
   const auto limit = entrant.limit = entrant.gemm.empty() ? std::min(budget_, room) : room;
-  json request = {{"do", "build"}, {"threads", entrant.point.threads}, {"limit_bytes", limit}};
-  if (entrant.gemm.empty()) request["point"] = to_json(entrant.point);
-  else request["gemm"] = entrant.gemm;
-  entrant.built = entrant.child->ask(request);
+  const auto weights = entrant.gemm.empty() ? parameter_bytes(entrant.point) : 0;
+  const bool hopeless = weights > static_cast<double>(limit);  // to build it all the same would take minutes
+  if (hopeless) {
+    const auto* const trained = entrant.point.task == BenchmarkTask::train ? ", gradients and moments" : "";
+    entrant.built = {{"status", "memory"}, {"reason", fmt::format("its weights{} alone take {:.1f} GiB", trained, weights / (1 << 30))}};
+  } else {
+    start(entrant);
+  }
   if (entrant.ok()) return;
   entrant.child.reset();
   const bool memory = entrant.built.value("status", "") == "memory";
@@ -113,6 +116,14 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
     entrant.built["reason"] = fmt::format("{} ({:.1f} GiB were available, less than the budget)", entrant.built.value("reason", ""),
                                           static_cast<double>(limit) / (1 << 30));
   }
+}
+
+void BenchmarkSession::start(Entrant& entrant) {
+  entrant.child = std::make_unique<BenchmarkChild>(options_.program);
+  json request = {{"do", "build"}, {"threads", entrant.point.threads}, {"limit_bytes", entrant.limit}};
+  if (entrant.gemm.empty()) request["point"] = to_json(entrant.point);
+  else request["gemm"] = entrant.gemm;
+  entrant.built = entrant.child->ask(request);
 }
 
 void BenchmarkSession::run_rounds(std::vector<Entrant>& entrants, int rounds, bool alone) {
@@ -189,13 +200,16 @@ bool BenchmarkSession::trains(const BenchmarkPoint& point) {
 }
 
 // Doubles until a size fails, then halves the interval until it is a step or a thirtieth of the size.
-std::int64_t BenchmarkSession::search(const MemorySearch& search) {
+json BenchmarkSession::search(const MemorySearch& search) {
   const bool by_length = search.what == "length";
+  auto limit = budget_;  // less where a trial that failed had less: then nothing is known of the whole budget
   const auto fits = [&](std::int64_t steps) {
     auto point = search.start;
     (by_length ? point.length : point.width) = steps * search.step;
     if (!by_length) point.heads = std::max<std::int64_t>(point.width / 64, 1);
-    return trains(point);
+    const bool good = trains(point);
+    if (!good) limit = std::min(limit, log_.find(point)->value("budget_bytes", budget_));
+    return good;
   };
   const auto most = search.most / search.step;
   std::int64_t good = 0, bad = 1;
@@ -204,7 +218,11 @@ std::int64_t BenchmarkSession::search(const MemorySearch& search) {
     const auto middle = good + (bad - good) / 2;
     (fits(middle) ? good : bad) = middle;
   }
-  return good * search.step;
+  json line = {{"type", "largest"}, {"preset", plan_.preset}, {"form", enum_name(search.start.form)}, {"what", search.what}, {"value", good * search.step},
+               {"budget_bytes", limit}};
+  if (limit < budget_) line["asked_bytes"] = budget_;
+  if (good > 0 && good == most) line["at_least"] = true;  // the search ended, not the memory
+  return line;
 }
 
 }  // namespace linformer

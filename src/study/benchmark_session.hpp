@@ -10,7 +10,7 @@
 
 namespace linformer {
 
-/// Points on disk that need no second measurement: measured, or too large for at least this budget.
+/// Points on disk that need no second measurement: measured within this budget, or too large for at least this budget.
 bool is_settled(const json& line, std::int64_t budget_bytes);
 
 class BenchmarkSession {
@@ -25,10 +25,11 @@ class BenchmarkSession {
   void run_group(const std::vector<BenchmarkPoint>& points);
   void measure(const std::vector<BenchmarkPoint>& points, int rounds, bool alone);
   void build(Entrant& entrant, bool alone);
+  void start(Entrant& entrant);
   void run_rounds(std::vector<Entrant>& entrants, int rounds, bool alone);
   void record(const Entrant& entrant);
   bool trains(const BenchmarkPoint& point);
-  std::int64_t search(const MemorySearch& search);
+  json search(const MemorySearch& search);
   void advance(const BenchmarkPoint& point, double share, const std::string& what);
 
   BenchmarkLog& log_;

@@ -59,7 +59,8 @@ json first_length(const std::map<std::int64_t, std::pair<json, json>>& by_length
   json first;
   for (const auto& [length, pair] : by_length) {
     const auto& [form, transformer] = pair;
-    const bool better = ok(form) && (!ok(transformer) || wins(form, transformer));
+    // A Transformer that failed says nothing; one without room has lost.
+    const bool better = ok(form) && (transformer.value("status", "") == "memory" || (ok(transformer) && wins(form, transformer)));
     if (!better) first = json();
     else if (first.is_null()) first = length;
   }
@@ -75,13 +76,18 @@ std::vector<json> crossovers(const std::vector<json>& points) {
       all[{line.at("task").get<std::string>(), line.at("form").get<std::string>()}][line.at("length").get<std::int64_t>()] = {line, *other};
     }
   }
+  const auto clear = [](const json& form, const json& transformer) {
+    const auto end = [](const json& line, const char* key) { return line.value(key, line.at("seconds").get<double>()); };
+    return end(form, "high") < end(transformer, "low");
+  };
   const auto less = [](const char* key) {
     return [key](const json& form, const json& transformer) { return form.at(key).get<double>() < transformer.at(key).get<double>(); };
   };
   std::vector<json> lines;
   for (const auto& [names, by_length] : all) {
     lines.push_back({{"type", "crossover"}, {"form", names.second}, {"task", names.first}, {"time_length", first_length(by_length, less("seconds"))},
-                     {"memory_length", first_length(by_length, less("resident_peak_bytes"))}, {"longest_tried", by_length.rbegin()->first}});
+                     {"time_length_clear", first_length(by_length, clear)}, {"memory_length", first_length(by_length, less("resident_peak_bytes"))},
+                     {"longest_tried", by_length.rbegin()->first}});
   }
   return lines;
 }

@@ -47,6 +47,12 @@ double step_work(const BenchmarkPoint& point) {
 
 }  // namespace
 
+double parameter_bytes(const BenchmarkPoint& point) {
+  const auto d = static_cast<double>(point.width);
+  const auto parameters = static_cast<double>(point.layers) * 12 * d * d + static_cast<double>(point.vocabulary) * d;
+  return (point.task == BenchmarkTask::train ? 4 : 1) * 4 * parameters;
+}
+
 double multiply_adds(const BenchmarkPoint& given) {
   const auto point = canonical(given);
   const auto tokens = static_cast<double>(round_tokens(point)), layers = static_cast<double>(point.layers);

@@ -77,10 +77,11 @@ class StreamJob final : public MeasureJob {
  public:
   explicit StreamJob(const BenchmarkPoint& point)
       : point_(point), model_(model_of(point), kSeed), decoder_(model_, {.format = format_of(point)}),
-        ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)), start_(read(0, prompt_tokens(point) - warm_tokens())) {}
+        ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)) {}
+  // Read each time: a state kept for the next round would count as memory of a generation.
   // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that is stated.
   void prepare() override {
-    decoder_.load(start_.repeat(1));
+    decoder_.load(read(0, prompt_tokens(point_) - warm_tokens()));
     decode(prompt_tokens(point_) - warm_tokens(), warm_tokens());
   }
   void run() override { decode(prompt_tokens(point_), point_.tokens); }
@@ -109,7 +110,6 @@ class StreamJob final : public MeasureJob {
   LanguageModel model_;
   Decoder decoder_;
   at::Tensor ids_BT_;
-  DecodeState start_;
 };
 
 // A forward pass over the whole window a token; a few tokens stand for all, since every pass is the same.

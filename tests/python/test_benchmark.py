@@ -100,6 +100,38 @@ def test_what_does_not_fit_is_recorded_as_that(tmp_path):
     assert lines_of(tmp_path)[-1]["status"] == "ok" and len(lines_of(tmp_path)) == 3
 
 
+def test_a_smaller_budget_measures_again_what_took_more(tmp_path):
+    flags = ["--out", tmp_path, "--forms", "softmax,running", "--lengths", 64, "--slots", 8, "--windows", 8, "--widths", 512, "--layers", 4, "--rounds", 1]
+    run(*flags, "--budget-memory", 1)  # 48 MiB of weights
+    assert [point["status"] for point in lines_of(tmp_path)] == ["ok", "ok"]
+    assert "2 kept" in run(*flags, "--budget-memory", 0.5).stderr
+    run(*flags, "--budget-memory", 0.02)
+    assert [point["status"] for point in lines_of(tmp_path)] == ["ok", "ok", "memory", "memory"]
+
+
+def test_absurd_sizes_are_not_built(tmp_path):
+    start = time.monotonic()
+    run("--out", tmp_path, "--forms", "softmax", "--tasks", "forward,train", "--widths", 4096, "--layers", 4096, "--lengths", 64, "--rounds", 1)
+    assert time.monotonic() - start < 30
+    assert [point["status"] for point in lines_of(tmp_path)] == ["memory", "memory"]
+    assert "weights alone take" in lines_of(tmp_path)[0]["reason"] and "moments alone take" in lines_of(tmp_path)[1]["reason"]
+
+
+def test_a_file_of_another_build_or_with_damaged_lines(tmp_path):
+    flags = ["--out", tmp_path, "--forms", "softmax", "--lengths", 32, "--widths", 16, "--layers", 1, "--rounds", 1]
+    run(*flags)
+    file = tmp_path / "benchmark.jsonl"
+    lines = file.read_text()
+    file.write_text(lines.replace('"status":"ok"', '"status":7'))
+    result = run(*flags)
+    assert "other types" in result.stderr and "1 points measured now" in result.stderr
+    machine = json.loads(lines.splitlines()[0])
+    for name in ("isa", "libtorch"):
+        file.write_text(json.dumps(machine | {name: "other"}) + "\n")
+        error = run(*flags, status=2).stderr
+        assert "another machine" in error and name in error
+
+
 def test_generation_streams_and_reads_again(tmp_path):
     run("--out", tmp_path, "--tasks", "generate", "--forms", "softmax,running", "--decodes", "stream,reread", "--lengths", 32, "--slots", 8,
         "--windows", 8, "--widths", 16, "--batches", 2, "--tokens", 48, "--rounds", 1)
@@ -122,6 +154,8 @@ def test_the_smallest_searches_find_a_size(tmp_path):
     result = run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.05, "--max-length", 1024)
     found = {(line["form"], line["what"]): line["value"] for line in lines_of(tmp_path, "largest")}
     assert len(found) == 4
+    assert {line["what"]: line.get("at_least", False) for line in lines_of(tmp_path, "largest") if line["value"] == 1024 and line["what"] == "length"} in ({}, {"length": True})
+    assert all("at_least" not in line for line in lines_of(tmp_path, "largest") if line["what"] == "length" and line["value"] < 1024)
     trials = lines_of(tmp_path)
     for (form, what), value in found.items():
         sizes = {point[what]: point["status"] for point in trials if point["form"] == form and (what == "width") == (point["width"] % 64 == 0)}
@@ -129,6 +163,12 @@ def test_the_smallest_searches_find_a_size(tmp_path):
     assert "largest that trains" in result.stdout
     run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.05, "--max-length", 1024)
     assert lines_of(tmp_path) == trials
+
+
+def test_a_search_that_ends_before_the_memory_says_so(tmp_path):
+    result = run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.25, "--max-length", 128)
+    lengths = [line for line in lines_of(tmp_path, "largest") if line["what"] == "length"]
+    assert len(lengths) == 2 and all(line["value"] == 128 and line["at_least"] for line in lengths) and "≥ 128" in result.stdout
 
 
 def test_mistakes_are_named(tmp_path):
@@ -140,6 +180,7 @@ def test_mistakes_are_named(tmp_path):
     assert "--out" in error("--lengths", 32)
     assert "softmax-plain" in error("--forms", "soft", "--out", tmp_path)
     assert "--dtypes" in error("--dtype", "bfloat16", "--out", tmp_path)
+    assert "GiB of memory" in error("--preset", "seed-memory", "--budget-memory", 100000, "--out", tmp_path)
     assert "--seed" in error("--seed", 1, "--out", tmp_path)
     (tmp_path / "file").write_text("")
     assert "can't be made" in error("--forms", "softmax", "--lengths", 32, "--widths", 16, "--out", tmp_path / "file")

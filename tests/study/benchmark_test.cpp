@@ -71,6 +71,16 @@ TEST(BenchmarkWork, FollowsTheMaths) {
   EXPECT_DOUBLE_EQ(multiply_adds(point) / 60, 12 * 100 + 2 * 10 * 75 + 11 * 10);
 }
 
+TEST(BenchmarkWork, WeightsAreNoMoreThanThoseOfTheModel) {
+  for (const auto form : kForms) {
+    const auto point = tiny(Task::forward, form);
+    const auto bytes = 4.0 * static_cast<double>(LanguageModel(model_of(point), 5).parameter_count());
+    EXPECT_LE(parameter_bytes(point), bytes) << describe(point);
+    EXPECT_GT(parameter_bytes(point), bytes / 3) << describe(point);
+    EXPECT_EQ(parameter_bytes(tiny(Task::train, form)), 4 * parameter_bytes(point));
+  }
+}
+
 TEST(BenchmarkPoint, RefusesWhatCannotBeMeasured) {
   const auto message = [](BenchmarkPoint point) { return testing::message_of([&] { model_of(point); }); };
   EXPECT_TRUE(message(tiny(Task::generate, Form::bidirectional)).find("reread") != std::string::npos);
@@ -258,11 +268,29 @@ TEST_F(BenchmarkLogTest, PassesOverForeignLinesAndRefusesASecondWriter) {
   EXPECT_NE(testing::message_of([&] { BenchmarkLog(folder_.path(), false); }).find("another benchmark"), std::string::npos);
 }
 
+TEST_F(BenchmarkLogTest, PassesOverValuesOfOtherTypes) {
+  auto status = line(tiny(Task::train, Form::block), "ok", 1), budget = line(tiny(Task::train, Form::running), "memory", 1);
+  status["status"] = 7, budget["budget_bytes"] = "x";
+  std::ofstream(file()) << status.dump() << "\n" << budget.dump() << "\n" << R"({"type":1})" << "\n" << line(tiny(Task::train, Form::prefix), "ok", 1).dump() << "\n";
+  BenchmarkLog log(folder_.path(), false);
+  EXPECT_EQ(log.lines().size(), 1u);
+  ASSERT_EQ(log.remarks().size(), 3u);
+  EXPECT_NE(log.remarks()[1].find("line 2"), std::string::npos);
+}
+
 TEST(BenchmarkSettled, MemoryCountsForItsBudgetOnly) {
   EXPECT_TRUE(is_settled({{"status", "ok"}}, 5));
   EXPECT_FALSE(is_settled({{"status", "failed"}}, 5));
   EXPECT_TRUE(is_settled({{"status", "memory"}, {"budget_bytes", 5}}, 5));
   EXPECT_FALSE(is_settled({{"status", "memory"}, {"budget_bytes", 4}}, 5));
+}
+
+TEST(BenchmarkSettled, ASmallerBudgetAsksWhatWasTaken) {
+  const json line = {{"status", "ok"}, {"budget_bytes", 8}, {"resident_peak_bytes", 7}};
+  EXPECT_FALSE(is_settled(line, 5));
+  EXPECT_TRUE(is_settled(line, 7));
+  // The limit isn't on resident memory, which may be a little more: measured again it would be no less.
+  EXPECT_TRUE(is_settled({{"status", "ok"}, {"budget_bytes", 5}, {"resident_peak_bytes", 6}}, 5));
 }
 
 json measured(Task task, Form form, std::int64_t length, double seconds, double bytes) {
@@ -290,6 +318,22 @@ TEST(BenchmarkSummary, CrossoverIsWhereAFormStaysAhead) {
   EXPECT_EQ(lines[0].at("longest_tried"), 800);
   points[6]["status"] = "memory", points[7]["status"] = "memory";
   EXPECT_TRUE(summarise_benchmark(plan, points, 1000)[0].at("time_length").is_null());
+}
+
+TEST(BenchmarkSummary, AFailedTransformerIsNotBehindAndRangesMayOverlap) {
+  const BenchmarkPlan plan{.preset = "crossover"};
+  std::vector<json> points{measured(Task::forward, Form::softmax, 100, 4, 500), measured(Task::forward, Form::prefix, 100, 3, 400)};
+  points[0]["low"] = 2.9, points[1]["high"] = 3.1;
+  const auto crossing = [&] { return summarise_benchmark(plan, points, 1000).at(0); };
+  EXPECT_EQ(crossing().at("time_length"), 100);
+  EXPECT_TRUE(crossing().at("time_length_clear").is_null());
+  points[0]["low"] = 3.2;
+  EXPECT_EQ(crossing().at("time_length_clear"), 100);
+  points[0]["status"] = "failed";
+  EXPECT_TRUE(crossing().at("time_length").is_null());
+  EXPECT_TRUE(crossing().at("memory_length").is_null());
+  points[0]["status"] = "memory";
+  EXPECT_EQ(crossing().at("memory_length"), 100);
 }
 
 TEST(BenchmarkSummary, SavingsAreRatios) {

@@ -57,6 +57,8 @@ std::string describe(const BenchmarkPoint& point);
 
 std::int64_t prompt_tokens(const BenchmarkPoint& point);  ///< of generate: the window is full at the end, at least half full at the start
 std::int64_t round_tokens(const BenchmarkPoint& point);   ///< that a round works on or makes
+/// The least that a process needs for the weights, in training also their gradients and two moments. Without slots and positions.
+double parameter_bytes(const BenchmarkPoint& point);
 /// Multiply-adds of a round by maths 7.
 double multiply_adds(const BenchmarkPoint& point);
 
