@@ -74,18 +74,35 @@ std::vector<std::int64_t> text_of(const AuditFlags& flags, const Tokenizer* toke
   return ids_of_file(flags.data, *tokenizer);
 }
 
+// A text that is shorter than what is tried checks less than a reader expects, or nothing.
+void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditReport& report) {
+  if (flags.data.empty()) return;
+  const auto& lengths = report.passes.front().lengths;
+  const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
+  const auto tokens = static_cast<std::int64_t>(options.text.size());
+  if (tokens < *shortest) {
+    report.remarks.push_back(fmt::format("{} has {} tokens, and the shortest text tried needs {}: only random ids were tried", flags.data, tokens, *shortest));
+  } else if (tokens < *longest) {
+    report.remarks.push_back(fmt::format("{} has {} tokens, and the longest text tried needs {}: longer texts than it were random ids only", flags.data, tokens, *longest));
+  }
+}
+
 AuditReport audited(AuditFlags& flags, AuditOptions options) {
   if (!fs::is_directory(flags.model)) {
     const auto tokenizer = flags.tokenizer.empty() ? nullptr : load_tokenizer(flags.tokenizer);
     options.text = text_of(flags, tokenizer.get());
-    return audit_file(flags.model, options);
+    auto report = audit_file(flags.model, options);
+    remark_on_text(flags, options, report);
+    return report;
   }
   require(flags.tokenizer.empty() && flags.vocabulary == 0, "--tokenizer and --model.vocabulary are for TorchScript files; a run folder has its own");
   const auto loaded = load_model(flags.model);
   const auto tokenizer = loaded.tokenizer.is_null() ? nullptr : tokenizer_of(loaded);
   if (flags.data.empty()) flags.data = data_of(loaded.config, tokenizer.get());
   options.text = text_of(flags, tokenizer.get());
-  return audit(loaded.model, options);
+  auto report = audit(loaded.model, options);
+  remark_on_text(flags, options, report);
+  return report;
 }
 
 std::string command_of(const AuditFlags& flags) {

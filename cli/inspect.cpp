@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
+#include <system_error>
 #include <utility>
 
 #include "linformer/core/error.hpp"
@@ -97,9 +98,18 @@ Inspection inspect_model(const InspectFlags& flags) {
   return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);
 }
 
+// Before the work, which would be lost otherwise.
+void make_folder(const std::string& folder) {
+  if (folder.empty()) return;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  require(!error && fs::is_directory(folder, error), "--out {}: the folder can't be made: {}", folder, error ? error.message() : "there is a file of this name");
+}
+
 void run(const InspectFlags& flags) {
   apply(flags.common);
   require(flags.common.dtype != "bfloat16", "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
+  make_folder(flags.out);
   auto result = inspect_model(flags);
   std::string lines;
   for (auto& line : result.lines) {
@@ -108,7 +118,6 @@ void run(const InspectFlags& flags) {
   }
   std::string kept = "--out FOLDER or --json gives them";
   if (!flags.out.empty()) {
-    fs::create_directories(flags.out);
     const auto file = fs::path(flags.out) / "inspect.jsonl";
     write_atomically(file, lines);
     kept = file.string();

@@ -64,7 +64,7 @@ class ScriptSubject final : public AuditSubject {
       remarks.push_back("the file computes in " + dtype_name(dtype_) + " whatever its parameters are (it is frozen, or casts), so leaks below rounding are not seen");
     }
     check_ids();
-    if (free_ && works(1, 2 * longest_)) remarks.push_back(longer_texts(longest_));
+    if (free_ && works(1, longest_ + 1)) remarks.push_back(longer_texts(longest_));
     if (!free_) remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
     find_embeddings();
   }

@@ -153,6 +153,40 @@ def test_catches_the_causal_linformer_of_pypi(folder):
     assert f"changing token {leak['changed']} of 32 moves the output at position {leak['seen_at']}" in text
 
 
+class Late(nn.Module):
+    """Running means, which are clean, and from position 256 on a share of the end of the text. Takes any length."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.tokens, self.output = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+
+    def forward(self, ids):
+        x = self.tokens(ids)
+        mean = x.cumsum(1) / torch.arange(1, ids.size(1) + 1, dtype=x.dtype).unsqueeze(1)
+        late = (torch.arange(ids.size(1)) >= 256).to(x.dtype).unsqueeze(1)
+        return self.output(mean + late * 0.1 * x[:, -1:])
+
+
+def test_finds_what_leaks_late_only_and_says_where_it_stopped(folder):
+    file = scripted(Late(), folder / "late.pt")
+    found = verdict(file, status=1)
+    assert found["first_leak"]["seen_at"] >= 256 and max(found["lengths"]) == 512
+    found = verdict(file, "--model.length", 200, status=0)
+    assert any("at most 200 tokens were tried" in remark and "--model.length" in remark for remark in found["remarks"])
+    assert "note: texts of at most 200 tokens" in audit("--model", file, "--model.length", 200, status=0).stdout
+
+
+def test_a_text_that_is_too_short_is_told(folder):
+    for name, words, tokens in (("empty.txt", "", 0), ("few.txt", "It", 2)):
+        (folder / name).write_text(words)
+        model = Model(Softmax())
+        model.tokens, model.output = nn.Embedding(256, WIDTH), nn.Linear(WIDTH, 256)
+        found = verdict(scripted(model, folder / "short.pt"), "--data", folder / name, "--tokenizer", "bytes", status=0)
+        assert found["text"] == "random"
+        assert any(f"{name} has {tokens} tokens, and the shortest text tried needs {min(found['lengths'])}" in remark for remark in found["remarks"])
+
+
 def test_sees_a_millionth(folder):
     assert verdict(scripted(Model(Softmax(1e-6)), folder / "faint.pt"), status=1)["largest_change"] < 1e-5
 
@@ -295,6 +329,12 @@ def test_passes_every_causal_form(name, books, tmp_path):
     assert [way["way"] for way in found["passes"][1]["streaming_ways"]] == ["prefill and step", "packed decoder"]
     kept = json.loads((tmp_path / "run/audit.json").read_text())
     assert kept == found
+
+
+def test_wide_windows_are_audited_until_slots_are_seen(books, tmp_path):
+    train(books, tmp_path / "run", **{"attention.window": 520, "attention.slots": 5, "model.length": 2000, "model.layers": 1, "train.batch": 1, "train.steps": 1})
+    found = verdict(tmp_path / "run", status=0)
+    assert max(found["lengths"]) == 3 * 520 + 260 + 1 and any("--model.length" in remark for remark in found["remarks"])
 
 
 def test_run_folders(books, tmp_path):

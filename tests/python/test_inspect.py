@@ -273,6 +273,8 @@ def test_what_is_not_there_is_a_remark_or_an_error(tmp_path):
     (tmp_path / "short.txt").write_text("short")
     assert "the text has 5 tokens, a window 24" in complaint(softmax, "--data", tmp_path / "short.txt")
     assert "float32" in complaint(softmax, "--dtype", "bfloat16")
+    for place in ("/dev/null/x", tmp_path / "text.txt"):
+        assert f"--out {place}: the folder can't be made" in complaint(softmax, "--out", place)
 
 
 def test_damaged_encoders(tmp_path):
