@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "core/descriptor.hpp"
+#include "linformer/core/disk_full.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 
@@ -21,6 +22,14 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::size_t kBuffer = std::size_t{1} << 18;
+
+// For what the system does: errno says why it did not.
+void require_written(bool done, const fs::path& path) {
+  if (done) return;
+  const auto message = fmt::format("{}: can't be written: {}", path.string(), system_reason());
+  if (is_disk_full(errno)) throw DiskFull(message);
+  throw UserError(message);
+}
 
 // Tells this process from an earlier one of the same number: in a container the program often has the same number each time.
 std::string process_tag() {
@@ -78,7 +87,7 @@ void sync(const fs::path& path, int flags) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags)};
   // Some file systems can't fsync folders (EINVAL): there nothing more can be done.
   const bool synced = file.valid() && (::fsync(file.get()) == 0 || errno == EINVAL);
-  require(synced, "{}: can't be written to disk: {}", path.string(), system_reason());
+  require_written(synced, path);
 }
 
 void sync_parent(const fs::path& path) {
@@ -98,7 +107,7 @@ void sync_tree(const fs::path& folder) {
 void put_in_place(const fs::path& made, const fs::path& path) {
   if (::rename(made.c_str(), path.c_str()) == 0) return;  // nothing, or an empty folder, was there
   const bool occupied = errno == ENOTEMPTY || errno == EEXIST;
-  require(occupied, "{}: can't be written: {}", path.string(), system_reason());
+  require_written(occupied, path);
   if (::renameat2(AT_FDCWD, made.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return;
   require(errno == EINVAL || errno == ENOSYS, "{}: can't be replaced: {}", path.string(), system_reason());
   // A file system without exchange: for a moment there is only the older folder, under another name.
@@ -131,7 +140,8 @@ void write_all(std::size_t count, const fs::path& path, const WriteFrom& write_f
   for (std::size_t done = 0; done < count;) {
     const auto written = write_from(done);
     if (written < 0 && errno == EINTR) continue;
-    require(written > 0, "{}: can't be written: {}", path.string(), written ? system_reason() : "no progress");
+    require_written(written >= 0, path);
+    require(written > 0, "{}: can't be written: no progress", path.string());
     done += static_cast<std::size_t>(written);
   }
 }
@@ -173,14 +183,14 @@ void write_atomically(const fs::path& path, const std::function<void(FileWriter&
   remove_stale_beside(target);
   const auto temporary = temporary_name(target);
   Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
-  require(file.valid(), "{}: can't be written: {}", path.string(), system_reason());
+  require_written(file.valid(), path);
   const Remover remover{temporary};
   FileWriter writer(file.get(), path);
   fill(writer);
   writer.flush();
   const bool synced_later = folders_being_filled > 0;
-  require(synced_later || ::fsync(file.get()) == 0, "{}: can't be written: {}", path.string(), system_reason());
-  require(file.close(), "{}: can't be written: {}", path.string(), system_reason());
+  require_written(synced_later || ::fsync(file.get()) == 0, path);
+  require_written(file.close(), path);
   require(::rename(temporary.c_str(), target.c_str()) == 0, "{}: can't be replaced: {}", path.string(), system_reason());
   if (!synced_later) sync_parent(target);
 }
@@ -198,7 +208,7 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
           "{}: is a file, expected the name of a folder", path.string());
   remove_stale_beside(target);
   const auto temporary = temporary_name(target);
-  require(::mkdir(temporary.c_str(), 0777) == 0, "{}: can't be written: {}", path.string(), system_reason());
+  require_written(::mkdir(temporary.c_str(), 0777) == 0, path);
   const Remover remover{temporary};
   try {
     {

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "core/descriptor.hpp"
+#include "linformer/core/disk_full.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/stop_signal.hpp"
@@ -74,22 +75,33 @@ class Ablation {
   void start_folder() {
     const auto& out = options_.out;
     require(!fs::exists(out) || fs::is_directory(out), "{}: is a file, expected a folder for the runs; choose another --out", out.string());
-    const bool empty = !fs::exists(out) || fs::is_empty(out);
-    if (const auto file = out / "ablation.json"; fs::exists(file)) {
-      const auto there = read_json(file);
-      const auto name = there.is_object() && there.contains("name") ? there["name"] : json();
-      require(name == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(), dump(name), grid_.name);
-    } else {
-      require(empty, "{}: is not empty and holds no ablation; choose another --out", out.string());
-    }
     std::error_code error;
     fs::create_directories(out, error);
     require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
     lock_.emplace(locked(out));
+    check_same_ablation();
     remove_stale_temporaries(out);
     const json object = {{"type", "ablation"}, {"name", grid_.name},           {"title", grid_.title},          {"grid", grid_.file},
                          {"base", grid_.base}, {"command", options_.command}, {"machine", describe_machine()}};
     write_atomically(out / "ablation.json", dump(object) + "\n");
+  }
+
+  void check_same_ablation() const {
+    const auto& out = options_.out;
+    const auto file = out / "ablation.json";
+    if (!fs::exists(file)) {
+      // Its damaged file may have been removed: what is left is then this grid's.
+      const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
+        const auto name = entry.path().filename().string();
+        const auto is_named = [&](const auto& point) { return point.name == name; };
+        return name == "table.jsonl" || name.starts_with(".ablation.json.tmp-") || std::any_of(grid_.points.begin(), grid_.points.end(), is_named);
+      });
+      require(ours, "{}: is not empty and holds no ablation; choose another --out", out.string());
+      return;
+    }
+    const auto there = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+    require(there.is_object() && there.contains("name"), "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
+    require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(), dump(there["name"]), grid_.name);
   }
 
   void take(const AblationPoint& point, std::uint64_t seed) {
@@ -105,6 +117,8 @@ class Ablation {
       }
       auto reading = read_run(run, config);  // before the list, which must not stay behind empty
       readings_[point.name].push_back(std::move(reading));
+    } catch (const DiskFull&) {  // each later run would train up to its first save, and fail too
+      fail("{}: there is no room to write on; make room on the disk, then give the same command again", run.string());
     } catch (const UserError& error) {
       leave_out(point, seed, error.what());
     } catch (const std::exception& error) {  // LibTorch's, of memory above all: the other points may do better
@@ -122,8 +136,18 @@ class Ablation {
   bool train(const fs::path& run, const RunConfig& config, RunState state) {
     if (!options_.quiet) fmt::print(stderr, "{}:\n", run.string());
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
-    Trainer trainer(config, {.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
-    result_.stop_signal = trainer.run().stop_signal;
+    std::optional<Trainer> trainer;
+    try {
+      trainer.emplace(config, RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
+    } catch (const DiskFull&) {
+      throw;
+    } catch (const UserError&) {
+      if (state != RunState::half) throw;
+      // Its fields were compared before, and its own message names flags that this command lacks.
+      fail("{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} to train it anew", run.string(),
+           run.string());
+    }
+    result_.stop_signal = trainer->run().stop_signal;
     if (!result_.stop_signal) ++result_.trained;
     return !result_.stop_signal;
   }
@@ -137,16 +161,37 @@ class Ablation {
     for (const auto& point : grid_.points) {
       const auto found = readings_.find(point.name);
       if (found == readings_.end()) continue;
-      result_.rows.push_back(row_of(point, found->second, base, time));
+      auto row = row_of(point, found->second, base, time);
+      mark_inequality(point, row);
+      result_.rows.push_back(std::move(row));
       text += dump(result_.rows.back()) + "\n";
     }
     write_atomically(options_.out / "table.jsonl", text);
   }
 
+  // Losses a token of two vocabularies are of different things.
+  bool same_vocabulary(const AblationPoint& point) const {
+    return point.config.identity.vocabulary_hash == base_point().config.identity.vocabulary_hash;
+  }
+
+  const AblationPoint& base_point() const {
+    return *std::find_if(grid_.points.begin(), grid_.points.end(), [&](const auto& point) { return point.name == grid_.base; });
+  }
+
+  void mark_inequality(const AblationPoint& point, json& row) const {
+    row["tokens"] = tokens_of(point.config);
+    row["tokens_differ"] = tokens_of(point.config) != tokens_of(base_point().config);
+    row["vocabulary_differs"] = !same_vocabulary(point);
+    if (!same_vocabulary(point)) row.erase("equal_time");
+  }
+
   // Mean over its seeds of the fastest point's training time.
   double shortest_time() const {
     double shortest = INFINITY;
-    for (const auto& [name, readings] : readings_) {
+    for (const auto& point : grid_.points) {
+      const auto found = readings_.find(point.name);
+      if (found == readings_.end() || !same_vocabulary(point)) continue;
+      const auto& readings = found->second;
       double sum = 0;
       for (const auto& reading : readings) sum += reading.seconds;
       shortest = std::min(shortest, sum / static_cast<double>(readings.size()));
@@ -187,6 +232,8 @@ std::string value_of(const json& row, const std::string& key, int digits) {
   return fmt::format("{} [{}, {}]", one("mean"), one("low"), one("high"));
 }
 
+bool marked(const json& row, const char* key) { return row.contains(key) && row[key] == true; }
+
 // Mean over the heads of each layer, and over the seeds.
 std::string biases_of(const json& row) {
   std::vector<double> layers;
@@ -218,7 +265,8 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
     const json* equal = row.contains("equal_time") ? &row["equal_time"] : nullptr;
     json at_equal = {{"seeds", seeds}};
     if (equal) at_equal["loss"] = (*equal)["validation_loss"];
-    cells.push_back({row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : ""),
+    cells.push_back({row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : "") + (marked(row, "tokens_differ") ? " †" : "") +
+                         (marked(row, "vocabulary_differs") ? " ‡" : ""),
                      fmt::format("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
                      value_of(row, "validation_loss", 4), value_of(row, "bits_per_byte", 4), value_of(row, "accuracy", 4),
                      value_of(at_equal, "loss", 4), fmt::format("{:.0f}", speed),
@@ -241,8 +289,11 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
     }
     text += printed.substr(0, printed.find_last_not_of(' ') + 1) + "\n";
   }
-  const auto marked = [](const json& row) { return row["parameters_differ"] == true; };
-  if (std::any_of(rows.begin(), rows.end(), marked)) text += "* more than 10 % more or fewer parameters than the base\n";
+  for (const auto& [key, note] : {std::pair{"parameters_differ", "* more than 10 % more or fewer parameters than the base"},
+                                  {"tokens_differ", "† other number of tokens than the base"},
+                                  {"vocabulary_differs", "‡ other vocabulary: compare bits per byte"}}) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const json& row) { return marked(row, key); })) text += fmt::format("{}\n", note);
+  }
   return text;
 }
 

@@ -31,13 +31,17 @@ std::string text_of(const json& object, const std::string& key, const std::strin
   return object[key];
 }
 
-// It becomes a folder.
+// It becomes a folder beside the ablation's own files.
 std::string point_name(const json& point, const std::string& source) {
   require(point.contains("name"), "{}: every [[point]] needs a name; it becomes the folder of its runs", source);
   const auto name = text_of(point, "name", source, "");
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=+";
   require(name.find_first_not_of(kLetters) == std::string::npos && name[0] != '.',
           "{}: the point's name is \"{}\", expected letters, digits and - _ . = +, since it becomes a folder", source, name);
+  require(name != "ablation.json" && name != "table.jsonl", "{}: the point's name is \"{}\", which is a file of the ablation; choose another", source, name);
+  constexpr std::size_t kLongest = 200;  // file systems take 255 bytes, of which temporaries need some
+  require(name.size() <= kLongest, "{}: the point's name \"{}…\" has {} characters, expected at most {}, since it becomes a folder", source,
+          name.substr(0, 40), name.size(), kLongest);
   return name;
 }
 
@@ -125,6 +129,8 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
     point.changes = changes_of(sections);
     grid.points.push_back(std::move(point));
   }
+  const bool reads_text = std::any_of(grid.points.begin(), grid.points.end(), [](const auto& point) { return point.config.data.source == DataSource::text; });
+  require(data_folder.empty() || reads_text, "{}: --data is {}, but every point makes its data itself (data.source is recall); leave --data out", source, data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
   require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}", source, grid.base,
           fmt::join(names, ", "));

@@ -39,6 +39,26 @@ json slot_biases(const LanguageModel& model) {
   return layers;
 }
 
+// Does `work`; where the user would have to mend the run's files, says the other way out.
+template <class Work>
+auto or_train_anew(const fs::path& run, const Work& work) {
+  try {
+    return work();
+  } catch (const UserError& error) {
+    fail("{}; put it right, or remove the folder {} to train it anew", error.what(), run.string());
+  }
+}
+
+void check_same_run(const fs::path& run, const RunConfig& config) {
+  require(is_run(run), "{}: holds no run (its config.json is missing or damaged)", run.string());
+  const auto object = read_json(run / "config.json");
+  require(object.contains("format_version") && object["format_version"] == 1, "{}: format_version is {}, this program reads 1",
+          (run / "config.json").string(), dump(object.value("format_version", json())));
+  const auto stored = read_run_config(run);
+  require(stored.seed == config.seed, "{}: was trained with seed {}", run.string(), stored.seed);
+  check_resumable(stored, config);
+}
+
 bool has_final_evaluation(const fs::path& run, std::int64_t steps) {
   if (!fs::exists(run / "metrics.jsonl")) return false;
   const auto lines = metrics_of(run);
@@ -55,11 +75,7 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
     return !entry.path().filename().string().starts_with(".config.json.tmp-");
   });
   if (!started) return RunState::absent;
-  require(is_run(run), "{}: holds no run; remove it, or put its config.json back", run.string());
-  const auto object = read_json(run / "config.json");
-  require(object.contains("format_version") && object["format_version"] == 1, "{}: format_version is {}, this program reads 1",
-          (run / "config.json").string(), dump(object.value("format_version", json())));
-  check_resumable(read_run_config(run), config);
+  or_train_anew(run, [&] { check_same_run(run, config); });
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
   // What is missing beside a whole checkpoint, resuming writes again.
@@ -67,10 +83,12 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
   return whole && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;
 }
 
-RunReading read_run(const fs::path& run, const RunConfig& config) {
+namespace {
+
+RunReading read_finished(const fs::path& run, const RunConfig& config) {
   const auto steps = config.train.steps;
   const auto lines = metrics_of(run);
-  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}; remove the folder {} to train it anew", (run / "metrics.jsonl").string(), steps, run.string());
+  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}", (run / "metrics.jsonl").string(), steps);
   const auto loaded = load_model(run);
   RunReading reading;
   reading.parameters = loaded.model.parameter_count();
@@ -84,7 +102,7 @@ RunReading read_run(const fs::path& run, const RunConfig& config) {
   } catch (const json::exception& error) {
     fail("{}: train_seconds or validation_loss can't be read: {}", run.string(), error.what());
   }
-  const auto tokens = static_cast<double>(steps * config.train.batch * config.train.accumulate * config.model.length);
+  const auto tokens = static_cast<double>(tokens_of(config));
   reading.seed = {{"seed", config.seed}, {"steps", steps}};
   const auto& last = lines.back();
   for (const auto* key : {"validation_loss", "bits_per_byte", "accuracy", "accuracy_by_distance"}) {
@@ -96,6 +114,14 @@ RunReading read_run(const fs::path& run, const RunConfig& config) {
   if (config.model.causal) reading.seed["state_bytes"] = decode_state_bytes(loaded.model, config.model.length);
   return reading;
 }
+
+}  // namespace
+
+RunReading read_run(const fs::path& run, const RunConfig& config) {
+  return or_train_anew(run, [&] { return read_finished(run, config); });
+}
+
+std::int64_t tokens_of(const RunConfig& config) { return config.train.steps * config.train.batch * config.train.accumulate * config.model.length; }
 
 std::optional<double> loss_at(const std::vector<TimedLoss>& losses, double seconds) {
   if (losses.empty() || seconds < losses.front().seconds) return std::nullopt;

@@ -24,6 +24,8 @@ enum class RunState { absent, half, finished };
 RunState state_of(const std::filesystem::path& run, const RunConfig& config);
 /// UserError when a file of the finished run is missing or can't be read.
 RunReading read_run(const std::filesystem::path& run, const RunConfig& config);
+/// How many tokens its training reads.
+std::int64_t tokens_of(const RunConfig& config);
 /// The loss after `seconds` of training, between two evaluations by a straight line; std::nullopt before the first one.
 std::optional<double> loss_at(const std::vector<TimedLoss>& losses, double seconds);
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cstring>
 
-#include "linformer/core/error.hpp"
+#include "linformer/core/disk_full.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/train/event_file.hpp"
 
@@ -72,8 +72,11 @@ void MetricsLog::write(json line) {
 void MetricsLog::append(std::ofstream& file, const fs::path& path, const std::string& bytes) {
   file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   file.flush();
-  require(file.good(), "{}: can't be written ({}); make room on the disk, then continue with --resume", path.string(),
-          std::strerror(errno));
+  if (file.good()) return;
+  const int reason = errno;
+  const auto message = fmt::format("{}: can't be written ({}); make room on the disk, then continue with --resume", path.string(), std::strerror(reason));
+  if (is_disk_full(reason)) throw DiskFull(message);
+  throw UserError(message);
 }
 
 }  // namespace linformer

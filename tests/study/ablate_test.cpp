@@ -3,8 +3,10 @@
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cmath>
+#include <csignal>
 
 #include "core/support.hpp"
 #include "linformer/core/file.hpp"
@@ -102,6 +104,9 @@ TEST_F(Ablate, MistakesNamePointAndField) {
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"good\"\n"), {"point good", "two of this name"}));
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"../up\"\n"), {"\"../up\"", "folder"}));
   EXPECT_TRUE(holds(mistake("[[point]]\nattention.slots = 3\n"), {"needs a name"}));
+  EXPECT_TRUE(holds(mistake("[[point]]\nname = \"table.jsonl\"\n"), {"\"table.jsonl\"", "choose another"}));
+  EXPECT_TRUE(holds(mistake("[[point]]\nname = \"" + std::string(201, 'x') + "\"\n"), {"has 201 characters", "at most 200"}));
+  EXPECT_TRUE(holds(message_of([&] { read_grid(grid(good), "some/folder"); }), {"--data is some/folder", "recall"}));
   EXPECT_TRUE(holds(mistake(""), {"no points"}));
   EXPECT_TRUE(holds(mistake(good, "base = \"other\"\n" + kBase), {"base is \"other\"", "good"}));
   EXPECT_TRUE(holds(mistake(good, "seedz = [1]\n" + kBase), {"unknown key seedz", "did you mean seeds"}));
@@ -169,6 +174,47 @@ TEST_F(Ablate, AnotherGridsFolderIsRefused) {
   changed.points[0].config.train.batch = 3;
   EXPECT_EQ(run(changed).left_out, 1);
   EXPECT_TRUE(holds(remarks_, {"point a", "train.batch is 3"}));
+}
+
+TEST_F(Ablate, UnequalPointsAreMarked) {
+  const auto found = read_grid(grid("[[point]]\nname = \"base\"\n[[point]]\nname = \"longer\"\ntrain.steps = 6\n[[point]]\nname = \"other\"\ndata.keys = 9\n"));
+  const auto rows = run(found).rows;
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0]["tokens"], 4 * 2 * 24);
+  for (const auto& row : rows) {
+    EXPECT_EQ(row["tokens_differ"], row["point"] == "longer");
+    EXPECT_EQ(row["vocabulary_differs"], row["point"] == "other");
+  }
+  EXPECT_FALSE(rows[2].contains("equal_time"));
+  EXPECT_TRUE(holds(ablation_table(found, rows), {"longer †", "other ‡", "† other number", "‡ other vocabulary"}));
+}
+
+TEST_F(Ablate, AFullDiskEndsTheGrid) {
+  const auto found = read_grid(grid("[[point]]\nname = \"a\"\n[[point]]\nname = \"b\"\n"));
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{4000, before.rlim_max};  // enough for ablation.json, not for weights
+  setrlimit(RLIMIT_FSIZE, &small);
+  const auto message = message_of([&] { run(found); });
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, handler);
+  EXPECT_TRUE(holds(message, {"a/seed-0", "no room", "the same command"}));
+  EXPECT_FALSE(fs::exists(folder_ / "out/b"));
+}
+
+TEST_F(Ablate, WhatCantBeHealedSaysTheWayOut) {
+  const auto found = read_grid(grid("[[point]]\nname = \"a\"\n"));
+  run(found);
+  const auto out = folder_ / "out";
+  fs::remove_all(out / "a/seed-0/checkpoints");
+  EXPECT_EQ(run(found).left_out, 1);
+  EXPECT_TRUE(holds(remarks_, {"checkpoints are missing", "remove the folder"}));
+  EXPECT_EQ(remarks_.find("--"), std::string::npos) << remarks_;
+  write_atomically(out / "ablation.json", "{\"na");
+  EXPECT_TRUE(holds(message_of([&] { run(found); }), {"ablation.json", "remove it"}));
+  fs::remove(out / "ablation.json");
+  EXPECT_EQ(run(found).skipped, 1);
 }
 
 TEST(LossAt, InterpolatesAndNeverGuesses) {
