@@ -43,9 +43,20 @@ def parameters(row):
     return f"{row['parameters']:,}" + (" *" if row.get("parameters_differ") else "")
 
 
+INEQUALITIES = {  # of a point and the base, by the key that says so
+    "parameters_differ": ("\\*", "more than 10 % more or fewer parameters than the base"),
+    "tokens_differ": ("†", "another number of tokens than the base"),
+    "vocabulary_differs": ("‡", "another vocabulary than the base: compare bits per byte"),
+}
+
+
+def point(row):
+    return " ".join([row["point"], *(INEQUALITIES[key][0] for key in ("tokens_differ", "vocabulary_differs") if row.get(key))])
+
+
 def ablation(rows):
     columns = {
-        "point": lambda row: row["point"],
+        "point": point,
         "parameters": parameters,
         "seeds": lambda row: len(row["seeds"]),
         "validation loss": lambda row: spread(row["validation_loss"]),
@@ -60,8 +71,8 @@ def ablation(rows):
     else:  # masked models: they predict some of the bytes from all others, so that their loss is no rate of compression; and nothing is decoded
         del columns["bits per byte"], columns["state, bytes"]
     lines = [[of(row) for of in columns.values()] for row in rows]
-    note = "\n\\* more than 10 % more or fewer parameters than the base.\n" if any(row.get("parameters_differ") for row in rows) else ""
-    return table(list(columns), lines) + note
+    notes = [f"\n{mark} {what}.\n" for key, (mark, what) in INEQUALITIES.items() if any(row.get(key) for row in rows)]
+    return table(list(columns), lines) + "".join(notes)
 
 
 def recall(rows):
@@ -164,9 +175,10 @@ def largest(rows):
     """What trains within a budget of memory: the longest and the widest model of each form."""
     found = [row for row in rows if row["type"] == "largest"]
     forms = list(dict.fromkeys(row["form"] for row in found))
-    values = {(row["what"], row["form"]): row["value"] for row in found}
+    # The search may have ended before the memory did.
+    values = {(row["what"], row["form"]): f"{'≥ ' if row.get('at_least') else ''}{row['value']:,}" for row in found}
     names = {"length": "longest N", "width": "largest d"}
-    lines = [[names[what], *(f"{values[what, form]:,}" for form in forms)] for what in dict.fromkeys(row["what"] for row in found)]
+    lines = [[names[what], *(values[what, form] for form in forms)] for what in dict.fromkeys(row["what"] for row in found)]
     return f"Within {found[0]['budget_bytes'] / 2**30:g} GiB:\n\n" + table(["", *forms], lines)
 
 

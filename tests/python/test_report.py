@@ -94,6 +94,13 @@ def test_summary_says_what_matters(browser, page):
     assert "Best of 3 runs" in text and "running-k32" in text
 
 
+def test_unequal_points_are_marked(browser, page):
+    opened(browser, page)
+    rows = browser.run("""[...document.querySelectorAll("#ablations section")[0].querySelector("table").querySelectorAll("tbody tr")]
+        .map(row => [...row.querySelectorAll(".badge.warn")].map(badge => badge.innerText))""")
+    assert sorted(marks for marks in rows if marks) == [["⚠ differ"], ["⚠ other tokens"], ["⚠ other vocabulary"]]
+
+
 def test_theme_switch_redraws(browser, page):
     opened(browser, page)
     colour = "getComputedStyle(document.body).backgroundColor"

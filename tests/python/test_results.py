@@ -58,6 +58,19 @@ def test_masked_models_have_a_perplexity_and_no_bits_per_byte(tmp_path):
     assert "bits" not in page.read_text() and "state" not in page.read_text()
 
 
+def test_unequal_points_are_marked(tmp_path):
+    loss = {"mean": 1.5, "low": 1.5, "high": 1.5}
+    row = {"parameters": 10, "seeds": [{"seed": 0, "tokens_per_second": 2000.0}], "validation_loss": loss}
+    rows = (row | {"point": "base"}, row | {"point": "longer", "tokens_differ": True, "parameters_differ": True}, row | {"point": "words", "vocabulary_differs": True})
+    (tmp_path / "unequal.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- ablation unequal -->\n<!-- end -->\n")
+    assert check(page, tmp_path).returncode == 0
+    text = page.read_text()
+    assert "| base | 10 |" in text and "| longer † | 10 * |" in text and "| words ‡ | 10 |" in text
+    assert "\n\\* more than 10 %" in text and "\n† another number" in text and "\n‡ another vocabulary" in text
+
+
 def test_spectra_are_means_over_heads_beside_models_of_other_depth(tmp_path):
     rows = [{"type": "spectrum", "model": "a", "causal": True, "slots": 8, "length": 32, "layers": 1, "at_slots": [[0.5, 0.75]]},
             {"type": "attention"},
@@ -100,9 +113,9 @@ def test_time_against_length_and_what_fits(tmp_path):
     softmax = point | {"form": "bidirectional-softmax", "slots": 0, "status": "memory"}
     (tmp_path / "figure.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ({"type": "machine"}, softmax, point)))
     largest = {"type": "largest", "form": "softmax", "what": "length", "value": 12800, "budget_bytes": 2**32}
-    (tmp_path / "most.jsonl").write_text(json.dumps(largest) + "\n" + json.dumps(largest | {"form": "running", "value": 11264}) + "\n")
+    (tmp_path / "most.jsonl").write_text(json.dumps(largest) + "\n" + json.dumps(largest | {"form": "running", "value": 11264, "at_least": True}) + "\n")
     page = tmp_path / "page.md"
     page.write_text("<!-- scaling figure -->\n<!-- end -->\n<!-- largest most -->\n<!-- end -->\n")
     assert check(page, tmp_path).returncode == 0
     assert "| N | batch | softmax, s | K 64, s |\n| --- | --- | --- | --- |\n| 512 | 4 | memory | 2 (1.5–2.25) |\n" in page.read_text()
-    assert "Within 4 GiB:\n\n|  | softmax | running |\n| --- | --- | --- |\n| longest N | 12,800 | 11,264 |\n" in page.read_text()
+    assert "Within 4 GiB:\n\n|  | softmax | running |\n| --- | --- | --- |\n| longest N | 12,800 | ≥ 11,264 |\n" in page.read_text()

@@ -7,8 +7,14 @@ const seedMean = (row, key) => {
   return values.length ? mean(values) : undefined;
 };
 
+/** What makes a point no equal of the base, [badge, why]; parameters have a column of their own. */
+const inequalities = (row) => [
+  row.tokens_differ && ["⚠ other tokens", `read ${whole(row.tokens)} tokens in training, not as many as the base`],
+  row.vocabulary_differs && ["⚠ other vocabulary", "losses a token are of different things: compare bits a byte"]].filter(Boolean);
+
 function pointCell(row, ablation) {
-  return {value: row.point, show: el("span", {}, row.point, row.point === ablation.base ? el("span", {class: "badge", style: "margin-left:.4rem"}, "base") : null, el("div", {class: "sub"}, changesText(row)))};
+  const badge = (kind, text, title) => el("span", {class: `badge ${kind}`, style: "margin-left:.4rem", title}, text);
+  return {value: row.point, show: el("span", {}, row.point, row.point === ablation.base ? badge("", "base", "what the others are compared with") : null, inequalities(row).map(([text, why]) => badge("warn", text, why)), el("div", {class: "sub"}, changesText(row)))};
 }
 
 function ablationTable(ablation, ui) {
@@ -18,7 +24,7 @@ function ablationTable(ablation, ui) {
     {title: "Point", class: "name", cell: (row) => pointCell(row, ablation)},
     recall && {title: "Accuracy", number: true, cell: (row) => spread(row.accuracy, 3)},
     {title: "Validation loss", number: true, help: "mean and range over the seeds, at equal steps", cell: (row) => spread(row.validation_loss)},
-    known(base) && !recall && {title: "Against the base", number: true, cell: (row) => (known(row.validation_loss?.mean) ? {value: row.validation_loss.mean - base, show: signed(row.validation_loss.mean - base, fixed)} : null)},
+    known(base) && !recall && {title: "Against the base", number: true, cell: (row) => (known(row.validation_loss?.mean) && !row.vocabulary_differs ? {value: row.validation_loss.mean - base, show: signed(row.validation_loss.mean - base, fixed)} : null)},
     bits && !recall && {title: "Bits a byte", number: true, cell: (row) => spread(row.bits_per_byte)},
     timed && {title: "Loss at equal time", number: true, help: `after ${duration(rows.find((r) => r.equal_time)?.equal_time.seconds)} of training each`, cell: (row) => spread(row.equal_time?.validation_loss)},
     {title: "Tokens/s", number: true, cell: (row) => ({value: seedMean(row, "tokens_per_second"), show: short(seedMean(row, "tokens_per_second"))})},
