@@ -10,7 +10,7 @@ namespace linformer {
 namespace {
 
 constexpr std::int64_t kAutomaticWindow = 64;
-constexpr double kAutomaticSlotBias = -4.0;
+constexpr double kAutomaticSlotBias = -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
 // Far above any model, far below where products of two sizes overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
@@ -154,7 +154,8 @@ std::optional<ProjectionStart> ModelConfig::projection_start() const {
   const bool convolution = attention.projection == Projection::convolution;
   if (attention.projection != Projection::linear && !convolution) return std::nullopt;
   const bool block = window() > 0 && attention.summary == Summary::block;
-  return attention.projection_start.value_or(convolution || block ? ProjectionStart::means : ProjectionStart::random);
+  // A random slot of a bidirectional model sums all positions, in which neighbours can't be told from the rest (docs/RESULTS.md).
+  return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means : ProjectionStart::random);
 }
 
 Normalise ModelConfig::normalise() const {

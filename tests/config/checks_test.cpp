@@ -92,13 +92,15 @@ TEST(ModelConfig, AutomaticValuesAreFilledIn) {
   EXPECT_EQ(filled.feed_forward, 4 * 384);
   EXPECT_EQ(filled.attention.window, 64);
   EXPECT_EQ(filled.attention.normalise, Normalise::keys);
-  EXPECT_EQ(filled.attention.slot_bias, -4.0);
+  EXPECT_EQ(filled.attention.slot_bias, -2.0);
+  EXPECT_EQ(filled.attention.projection_start, ProjectionStart::random);
   EXPECT_TRUE(resolved(filled) == filled);
 
   for (const Settings& without : {Settings{{"attention.window", "0"}}, Settings{{"model.causal", "false"}, {"attention.window", "auto"}}}) {
     const auto other = resolved(model_with(without));
     EXPECT_EQ(other.attention.window, 0);
     EXPECT_EQ(other.attention.normalise, Normalise::none);
+    EXPECT_EQ(other.attention.projection_start, other.causal ? ProjectionStart::random : ProjectionStart::means);
     EXPECT_TRUE(std::isnan(other.attention.slot_bias.value()));
     EXPECT_FALSE(other.slot_bias().has_value());
     EXPECT_TRUE(resolved(other) == other);

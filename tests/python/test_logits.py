@@ -185,7 +185,7 @@ def full_config(model=None, attention=None):
         },
         "attention": {
             "kind": "linformer", "slots": 6, "slots_by_layer": [], "sharing": "headwise", "projection": "linear", "window": 4,
-            "summary": "running", "normalise": "keys", "slot_bias": -4.0,
+            "summary": "running", "normalise": "keys", "slot_bias": -2.0,
         },
     }
     config["model"].update(model or {})

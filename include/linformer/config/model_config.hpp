@@ -28,12 +28,12 @@ struct AttentionConfig {
   std::vector<std::int64_t> slots_by_layer;            ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  std::optional<ProjectionStart> projection_start;     ///< of linear and convolution; auto = means for convolution and blocks, else random
+  std::optional<ProjectionStart> projection_start;     ///< of linear and convolution; auto = means for convolution, blocks and bidirectional models, else random
   bool reassociate = true;                             ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
   std::optional<std::int64_t> window;                  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;                  ///< auto = keys with a window, else none
-  std::optional<double> slot_bias;                     ///< its start; auto = −4 with a window. `none` (NaN) = no bias
+  std::optional<double> slot_bias;                     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
@@ -47,7 +47,7 @@ struct AttentionConfig {
     visitor("attention.window", self.window, "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise, "layer norms of slots and window: none, keys or both; auto: keys with a window");
-    visitor("attention.slot_bias", self.slot_bias, "start of the learned bias on slot logits; none: no bias; auto: -4 with a window");
+    visitor("attention.slot_bias", self.slot_bias, "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
   }
   bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) are equal
 };
