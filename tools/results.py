@@ -173,33 +173,35 @@ def scaling(rows):
 
 def largest(rows):
     """What trains within a budget of memory: the longest and the widest model of each form."""
-    found = [row for row in rows if row["type"] == "largest"]
-    forms = list(dict.fromkeys(row["form"] for row in found))
-    # The search may have ended before the memory did.
-    values = {(row["what"], row["form"]): f"{'≥ ' if row.get('at_least') else ''}{row['value']:,}" for row in found}
+    found = {(row["budget_bytes"], row["what"], row["form"]): row for row in rows if row["type"] == "largest"}  # the newest counts
+    forms = list(dict.fromkeys(form for _, _, form in found))
     names = {"length": "longest N", "width": "largest d"}
-    lines = [[names[what], *(values[what, form] for form in forms)] for what in dict.fromkeys(row["what"] for row in found)]
-    return f"Within {found[0]['budget_bytes'] / 2**30:g} GiB:\n\n" + table(["", *forms], lines)
+
+    def cell(budget, what, form):
+        row = found.get((budget, what, form))
+        return "–" if row is None else f"{'≥ ' if row.get('at_least') else ''}{row['value']:,}"  # more may fit
+    lines = [[f"{budget / 2**30:g}", names[what], *(cell(budget, what, form) for form in forms)] for budget, what in dict.fromkeys((b, w) for b, w, _ in found)]
+    return table(["within, GiB", "", *forms], lines)
 
 
 def memory(rows):
-    """Most memory of a process against N; of generation also what LibTorch's tensors hold before the first token: weights and state."""
+    """Most memory of a process against N; of generation also what has to stay: weights and the state of its sequence."""
     points = {(row["task"], row["length"], row["form"]): row for row in rows if row["type"] == "point"}
     forms = list(dict.fromkeys(form for _, _, form in points))
 
-    def of_task(task, key, title):
+    def of_task(task, bytes_of, title):
         def cell(length, form):
             point = points.get((task, length, form))
             if point is None:
                 return "–"
-            return f"{point[key] / 2**20:,.0f}" if point["status"] == "ok" else "does not fit" if point["status"] == "memory" else point["status"]
+            return f"{bytes_of(point) / 2**20:,.0f}" if point["status"] == "ok" else "does not fit" if point["status"] == "memory" else point["status"]
         lengths = sorted({length for of, length, _ in points if of == task})
         return f"{title}, MiB:\n\n" + table(["N", *forms], [[length, *(cell(length, form) for form in forms)] for length in lengths]) + "\n"
 
     titles = {"forward": "A forward pass", "train": "A training step", "generate": "Reading a prompt and generating"}
-    text = "".join(of_task(task, "resident_peak_bytes", titles[task]) for task in dict.fromkeys(task for task, _, _ in points))
+    text = "".join(of_task(task, lambda point: point["resident_peak_bytes"], titles[task]) for task in dict.fromkeys(task for task, _, _ in points))
     if any(task == "generate" for task, _, _ in points):
-        text += of_task("generate", "allocator_base_bytes", "Weights and state of a generation")
+        text += of_task("generate", lambda point: point["allocator_base_bytes"] + point.get("state_bytes", 0), "Weights and state of a generation")
     return text
 
 

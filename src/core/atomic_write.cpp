@@ -26,8 +26,9 @@ constexpr std::size_t kBuffer = std::size_t{1} << 18;
 // For what the system does: errno says why it did not.
 void require_written(bool done, const fs::path& path) {
   if (done) return;
+  const int reason = errno;
   const auto message = fmt::format("{}: can't be written: {}", path.string(), system_reason());
-  if (is_disk_full(errno)) throw DiskFull(message);
+  if (is_disk_full(reason)) throw DiskFull(message);
   throw UserError(message);
 }
 
@@ -191,7 +192,7 @@ void write_atomically(const fs::path& path, const std::function<void(FileWriter&
   const bool synced_later = folders_being_filled > 0;
   require_written(synced_later || ::fsync(file.get()) == 0, path);
   require_written(file.close(), path);
-  require(::rename(temporary.c_str(), target.c_str()) == 0, "{}: can't be replaced: {}", path.string(), system_reason());
+  require_written(::rename(temporary.c_str(), target.c_str()) == 0, path);
   if (!synced_later) sync_parent(target);
 }
 
@@ -218,7 +219,8 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
     sync_tree(temporary);
     put_in_place(temporary, target);
   } catch (const fs::filesystem_error& error) {
-    fail("{}: can't be written: {}", path.string(), error.code().message());
+    errno = error.code().value();
+    require_written(false, path);
   }
   sync_parent(target);
 }

@@ -218,6 +218,7 @@ void add_ablation(const json& ablation, std::vector<Plot>& plots) {
   const auto add_bars = [&](const char* key, const std::string& ending, const std::string& label) {
     Plot plot{.name = "ablation-" + name + ending, .x = "", .y = label, .lines = {}, .bars = {}};
     for (const auto& row : ablation["rows"]) {
+      if (row.value("vocabulary_differs", json()) == true) continue;  // its tokens are others: no bar beside these
       const auto value = row.value(key, json());
       const double middle = number(value, "mean", kNone);
       if (std::isfinite(middle)) plot.bars.push_back({text(row, "point"), middle, number(value, "low", middle), number(value, "high", middle)});

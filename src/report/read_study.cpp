@@ -29,13 +29,14 @@ void sort_lines(const fs::path& file, const std::map<std::string, std::string>& 
   }
 }
 
-// What was measured: all of a point but its result.
-std::string identity(const json& point) {
+// What was measured or asked: all of a line but its result.
+std::string identity(const json& line) {
   json key = json::object();
   for (const auto* name : {"preset", "task", "form", "decode", "sharing", "length", "slots", "window", "batch", "width", "layers", "heads",
-                           "vocabulary", "dtype", "threads"}) {
-    if (point.contains(name)) key[name] = point[name];
+                           "vocabulary", "dtype", "threads", "what", "steps", "against"}) {
+    if (line.contains(name)) key[name] = line[name];
   }
+  if (line.contains("what") && line.contains("budget_bytes")) key["budget_bytes"] = line["budget_bytes"];
   return dump(key);
 }
 
@@ -81,7 +82,7 @@ json read_benchmark(const fs::path& folder, Remarks& remarks) {
              {{"machine", "machines"}, {"point", "points"}, {"saving", "savings"}, {"crossover", "crossovers"}, {"largest", "largest"}, {"steps", "steps"}},
              benchmark, remarks);
   // A benchmark that goes on writes again what it measured, and found, anew.
-  for (const auto* key : {"points", "crossovers"}) benchmark[key] = latest(benchmark[key]);
+  for (const auto* key : {"points", "crossovers", "largest", "steps"}) benchmark[key] = latest(benchmark[key]);
   if (benchmark["points"].empty() && benchmark["savings"].empty() && benchmark["largest"].empty()) {
     remarks.add(folder, "no point is measured yet; left out");
     return nullptr;

@@ -16,6 +16,7 @@
 #include "linformer/core/file.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
+#include "linformer/train/checkpoint.hpp"
 #include "study/ablate_read.hpp"
 #include "study/measure_memory.hpp"
 
@@ -93,8 +94,7 @@ class Ablation {
       // Its damaged file may have been removed: what is left is then this grid's.
       const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
         const auto name = entry.path().filename().string();
-        const auto is_named = [&](const auto& point) { return point.name == name; };
-        return name == "table.jsonl" || name.starts_with(".ablation.json.tmp-") || std::any_of(grid_.points.begin(), grid_.points.end(), is_named);
+        return name == "table.jsonl" || name.starts_with(".table.jsonl.tmp-") || name.starts_with(".ablation.json.tmp-") || is_point(entry.path());
       });
       require(ours, "{}: is not empty and holds no ablation; choose another --out", out.string());
       return;
@@ -102,6 +102,13 @@ class Ablation {
     const auto there = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
     require(there.is_object() && there.contains("name"), "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
     require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(), dump(there["name"]), grid_.name);
+  }
+
+  // A folder of seeds with the name of a point: an ordinary run may be called so too.
+  bool is_point(const fs::path& folder) const {
+    const auto is_named = [&](const auto& point) { return point.name == folder.filename().string(); };
+    const auto is_seed = [](const auto& entry) { return entry.path().filename().string().starts_with("seed-"); };
+    return std::any_of(grid_.points.begin(), grid_.points.end(), is_named) && fs::is_directory(folder) && std::all_of(fs::directory_iterator(folder), {}, is_seed);
   }
 
   void take(const AblationPoint& point, std::uint64_t seed) {
@@ -117,8 +124,8 @@ class Ablation {
       }
       auto reading = read_run(run, config);  // before the list, which must not stay behind empty
       readings_[point.name].push_back(std::move(reading));
-    } catch (const DiskFull&) {  // each later run would train up to its first save, and fail too
-      fail("{}: there is no room to write on; make room on the disk, then give the same command again", run.string());
+    } catch (const DiskFull& error) {  // each later run would train up to its first save, and fail too
+      fail("{}; make room, or raise the limit, then give the same command again", error.what());
     } catch (const UserError& error) {
       leave_out(point, seed, error.what());
     } catch (const std::exception& error) {  // LibTorch's, of memory above all: the other points may do better
@@ -139,11 +146,7 @@ class Ablation {
     std::optional<Trainer> trainer;
     try {
       trainer.emplace(config, RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
-    } catch (const DiskFull&) {
-      throw;
-    } catch (const UserError&) {
-      if (state != RunState::half) throw;
-      // Its fields were compared before, and its own message names flags that this command lacks.
+    } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
       fail("{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} to train it anew", run.string(),
            run.string());
     }

@@ -59,8 +59,12 @@ void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::i
   if (plan.searches.empty()) return;
   for (const auto& line : log.lines()) {
     const bool wanted = line.at("type") == "point" || line.at("type") == "largest";
-    const auto asked = line.value("asked_bytes", line.value("budget_bytes", std::int64_t{0}));
-    if (wanted && line.value("preset", json()) == plan.preset && asked == budget) lines.push_back(line);
+    if (!wanted || line.value("preset", json()) != plan.preset || line.value("budget_bytes", std::int64_t{0}) != budget) continue;
+    const auto is_older = [&](const json& other) {
+      return line.at("type") == "largest" && other.at("type") == "largest" && other.at("form") == line.at("form") && other.at("what") == line.at("what");
+    };
+    std::erase_if(lines, is_older);
+    lines.push_back(line);
   }
 }
 
@@ -89,7 +93,7 @@ BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions&
   result.lines = points_of(plan, log);
   if (result.stop_signal == 0) {
     for (const auto& line : summarise_benchmark(plan, result.lines, budget)) {
-      log.append(line);
+      log.append_result(line);
       result.lines.push_back(line);
     }
   }

@@ -25,7 +25,7 @@ bool has_types(const json& line) {
   const auto is_text = [](const json& value) { return value.is_string(); };
   const auto is_number = [](const json& value) { return value.is_number(); };
   return all({"type", "status", "reason"}, is_text) && all({"scaled", "at_least"}, [](const json& value) { return value.is_boolean(); }) &&
-         all({"budget_bytes", "asked_bytes", "resident_peak_bytes", "allocator_base_bytes", "allocator_peak_bytes", "seconds", "low", "high", "batch", "length"}, is_number);
+         all({"budget_bytes", "resident_peak_bytes", "allocator_base_bytes", "allocator_peak_bytes", "state_bytes", "seconds", "low", "high", "batch", "length"}, is_number);
 }
 
 }  // namespace
@@ -83,7 +83,6 @@ std::optional<json> BenchmarkLog::find(const BenchmarkPoint& point) const {
 }
 
 void BenchmarkLog::append(const json& line) {
-  if (std::ranges::find(lines_, line) != lines_.end()) return;
   const auto text = dump(line) + '\n';
   for (std::size_t done = 0; done < text.size();) {
     const auto count = write(descriptor_, text.data() + done, text.size() - done);
@@ -93,6 +92,11 @@ void BenchmarkLog::append(const json& line) {
   }
   fdatasync(descriptor_);
   lines_.push_back(line);
+  grown_ = grown_ || line.at("type") == "point";
+}
+
+void BenchmarkLog::append_result(const json& line) {
+  if (grown_ || std::ranges::find(lines_, line) == lines_.end()) append(line);
 }
 
 }  // namespace linformer

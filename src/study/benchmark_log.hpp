@@ -24,13 +24,16 @@ class BenchmarkLog {
   const std::vector<std::string>& remarks() const { return remarks_; }  ///< what was mended or passed over
   /// The newest line of this point.
   std::optional<json> find(const BenchmarkPoint& point) const;
-  /// On disk when it returns, in one write. A line that is there already isn't repeated.
+  /// On disk when it returns, in one write.
   void append(const json& line);
+  /// What follows from the points. A line that is there already isn't repeated, unless points were appended since, which may have made another the newest.
+  void append_result(const json& line);
 
  private:
   void read();
   std::filesystem::path path_;
   int descriptor_ = -1;
+  bool grown_ = false;  // by a point
   std::vector<json> lines_;
   std::vector<std::string> remarks_;
 };

@@ -61,7 +61,7 @@ BenchmarkSession::BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan,
 
 void BenchmarkSession::run(BenchmarkResult& result) {
   for (const auto& group : plan_.groups) run_group(group);
-  for (const auto& one : plan_.searches) log_.append(search(one));
+  for (const auto& one : plan_.searches) log_.append_result(search(one));
   result.measured = measured_;
 }
 
@@ -178,6 +178,7 @@ void BenchmarkSession::record(const Entrant& entrant) {
       }
     }
     for (const auto* key : {"resident_peak_bytes", "allocator_peak_bytes", "allocator_base_bytes"}) line[key] = built.at(key);
+    if (built.contains("state_bytes")) line["state_bytes"] = built.at("state_bytes");
   } else {
     progress_.note(fmt::format("{}: {} ({})", describe(entrant.point), built.value("status", ""), built.value("reason", "")));
   }
@@ -202,13 +203,13 @@ bool BenchmarkSession::trains(const BenchmarkPoint& point) {
 // Doubles until a size fails, then halves the interval until it is a step or a thirtieth of the size.
 json BenchmarkSession::search(const MemorySearch& search) {
   const bool by_length = search.what == "length";
-  auto limit = budget_;  // less where a trial that failed had less: then nothing is known of the whole budget
+  bool short_of_room = false;  // a trial that failed had less than the budget
   const auto fits = [&](std::int64_t steps) {
     auto point = search.start;
     (by_length ? point.length : point.width) = steps * search.step;
     if (!by_length) point.heads = std::max<std::int64_t>(point.width / 64, 1);
     const bool good = trains(point);
-    if (!good) limit = std::min(limit, log_.find(point)->value("budget_bytes", budget_));
+    short_of_room = short_of_room || (!good && log_.find(point)->value("budget_bytes", budget_) < budget_);
     return good;
   };
   const auto most = search.most / search.step;
@@ -219,9 +220,8 @@ json BenchmarkSession::search(const MemorySearch& search) {
     (fits(middle) ? good : bad) = middle;
   }
   json line = {{"type", "largest"}, {"preset", plan_.preset}, {"form", enum_name(search.start.form)}, {"what", search.what}, {"value", good * search.step},
-               {"budget_bytes", limit}};
-  if (limit < budget_) line["asked_bytes"] = budget_;
-  if (good > 0 && good == most) line["at_least"] = true;  // the search ended, not the memory
+               {"budget_bytes", budget_}};
+  if (short_of_room || (good > 0 && good == most)) line["at_least"] = true;  // something else than the budget ended the search
   return line;
 }
 

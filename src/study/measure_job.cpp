@@ -5,6 +5,8 @@
 #include <c10/core/GradMode.h>
 
 #include <chrono>
+#include <optional>
+#include <utility>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/decoder.hpp"
@@ -78,15 +80,22 @@ class StreamJob final : public MeasureJob {
   explicit StreamJob(const BenchmarkPoint& point)
       : point_(point), model_(model_of(point), kSeed), decoder_(model_, {.format = format_of(point)}),
         ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)) {}
-  // Read each time: a state kept for the next round would count as memory of a generation.
   // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that is stated.
   void prepare() override {
-    decoder_.load(read(0, prompt_tokens(point_) - warm_tokens()));
+    decoder_.load(start());
     decode(prompt_tokens(point_) - warm_tokens(), warm_tokens());
   }
   void run() override { decode(prompt_tokens(point_), point_.tokens); }
+  std::int64_t state_bytes() const override { return decoder_.state_bytes(); }
 
  private:
+  // The state after the prompt. Kept from the second time on: the first run, whose memory is measured, is to hold no copy of it.
+  DecodeState start() {
+    if (start_) return start_->repeat(1);
+    auto state = read(0, prompt_tokens(point_) - warm_tokens());
+    if (std::exchange(started_, true)) start_ = state.repeat(1);
+    return state;
+  }
   // Prompts of a few tokens keep one to read.
   std::int64_t warm_tokens() const { return std::min(kWarmTokens, prompt_tokens(point_) - 1); }
   void decode(std::int64_t start, std::int64_t count) {
@@ -110,6 +119,8 @@ class StreamJob final : public MeasureJob {
   LanguageModel model_;
   Decoder decoder_;
   at::Tensor ids_BT_;
+  std::optional<DecodeState> start_;
+  bool started_ = false;
 };
 
 // A forward pass over the whole window a token; a few tokens stand for all, since every pass is the same.

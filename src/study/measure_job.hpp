@@ -18,6 +18,8 @@ class MeasureJob {
   virtual double scale() const { return 1; }
   /// Tokens that a run measures, where that is a part.
   virtual std::int64_t measured_tokens() const { return 0; }
+  /// What a generation by stream holds for its sequences, once it was prepared.
+  virtual std::int64_t state_bytes() const { return 0; }
 };
 
 /// Builds the model. UserError as model_of().

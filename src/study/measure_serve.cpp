@@ -69,9 +69,10 @@ class Server {
       first = timed(*job_);
       result["allocator_peak_bytes"] = count.peak();
     }
+    result["resident_peak_bytes"] = resident_peak_bytes() - idle_;
     if (first < kShortestRound) timed(*job_);  // the first run also made what all later ones use
     if (job_->measured_tokens() > 0) result["measured_tokens"] = job_->measured_tokens();
-    result["resident_peak_bytes"] = resident_peak_bytes() - idle_;
+    if (job_->state_bytes() > 0) result["state_bytes"] = job_->state_bytes();
     return result;
   }
 

@@ -158,9 +158,9 @@ std::optional<TrainState> load_newest_checkpoint(const fs::path& run, const RunC
       note(fmt::format("checkpoint of step {} can't be used: {}", step, reason));
     }
   }
-  require(all.empty(), "{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
-          run.string(), all.size(), reason);
-  return std::nullopt;
+  if (all.empty()) return std::nullopt;
+  throw LostCheckpoints(fmt::format("{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
+                                    run.string(), all.size(), reason));
 }
 
 }  // namespace linformer

@@ -115,10 +115,10 @@ void Trainer::check_nothing_lost() const {
   const bool has_model = fs::exists(run / "model.safetensors", ignored);
   const bool has_metrics = fs::exists(run / "metrics.jsonl", ignored) && fs::file_size(run / "metrics.jsonl", ignored) > 0;
   const bool nothing_lost = has_model ? holds_weights_of(run / "model.safetensors", state_->model) : !has_metrics;
-  require(nothing_lost,
-          "{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. Put its folder checkpoints "
-          "back; or choose another --out, or replace the run with --overwrite",
-          run.string(), has_model ? "model" : "metrics.jsonl");
+  if (nothing_lost) return;
+  throw LostCheckpoints(fmt::format("{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. Put its folder checkpoints "
+                                    "back; or choose another --out, or replace the run with --overwrite",
+                                    run.string(), has_model ? "model" : "metrics.jsonl"));
 }
 
 void Trainer::prepare_folder() {

@@ -174,9 +174,10 @@ def test_speed_lines_have_names_and_colours_of_their_own(browser, tmp_path):
 
 
 def test_a_crossing_holds_from_there_on(browser, tmp_path):
-    """Ahead at 256, behind at 512, ahead again: the crossing is the last of them; ahead at 256 alone is none."""
+    """Ahead at 256, behind at 512, ahead again: the crossing is the last of them; ahead at 256 alone is none. A Transformer that failed is not behind."""
     seconds = {"softmax": (4, 4, 4, 4), "running": (3, 5, 3, 3), "block": (3, 5, 5, 5)}
     points = [make.point(None, "train", form, n, s, 1e4 * n) for form, all_seconds in seconds.items() for n, s in zip((256, 512, 1024, 2048), all_seconds)]
+    points += [make.point(None, "train", "softmax", 4096, 4, 1e4, status="failed"), make.point(None, "train", "prefix", 4096, 3, 1e4)]
     make.write_lines(tmp_path / "benchmark" / "benchmark.jsonl", points)
     report(tmp_path, out=tmp_path / "page.html")
     opened(browser, tmp_path / "page.html")

@@ -199,7 +199,7 @@ TEST_F(Ablate, AFullDiskEndsTheGrid) {
   const auto message = message_of([&] { run(found); });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
-  EXPECT_TRUE(holds(message, {"a/seed-0", "no room", "the same command"}));
+  EXPECT_TRUE(holds(message, {"a/seed-0", "can't be written", "the same command"}));
   EXPECT_FALSE(fs::exists(folder_ / "out/b"));
 }
 

@@ -107,7 +107,7 @@ TEST(MetricsLog, AFullDiskIsAnError) {
   });
   setrlimit(RLIMIT_FSIZE, &before);
   std::signal(SIGXFSZ, handler);
-  EXPECT_TRUE(test::holds(message, {folder.path().string(), "File too large", "--resume"}));
+  EXPECT_TRUE(test::holds(message, {folder.path().string(), "File too large", "can be resumed"}));
 }
 
 }  // namespace

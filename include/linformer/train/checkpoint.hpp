@@ -6,11 +6,18 @@
 #include <optional>
 #include <string>
 
+#include "linformer/core/error.hpp"
 #include "linformer/nn/language_model.hpp"
 #include "linformer/train/optimizer.hpp"
 #include "linformer/train/run_folder.hpp"
 
 namespace linformer {
+
+/// A run was trained, but holds nothing to go on from: all of its checkpoints are damaged, or missing.
+class LostCheckpoints : public UserError {
+ public:
+  using UserError::UserError;
+};
 
 /// Everything that training changes.
 struct TrainState {

@@ -36,7 +36,7 @@ function crossings(group, key, value) {
     for (const p of [...points].sort(by("length"))) {
       const base = group.points.find((b) => b.form === baselineOf(form) && b.decode === p.decode && b.length === p.length && b.batch === p.batch);
       if (!base) continue;
-      const better = p.status === "ok" && (base.status !== "ok" || value(p) < value(base));
+      const better = p.status === "ok" && (base.status === "memory" || (base.status === "ok" && value(p) < value(base)));
       from = better ? from ?? p.length : null;
     }
     if (from !== null) found.push({name, form, length: from, recorded: false});
@@ -139,7 +139,7 @@ function largestTable() {
   const lines = report.benchmarks.flatMap((one) => one.largest);
   if (!lines.length) return null;
   return el("section", {class: "card wide"}, el("h3", {}, "Largest that trains in a memory budget"), table([{title: "Form", class: "name"}, {title: "Largest"}, {title: "Value", number: true}, {title: "Budget", number: true}],
-    lines.map((l) => [formName(l.form), l.what === "length" ? "N" : l.what, {value: l.value, show: whole(l.value)}, {value: l.budget_bytes, show: bytes(l.budget_bytes)}])));
+    lines.map((l) => [formName(l.form), l.what === "length" ? "N" : l.what, {value: l.value, show: (l.at_least ? "≥ " : "") + whole(l.value)}, {value: l.budget_bytes, show: bytes(l.budget_bytes)}])));
 }
 
 function crossoverTable() {

@@ -64,7 +64,7 @@ function benchmarkFindings(benchmarks) {
 function ablationFindings(ablations) {
   return ablations.slice(0, 6).flatMap((ablation) => {
     const recall = ablation.rows.some((row) => known(row.accuracy?.mean));
-    const rows = ablation.rows.filter((row) => known(recall ? row.accuracy?.mean : row.validation_loss?.mean)).sort((a, b) => (recall ? b.accuracy.mean - a.accuracy.mean : a.validation_loss.mean - b.validation_loss.mean));
+    const rows = ablation.rows.filter((row) => !row.vocabulary_differs && known(recall ? row.accuracy?.mean : row.validation_loss?.mean)).sort((a, b) => (recall ? b.accuracy.mean - a.accuracy.mean : a.validation_loss.mean - b.validation_loss.mean));
     if (!rows.length) return [];
     const figure = (row) => (recall ? percent(row.accuracy.mean) : fixed(row.validation_loss.mean, 3));
     const base = rows.findIndex((row) => row.point === ablation.base);
