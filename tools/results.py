@@ -2,7 +2,8 @@
 """Writes the tables of docs/RESULTS.md from the JSON lines in docs/results, so that each figure there has its row.
 
 A table stands between `<!-- KIND NAME -->` and `<!-- end -->`; NAME.jsonl is what `linformer ablate` (table.jsonl) or `linformer benchmark`
-(benchmark.jsonl) left. --check changes nothing and ends with 1 if the page and the rows differ.
+(benchmark.jsonl) left. --check changes nothing and ends with 1 if the page and the rows differ; --pictures draws the pictures of the README
+from the same rows.
 """
 
 import argparse
@@ -10,7 +11,10 @@ import json
 import math
 import pathlib
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -220,17 +224,41 @@ def written(page, folder):
     return MARKED.sub(fill, page)
 
 
+PICTURES = {"ablation-kind-and-form": "kind_and_form-shakespeare", "ablation-recall-accuracy": "recall", "time-forward-paper-table3": "paper-table3"}
+
+
+def draw(program, rows, pictures):
+    """What `linformer report --pictures` makes of these rows."""
+    with tempfile.TemporaryDirectory() as place:
+        place = pathlib.Path(place)
+        for name in PICTURES.values():
+            folder, lines = place / name, rows_of(rows, name)
+            folder.mkdir()
+            if lines[0]["type"] == "ablation-row":
+                (folder / "ablation.json").write_text(json.dumps({"type": "ablation", "name": name.removesuffix("-shakespeare"), "base": lines[0]["point"]}))
+            shutil.copy(rows / f"{name}.jsonl", folder / ("table.jsonl" if lines[0]["type"] == "ablation-row" else "benchmark.jsonl"))
+        command = [program, "report", *(place / name for name in PICTURES.values()), "--out", place / "report.html", "--pictures", place / "pictures"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        for picture in PICTURES:
+            shutil.copy(place / "pictures" / f"{picture}.svg", pictures)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--page", type=pathlib.Path, default=ROOT / "docs/RESULTS.md")
     parser.add_argument("--rows", type=pathlib.Path, default=ROOT / "docs/results")
     parser.add_argument("--check", action="store_true", help="change nothing; 1 if the page and the rows differ")
+    parser.add_argument("--pictures", type=pathlib.Path, metavar="PROGRAM", help="draw the README's pictures with this linformer program, into the folder pictures beside the page")
     options = parser.parse_args()
     try:
+        if options.pictures:
+            draw(options.pictures, options.rows, options.page.parent / "pictures")
         page = options.page.read_text()
         new = written(page, options.rows)
     except OSError as error:
         print(f"results: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError:  # the program said why
         return 2
     if options.check:
         if new != page:

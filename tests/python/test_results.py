@@ -3,10 +3,15 @@
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
+import pytest
+
 SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
+PROGRAM = pathlib.Path(os.environ["LINFORMER_BINARY_DIR"]) / "linformer"
 TOOL = SOURCE / "tools/results.py"
 
 
@@ -26,6 +31,22 @@ def test_every_file_of_rows_is_in_the_page():
         assert f" {rows.stem} -->" in page, rows
         for line in rows.read_text(encoding="utf-8").splitlines():
             json.loads(line)
+
+
+@pytest.mark.skipif(not shutil.which("gnuplot"), reason="pictures need gnuplot")
+def test_the_pictures_of_the_readme_are_those_of_the_rows(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "page.md").write_text("")
+    done = subprocess.run([sys.executable, SOURCE / "tools/results.py", "--pictures", PROGRAM, "--page", tmp_path / "page.md"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+    def words(folder, name):
+        return re.findall(r"<text>(.*?)</text>", (folder / name).read_text(encoding="utf-8"), re.DOTALL)
+    names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
+    assert names == sorted(path.name for path in (SOURCE / "docs/pictures").iterdir()) and len(names) == 3
+    for name in names:
+        assert f"docs/pictures/{name}" in (SOURCE / "README.md").read_text(encoding="utf-8")
+        assert len(words(tmp_path / "pictures", name)) > 10 and words(tmp_path / "pictures", name) == words(SOURCE / "docs/pictures", name)
 
 
 def test_a_changed_figure_is_found_and_mended(tmp_path):

@@ -284,6 +284,14 @@ TEST_F(Checkpoints, OtherThreadsAreToldOf) {
   EXPECT_TRUE(holds(notes_, {"used 1 threads, now there are 2", "--threads 1"}));
 }
 
+TEST_F(Checkpoints, StandardAttentionIgnoresTheOtherFieldsOfAttention) {
+  auto one = config_, two = config_;
+  one.model.attention.slots = 3;
+  EXPECT_THROW(check_resumable(one, two), UserError);
+  one.model.attention.kind = two.model.attention.kind = AttentionKind::softmax;
+  EXPECT_NO_THROW(check_resumable(one, two));
+}
+
 TEST_F(Checkpoints, FieldsThatAResumedRunMayChange) {
   auto other = config_;
   other.train.save_every = 5, other.train.evaluate_every = 3, other.train.keep = 9, other.train.checkpoint_activations = true;
