@@ -155,9 +155,9 @@ def saving(rows):
 
 
 def crossover(rows):
-    lines = [[row["task"], row["form"], *(row.get(key) or f"not up to {row['longest_tried']}" for key in ("time_length", "memory_length"))]
+    lines = [[row["task"], row["form"], *(row.get(key) or f"not up to {row['longest_tried']}" for key in ("time_length", "time_length_clear", "memory_length"))]
              for row in rows if row["type"] == "crossover"]
-    return table(["task", "form", "faster from N", "smaller from N"], lines)
+    return table(["task", "form", "faster from N", "ranges apart from N", "smaller from N"], lines)
 
 
 def scaling(rows):
