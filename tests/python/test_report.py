@@ -227,6 +227,16 @@ def test_charts_fit_whatever_width_the_page_takes(browser, page):
     assert browser.errors == []
 
 
+def test_long_paths_do_not_widen_a_phone(browser, tmp_path):
+    path = tmp_path / ("a-folder-with-a-long-name-" * 3) / "with-another-below-it-that-has-no-space-either"
+    make.run(path / "run", steps=20)
+    make.inspection(path / "inspection", model=str(path / "run"))
+    make.ablation(path / "grid", title="t" * 90)
+    report(path / "run", path / "inspection", path / "grid", out=tmp_path / "page.html")
+    opened(browser, tmp_path / "page.html", 390)
+    assert browser.run("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+
+
 def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
     one = make.run(tmp_path / "run-000", steps=800)
     for i in range(1, 200):
