@@ -25,11 +25,8 @@ constexpr std::size_t kBuffer = std::size_t{1} << 18;
 
 // For what the system does: errno says why it did not.
 void require_written(bool done, const fs::path& path) {
-  if (done) return;
   const int reason = errno;
-  const auto message = fmt::format("{}: can't be written: {}", path.string(), system_reason());
-  if (is_disk_full(reason)) throw DiskFull(message);
-  throw UserError(message);
+  if (!done) fail_to_write(reason, fmt::format("{}: can't be written: {}", path.string(), system_reason()));
 }
 
 // Tells this process from an earlier one of the same number: in a container the program often has the same number each time.
@@ -219,8 +216,7 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
     sync_tree(temporary);
     put_in_place(temporary, target);
   } catch (const fs::filesystem_error& error) {
-    errno = error.code().value();
-    require_written(false, path);
+    fail_to_write(error.code().value(), fmt::format("{}: can't be written: {}", path.string(), error.code().message()));
   }
   sync_parent(target);
 }

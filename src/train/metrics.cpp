@@ -74,9 +74,7 @@ void MetricsLog::append(std::ofstream& file, const fs::path& path, const std::st
   file.flush();
   if (file.good()) return;
   const int reason = errno;
-  const auto message = fmt::format("{}: can't be written ({}); make room for it: the run can be resumed", path.string(), std::strerror(reason));
-  if (is_disk_full(reason)) throw DiskFull(message);
-  throw UserError(message);
+  fail_to_write(reason, fmt::format("{}: can't be written ({}); make room for it: the run can be resumed", path.string(), std::strerror(reason)));
 }
 
 }  // namespace linformer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cerrno>
+#include <string>
 
 #include "linformer/core/error.hpp"
 
@@ -13,6 +14,10 @@ class DiskFull : public UserError {
   using UserError::UserError;
 };
 
-inline bool is_disk_full(int error_number) { return error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG; }
+/// The error of a write that failed with `error_number` (errno): DiskFull, or UserError.
+[[noreturn]] inline void fail_to_write(int error_number, const std::string& message) {
+  if (error_number == ENOSPC || error_number == EDQUOT || error_number == EFBIG) throw DiskFull(message);
+  throw UserError(message);
+}
 
 }  // namespace linformer
