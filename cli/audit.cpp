@@ -87,22 +87,19 @@ void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditR
   }
 }
 
-AuditReport audited(AuditFlags& flags, AuditOptions options) {
+// Reads the text, whose name and ids it leaves in `flags` and `options`.
+AuditReport audited(AuditFlags& flags, AuditOptions& options) {
   if (!fs::is_directory(flags.model)) {
     const auto tokenizer = flags.tokenizer.empty() ? nullptr : load_tokenizer(flags.tokenizer);
     options.text = text_of(flags, tokenizer.get());
-    auto report = audit_file(flags.model, options);
-    remark_on_text(flags, options, report);
-    return report;
+    return audit_file(flags.model, options);
   }
   require(flags.tokenizer.empty() && flags.vocabulary == 0, "--tokenizer and --model.vocabulary are for TorchScript files; a run folder has its own");
   const auto loaded = load_model(flags.model);
   const auto tokenizer = loaded.tokenizer.is_null() ? nullptr : tokenizer_of(loaded);
   if (flags.data.empty()) flags.data = data_of(loaded.config, tokenizer.get());
   options.text = text_of(flags, tokenizer.get());
-  auto report = audit(loaded.model, options);
-  remark_on_text(flags, options, report);
-  return report;
+  return audit(loaded.model, options);
 }
 
 std::string command_of(const AuditFlags& flags) {
@@ -175,7 +172,8 @@ void run(AuditFlags flags) {
   Progress progress("audit", 0);
   AuditOptions options{.length = flags.length, .vocabulary = flags.vocabulary, .seed = flags.common.seed};
   options.progress = [&](std::int64_t done, std::string_view what) { progress.update(done, what); };
-  const auto report = audited(flags, options);
+  auto report = audited(flags, options);
+  remark_on_text(flags, options, report);
   const auto object = document(flags, report);
   if (is_run(flags.model) && !fs::exists(fs::path(flags.model) / "state.json")) {
     try {
