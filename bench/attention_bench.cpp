@@ -86,11 +86,11 @@ std::vector<Product> summarise(std::int64_t count, std::int64_t length) {
 }
 
 std::vector<Product> prefix_products(std::int64_t chunks) {
-  return joined(summarise(chunks, C), {{chunks, C, D, K},   // Q Sᵀ
-                                       {chunks, C, D, C},   // Q K_cᵀ
-                                       {chunks, C, C, K},   // (Q K_cᵀ) E_cᵀ
-                                       {chunks, C, K, D},   // A U
-                                       {chunks, C, K, C},   // A F_c
+  return joined(summarise(chunks, C), {{chunks, C, D, K},    // Q Sᵀ
+                                       {chunks, C, D, C},    // Q K_cᵀ
+                                       {chunks, C, C, K},    // (Q K_cᵀ) E_cᵀ
+                                       {chunks, C, K, D},    // A U
+                                       {chunks, C, K, C},    // A F_c
                                        {chunks, C, C, D}});  // (A F_c) V_c
 }
 
@@ -102,49 +102,66 @@ std::vector<Form> forms() {
   // Operands are of a piece, so that they stay in the caches: 512 positions of the blocked forms, 2048 of the others.
   constexpr std::int64_t P = 512, blocks = H * P / W;
   return {
-      {.name = "softmax_causal", .block_projection = false,
-       .run = [](const Inputs& in, Path path) {
-         return linformer::ops::softmax_attention(in.query, in.key, in.value, {.causal = true, .path = path});
-       },
+      {.name = "softmax_causal",
+       .block_projection = false,
+       .run =
+           [](const Inputs& in, Path path) {
+             return linformer::ops::softmax_attention(in.query, in.key, in.value, {.causal = true, .path = path});
+           },
        // On average a query sees half of the keys.
-       .piece = P, .products = [](std::int64_t n) { return score_and_mix(H, P, n / 2); },
+       .piece = P,
+       .products = [](std::int64_t n) { return score_and_mix(H, P, n / 2); },
        .columns = [](std::int64_t) { return D; },  // the engine's fused attention keeps no weights
-       .paths = composed, .dtypes = one, .lengths = few},
-      {.name = "prefix", .block_projection = false,
+       .paths = composed,
+       .dtypes = one,
+       .lengths = few},
+      {.name = "prefix",
+       .block_projection = false,
        .run = [](const Inputs& in, Path path) { return linformer(in, {.causal = true, .path = path}); },
-       .piece = P, .products = [](std::int64_t) { return prefix_products(H * P / C); },
+       .piece = P,
+       .products = [](std::int64_t) { return prefix_products(H * P / C); },
        .columns = [](std::int64_t) { return K + C; },
-       .paths = composed, .dtypes = one, .lengths = few},
-      {.name = "bidirectional", .block_projection = false,
+       .paths = composed,
+       .dtypes = one,
+       .lengths = few},
+      {.name = "bidirectional",
+       .block_projection = false,
        .run = [](const Inputs& in, Path path) { return linformer(in, {.path = path}); },
        .piece = 2048,
-       .products = [](std::int64_t n) {
-         const auto piece = std::min<std::int64_t>(n, 2048);
-         return joined(summarise(H, piece), score_and_mix(H, piece, K));
-       },
+       .products =
+           [](std::int64_t n) {
+             const auto piece = std::min<std::int64_t>(n, 2048);
+             return joined(summarise(H, piece), score_and_mix(H, piece, K));
+           },
        .columns = [](std::int64_t) { return K; },
-       .paths = fast, .dtypes = both, .lengths = all},
-      {.name = "window_running", .block_projection = false,
+       .paths = fast,
+       .dtypes = both,
+       .lengths = all},
+      {.name = "window_running",
+       .block_projection = false,
        .run = [](const Inputs& in, Path path) { return linformer(in, {.causal = true, .window = W, .path = path}); },
        // On average a query sees 1.5 W positions.
        .piece = P,
-       .products = [](std::int64_t) {
-         return joined(summarise(blocks, W), score_and_mix(blocks, W, 3 * W / 2 + K));
-       },
+       .products = [](std::int64_t) { return joined(summarise(blocks, W), score_and_mix(blocks, W, 3 * W / 2 + K)); },
        .columns = [](std::int64_t) { return 2 * (2 * W + K); },  // keys and values are copied for each block
-       .paths = fast, .dtypes = both, .lengths = all},
-      {.name = "window_block", .block_projection = true,
-       .run = [](const Inputs& in, Path path) {
-         return linformer(in, {.causal = true, .window = W, .block = true, .path = path});
-       },
+       .paths = fast,
+       .dtypes = both,
+       .lengths = all},
+      {.name = "window_block",
+       .block_projection = true,
+       .run = [](const Inputs& in,
+                 Path path) { return linformer(in, {.causal = true, .window = W, .block = true, .path = path}); },
        // On average half of the r·N/W slots are visible besides. All blocks' slots are one product.
        .piece = P,
-       .products = [](std::int64_t n) {
-         const std::vector<Product> slots(2, {1, r, W, blocks * D});
-         return joined(slots, score_and_mix(blocks, W, 3 * W / 2 + r * n / W / 2));
-       },
+       .products =
+           [](std::int64_t n) {
+             const std::vector<Product> slots(2, {1, r, W, blocks * D});
+             return joined(slots, score_and_mix(blocks, W, 3 * W / 2 + r * n / W / 2));
+           },
        .columns = [](std::int64_t n) { return 2 * W + r * n / W; },
-       .paths = fast, .dtypes = both, .lengths = all},
+       .paths = fast,
+       .dtypes = both,
+       .lengths = all},
   };
 }
 
@@ -190,7 +207,8 @@ std::string parity(const Point& point) {
 std::string too_large(const Point& point, std::int64_t n) {
   constexpr double most = 5;
   if (point.path != Path::composed) return "";
-  const auto weights = static_cast<double>(B * H * n * point.form.columns(n) * static_cast<std::int64_t>(sizeof(float)));
+  const auto weights =
+      static_cast<double>(B * H * n * point.form.columns(n) * static_cast<std::int64_t>(sizeof(float)));
   const auto gib = weights * (point.backward ? 8 : 4) / (1 << 30);
   if (gib <= most) return "";
   return fmt::format("left out: it would take about {:.0f} GiB, and more than {:.0f} are not taken here", gib, most);
@@ -265,13 +283,16 @@ void add_form(const Form& form, at::ScalarType dtype) {
     add(name("products"), [=](benchmark::State& state) { time_products(state, bare); }, form.lengths);
     for (const auto path : form.paths) {
       const Point point{form, path, dtype, backward};
-      add(name(path == Path::kernel ? "kernel" : "composed"), [=](benchmark::State& state) {
-        static std::map<std::string, std::string> checked;  // by path: parity is asked once
-        const auto key = fmt::format("{}{}{}{}", form.name, static_cast<int>(path), name_of(dtype), backward);
-        if (!checked.contains(key)) checked[key] = parity(point);
-        auto why_not = checked[key];
-        time_form(state, point, why_not);
-      }, form.lengths);
+      add(
+          name(path == Path::kernel ? "kernel" : "composed"),
+          [=](benchmark::State& state) {
+            static std::map<std::string, std::string> checked;  // by path: parity is asked once
+            const auto key = fmt::format("{}{}{}{}", form.name, static_cast<int>(path), name_of(dtype), backward);
+            if (!checked.contains(key)) checked[key] = parity(point);
+            auto why_not = checked[key];
+            time_form(state, point, why_not);
+          },
+          form.lengths);
     }
   }
 }

@@ -1,7 +1,7 @@
 // Generated tokens a second against the bound that reading the weights sets, in one run.
-// Arguments: weights (0 float32, 1 bfloat16, 2 int8), attention (0 running window 64 + K 64, 1 softmax), context, batch.
-// `of_bound` is (bytes of the weights / speed at which the output layer's product reads its own) / (time of a step); both are the fastest of
-// rounds in turn.
+// Arguments: weights (0 float32, 1 bfloat16, 2 int8), attention (0 running window 64 + K 64, 1 softmax), context,
+// batch. `of_bound` is (bytes of the weights / speed at which the output layer's product reads its own) / (time of a
+// step); both are the fastest of rounds in turn.
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
@@ -68,7 +68,12 @@ void settings(benchmark::internal::Benchmark* bench) {
     }
   }
 }
-BENCHMARK(decode)->Apply(settings)->ArgNames({"weights", "softmax", "context", "batch"})->UseManualTime()->Iterations(64)->Unit(benchmark::kMillisecond);
+BENCHMARK(decode)
+    ->Apply(settings)
+    ->ArgNames({"weights", "softmax", "context", "batch"})
+    ->UseManualTime()
+    ->Iterations(64)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace linformer

@@ -24,14 +24,21 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
     require(verb.count(flag) == 0, "{} is not used here: the grid file says it, with {}", flag, instead);
   }
   const auto& dtype = flags.common.dtype;
-  require(verb.count("--dtype") == 0 || dtype != "auto", "--dtype is auto, but a comparison must not depend on a timing; give float32 or bfloat16");
-  const auto grid = read_grid(flags.grid, flags.data, dtype == "bfloat16" ? DType::bfloat16 : dtype == "float32" ? DType::float32 : DType::automatic);
+  require(verb.count("--dtype") == 0 || dtype != "auto",
+          "--dtype is auto, but a comparison must not depend on a timing; give float32 or bfloat16");
+  const auto grid = read_grid(flags.grid, flags.data,
+                              dtype == "bfloat16"  ? DType::bfloat16
+                              : dtype == "float32" ? DType::float32
+                                                   : DType::automatic);
   auto command = fmt::format("linformer ablate --grid {} --out {}", quoted(flags.grid), quoted(flags.out));
   if (!flags.data.empty()) command += " --data " + quoted(flags.data);
   if (dtype != "auto") command += " --dtype " + dtype;
   if (flags.common.threads > 0) command += fmt::format(" --threads {}", flags.common.threads);
-  const auto result = run_ablation(grid, {.out = flags.out, .command = command, .device = parse_device(flags.common.device),
-                                          .remark = [](const std::string& line) { fmt::print(stderr, "linformer: {}\n", line); }});
+  const auto result =
+      run_ablation(grid, {.out = flags.out,
+                          .command = command,
+                          .device = parse_device(flags.common.device),
+                          .remark = [](const std::string& line) { fmt::print(stderr, "linformer: {}\n", line); }});
   if (flags.common.json) {
     for (const auto& row : result.rows) put(dump(row) + "\n");
   } else {
@@ -43,7 +50,8 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
     throw Exit{128 + result.stop_signal};
   }
   if (result.left_out > 0) {
-    fmt::print(stderr, "linformer: {} of {} runs are not in the table\n", result.left_out, grid.points.size() * grid.seeds.size());
+    fmt::print(stderr, "linformer: {} of {} runs are not in the table\n", result.left_out,
+               grid.points.size() * grid.seeds.size());
     throw Exit{1};
   }
 }
@@ -52,7 +60,8 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
 
 void add_ablate(CLI::App& app) {
   auto flags = std::make_shared<AblateFlags>();
-  auto* verb = app.add_subcommand("ablate", "Train a grid of models that differ in named fields, and compare them; goes on where it was stopped");
+  auto* verb = app.add_subcommand(
+      "ablate", "Train a grid of models that differ in named fields, and compare them; goes on where it was stopped");
   add_common(*verb, flags->common);
   verb->add_option("--grid", flags->grid, "grid file, such as configs/ablations/sharing.toml")->required();
   verb->add_option("--out", flags->out, "folder of the runs and of table.jsonl")->required();

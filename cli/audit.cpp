@@ -36,7 +36,8 @@ struct AuditFlags {
 std::vector<std::int64_t> prepared_ids(const std::string& folder, const Tokenizer* expected) {
   const auto data = TokenData::open(folder);
   require(!expected || data.vocabulary_hash() == expected->hash(),
-          "{} was prepared with another vocabulary ('{}') than the model's ('{}'): name the folder that the model was trained on, or a text file",
+          "{} was prepared with another vocabulary ('{}') than the model's ('{}'): name the folder that the model was "
+          "trained on, or a text file",
           folder, data.tokenizer()->name(), expected ? expected->name() : "");
   const bool enough = data.validation_size() >= data.train_size() || data.validation_size() >= kTextTokens;
   const auto size = enough ? data.validation_size() : data.train_size(), count = std::min(size, kTextTokens);
@@ -70,7 +71,9 @@ std::string data_of(const json& config, const Tokenizer* tokenizer) {
 std::vector<std::int64_t> text_of(const AuditFlags& flags, const Tokenizer* tokenizer) {
   if (flags.data.empty()) return {};
   if (fs::is_directory(flags.data)) return prepared_ids(flags.data, tokenizer);
-  require(tokenizer, "--data {} is a text file, but the vocabulary of a TorchScript file is not known: name it with --tokenizer", flags.data);
+  require(tokenizer,
+          "--data {} is a text file, but the vocabulary of a TorchScript file is not known: name it with --tokenizer",
+          flags.data);
   return ids_of_file(flags.data, *tokenizer);
 }
 
@@ -81,9 +84,13 @@ void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditR
   const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
   const auto tokens = static_cast<std::int64_t>(options.text.size());
   if (tokens < *shortest) {
-    report.remarks.push_back(fmt::format("{} has {} tokens, and the shortest text tried needs {}: only random ids were tried", flags.data, tokens, *shortest));
+    report.remarks.push_back(
+        fmt::format("{} has {} tokens, and the shortest text tried needs {}: only random ids were tried", flags.data,
+                    tokens, *shortest));
   } else if (tokens < *longest) {
-    report.remarks.push_back(fmt::format("{} has {} tokens, and the longest text tried needs {}: longer texts than it were random ids only", flags.data, tokens, *longest));
+    report.remarks.push_back(
+        fmt::format("{} has {} tokens, and the longest text tried needs {}: longer texts than it were random ids only",
+                    flags.data, tokens, *longest));
   }
 }
 
@@ -94,7 +101,8 @@ AuditReport audited(AuditFlags& flags, AuditOptions& options) {
     options.text = text_of(flags, tokenizer.get());
     return audit_file(flags.model, options);
   }
-  require(flags.tokenizer.empty() && flags.vocabulary == 0, "--tokenizer and --model.vocabulary are for TorchScript files; a run folder has its own");
+  require(flags.tokenizer.empty() && flags.vocabulary == 0,
+          "--tokenizer and --model.vocabulary are for TorchScript files; a run folder has its own");
   const auto loaded = load_model(flags.model);
   const auto tokenizer = loaded.tokenizer.is_null() ? nullptr : tokenizer_of(loaded);
   if (flags.data.empty()) flags.data = data_of(loaded.config, tokenizer.get());
@@ -113,39 +121,47 @@ std::string command_of(const AuditFlags& flags) {
 }
 
 void print(const AuditPass& pass) {
-  put(fmt::format("\n{}{}, {} changed tokens in texts of {} tokens\n", pass.dtype, pass.path.empty() ? "" : " (" + pass.path + ")", pass.changes,
-                  fmt::join(pass.lengths, ", ")));
-  put(fmt::format("  outputs before a changed token move by at most  {:.1e} of their range (threshold {:.1e})\n", pass.largest_change, pass.threshold));
+  put(fmt::format("\n{}{}, {} changed tokens in texts of {} tokens\n", pass.dtype,
+                  pass.path.empty() ? "" : " (" + pass.path + ")", pass.changes, fmt::join(pass.lengths, ", ")));
+  put(fmt::format("  outputs before a changed token move by at most  {:.1e} of their range (threshold {:.1e})\n",
+                  pass.largest_change, pass.threshold));
   for (std::size_t layer = 0; layer < pass.by_layer.size() && pass.leaks(); ++layer) {
     put(fmt::format("    after block {:<3} {:.1e}\n", layer, pass.by_layer[layer]));
   }
   if (pass.gradient.obstacle.empty()) {
-    put(fmt::format("  gradients of earlier outputs by later tokens    {:.1e} of those by earlier ones\n", pass.gradient.largest));
+    put(fmt::format("  gradients of earlier outputs by later tokens    {:.1e} of those by earlier ones\n",
+                    pass.gradient.largest));
   } else {
     put(fmt::format("  gradients: {}\n", pass.gradient.obstacle));
   }
   for (const auto& way : pass.streaming) {
-    put(fmt::format("  loss one token at a time {:.4f}, all at once {:.4f}; largest difference {:.1e} nats at position {} ({}; threshold {:.1e})\n",
-                    way.loss_streamed, way.loss_teacher_forced, way.largest_difference, way.position, way.way, way.threshold));
+    put(fmt::format(
+        "  loss one token at a time {:.4f}, all at once {:.4f}; largest difference {:.1e} nats at position {} ({}; "
+        "threshold {:.1e})\n",
+        way.loss_streamed, way.loss_teacher_forced, way.largest_difference, way.position, way.way, way.threshold));
   }
 }
 
 void say_leaks(const AuditPass& pass) {
   if (pass.first_leak) {
     const auto& leak = *pass.first_leak;
-    put(fmt::format("  LEAK: changing token {} of {} moves the output at position {} by {:.1e} of the range\n", leak.changed, leak.length, leak.seen_at,
-                    leak.change));
+    put(fmt::format("  LEAK: changing token {} of {} moves the output at position {} by {:.1e} of the range\n",
+                    leak.changed, leak.length, leak.seen_at, leak.change));
   }
   if (const auto& gradient = pass.gradient; gradient.largest > gradient.threshold) {
-    put(fmt::format("  LEAK: the output at position {} has a gradient by token {} of {}\n", gradient.output, gradient.input, gradient.length));
+    put(fmt::format("  LEAK: the output at position {} has a gradient by token {} of {}\n", gradient.output,
+                    gradient.input, gradient.length));
   }
   for (const auto& way : pass.streaming) {
-    if (!(way.largest_difference <= way.threshold)) put(fmt::format("  LEAK: position {} has another loss when nothing after it is given ({})\n", way.position, way.way));
+    if (!(way.largest_difference <= way.threshold))
+      put(fmt::format("  LEAK: position {} has another loss when nothing after it is given ({})\n", way.position,
+                      way.way));
   }
 }
 
 void print(const std::string& model, const AuditReport& report) {
-  put(fmt::format("{}: {}\n", model, report.leaks() ? "LEAKS: it sees what comes after" : "clean: no output sees what comes after it"));
+  put(fmt::format("{}: {}\n", model,
+                  report.leaks() ? "LEAKS: it sees what comes after" : "clean: no output sees what comes after it"));
   for (const auto& pass : report.passes) {
     print(pass);
     say_leaks(pass);
@@ -161,14 +177,16 @@ json document(const AuditFlags& flags, const AuditReport& report) {
   object["seed"] = flags.common.seed;
   object["machine"] = describe_machine();
   object["command"] = command_of(flags);
-  object["time"] = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  object["time"] =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   return object;
 }
 
 void run(AuditFlags flags) {
   apply(flags.common);
   require(flags.common.device == "cpu", "--device {}: an audit runs on cpu", flags.common.device);
-  require(flags.common.dtype != "bfloat16", "--dtype bfloat16: an audit runs in float64 and float32, since bfloat16 hides small leaks in its rounding");
+  require(flags.common.dtype != "bfloat16",
+          "--dtype bfloat16: an audit runs in float64 and float32, since bfloat16 hides small leaks in its rounding");
   Progress progress("audit", 0);
   AuditOptions options{.length = flags.length, .vocabulary = flags.vocabulary, .seed = flags.common.seed};
   options.progress = [&](std::int64_t done, std::string_view what) { progress.update(done, what); };
@@ -198,12 +216,18 @@ void add_audit(CLI::App& app) {
   auto flags = std::make_shared<AuditFlags>();
   auto* verb = app.add_subcommand("audit", "Does a model see what comes after? Status 0: clean, 1: it does");
   add_common(*verb, flags->common);
-  verb->add_option("--model", flags->model, "run or checkpoint folder, or a TorchScript file that maps ids (B,N) to logits (B,N,V)")->required();
-  verb->add_option("--data", flags->data, "real text beside random ids: a text file or a prepared folder; of a run: what it was trained on");
+  verb->add_option("--model", flags->model,
+                   "run or checkpoint folder, or a TorchScript file that maps ids (B,N) to logits (B,N,V)")
+      ->required();
+  verb->add_option("--data", flags->data,
+                   "real text beside random ids: a text file or a prepared folder; of a run: what it was trained on");
   verb->add_option("--tokenizer", flags->tokenizer, "of a TorchScript file, for --data: bytes, gpt2 or a file");
-  verb->add_option("--model.length", flags->length, "tokens of the longest text; of a TorchScript file that takes one length: this length")
+  verb->add_option("--model.length", flags->length,
+                   "tokens of the longest text; of a TorchScript file that takes one length: this length")
       ->check(CLI::Range(2, 1 << 20));
-  verb->add_option("--model.vocabulary", flags->vocabulary, "ids that a TorchScript file takes, where it gives more logits")->check(CLI::Range(3, 1 << 24));
+  verb->add_option("--model.vocabulary", flags->vocabulary,
+                   "ids that a TorchScript file takes, where it gives more logits")
+      ->check(CLI::Range(3, 1 << 24));
   verb->callback([flags] { run(*flags); });
 }
 

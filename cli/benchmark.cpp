@@ -62,15 +62,20 @@ void serve() {
 
 void check(const CLI::App& verb, const BenchmarkFlags& flags) {
   for (const auto* name : {"--config", "--seed"}) {
-    require(verb.count(name) == 0, "{}: benchmark takes its sizes from its own flags or from --preset, and random numbers of its own; leave it out", name);
+    require(verb.count(name) == 0,
+            "{}: benchmark takes its sizes from its own flags or from --preset, and random numbers of its own; leave "
+            "it out",
+            name);
   }
-  require(parse_device(flags.common.device).is_cpu(), "--device {}: benchmark measures the processor; leave it out", flags.common.device);
+  require(parse_device(flags.common.device).is_cpu(), "--device {}: benchmark measures the processor; leave it out",
+          flags.common.device);
   require(verb.count("--dtype") == 0, "--dtype: give --dtypes, a list");
   require(flags.max_length >= 0, "--max-length is {}, expected a length", flags.max_length);
   require(flags.dry_run || !flags.out.empty(), "--out is missing: the folder for benchmark.jsonl (or give --dry-run)");
   if (flags.preset.empty()) return;
   for (const auto* option : flags.of_grids) {
-    require(option->count() == 0, "{}: the preset {} decides that itself; leave out one of the two", option->get_name(), flags.preset);
+    require(option->count() == 0, "{}: the preset {} decides that itself; leave out one of the two", option->get_name(),
+            flags.preset);
   }
 }
 
@@ -113,7 +118,8 @@ void run(const CLI::App& verb, BenchmarkFlags& flags) {
   const auto result = run_benchmark(plan, flags.options);
   print(result, flags);
   flush();
-  fmt::print(stderr, "linformer: {} points measured now, {} kept from before, {} failed; {}/benchmark.jsonl\n", result.measured, result.kept, result.failed, flags.out);
+  fmt::print(stderr, "linformer: {} points measured now, {} kept from before, {} failed; {}/benchmark.jsonl\n",
+             result.measured, result.kept, result.failed, flags.out);
   if (result.stop_signal) throw Exit{128 + result.stop_signal};
   if (result.failed > 0) throw Exit{1};
 }
@@ -136,7 +142,8 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   list("--heads", grid.heads, "0: one for each 64 of the width");
   list("--dtypes", grid.dtypes, "float32, bfloat16; int8 for generate by stream");
   const auto single = [&](const char* name, auto& value, const std::string& help) {
-    flags.of_grids.push_back(verb.add_option(name, value, help)->check(CLI::Range(1, 1 << 24))->capture_default_str()->group("Grid"));
+    flags.of_grids.push_back(
+        verb.add_option(name, value, help)->check(CLI::Range(1, 1 << 24))->capture_default_str()->group("Grid"));
   };
   single("--vocabulary", grid.vocabulary, "V: token ids");
   single("--tokens", grid.tokens, "that generate makes");
@@ -146,14 +153,18 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
 
 void add_benchmark(CLI::App& app) {
   auto flags = std::make_shared<BenchmarkFlags>();
-  auto* verb = app.add_subcommand("benchmark", "Time and memory of forward passes, training steps and generation, next to the Transformer");
+  auto* verb = app.add_subcommand(
+      "benchmark", "Time and memory of forward passes, training steps and generation, next to the Transformer");
   add_common(*verb, flags->common);
   verb->add_option("--out", flags->out, "folder for benchmark.jsonl; one that exists is continued");
-  verb->add_option("--preset", flags->preset, fmt::format("instead of a grid: {}", fmt::join(benchmark_presets(), ", ")));
+  verb->add_option("--preset", flags->preset,
+                   fmt::format("instead of a grid: {}", fmt::join(benchmark_presets(), ", ")));
   add_grid(*verb, *flags);
-  verb->add_option("--rounds", flags->options.rounds, "measured rounds of each point, after one for warming up")->capture_default_str();
+  verb->add_option("--rounds", flags->options.rounds, "measured rounds of each point, after one for warming up")
+      ->capture_default_str();
   verb->add_option("--budget-memory", flags->options.budget_gib,
-                   "GiB that a point may use; larger ones are recorded as such. 0: three quarters of the machine, at most 16; of seed-memory 4");
+                   "GiB that a point may use; larger ones are recorded as such. 0: three quarters of the machine, at "
+                   "most 16; of seed-memory 4");
   verb->add_option("--max-length", flags->max_length, "leaves out longer points");
   verb->add_flag("--quick", flags->quick, "small models and few points of the preset, to see that it works");
   verb->add_flag("--new", flags->options.fresh, "starts over instead of going on");

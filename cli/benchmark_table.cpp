@@ -36,13 +36,15 @@ std::string table(const std::vector<Row>& rows, std::size_t left) {
   std::string text;
   for (const auto& row : rows) {
     std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += i < left ? fmt::format("{:<{}}  ", row[i], widths[i]) : fmt::format("{:>{}}  ", row[i], widths[i]);
+    for (std::size_t i = 0; i < row.size(); ++i)
+      line += i < left ? fmt::format("{:<{}}  ", row[i], widths[i]) : fmt::format("{:>{}}  ", row[i], widths[i]);
     text += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   }
   return text;
 }
 
-std::string section(const std::vector<json>& lines, std::string_view type, const Row& head, std::size_t left, Row (*row_of)(const json&)) {
+std::string section(const std::vector<json>& lines, std::string_view type, const Row& head, std::size_t left,
+                    Row (*row_of)(const json&)) {
   std::vector<Row> rows{head};
   for (const auto& line : lines) {
     if (line.value("type", "") == type) rows.push_back(row_of(line));
@@ -52,29 +54,62 @@ std::string section(const std::vector<json>& lines, std::string_view type, const
 
 Row point_row(const json& line) {
   const auto status = line.value("status", "");
-  const auto note = status != "ok" ? status + ": " + line.value("reason", "") : line.value("scaled", false) ? fmt::format("from {} tokens", count(line, "measured_tokens")) : "";
-  return {count(line, "task"), count(line, "form"), count(line, "decode"), count(line, "length"), count(line, "slots"), count(line, "window"),
-          count(line, "batch"), count(line, "width"), seconds(line, "seconds"), seconds(line, "low"), seconds(line, "high"),
-          number(line, "tokens_per_second", 1, 0), number(line, "resident_peak_bytes", 1.0 / (1 << 20), 0),
-          number(line, "allocator_peak_bytes", 1.0 / (1 << 20), 0), number(line, "mfu", 100, 1), note};
+  const auto note = status != "ok"                ? status + ": " + line.value("reason", "")
+                    : line.value("scaled", false) ? fmt::format("from {} tokens", count(line, "measured_tokens"))
+                                                  : "";
+  return {count(line, "task"),
+          count(line, "form"),
+          count(line, "decode"),
+          count(line, "length"),
+          count(line, "slots"),
+          count(line, "window"),
+          count(line, "batch"),
+          count(line, "width"),
+          seconds(line, "seconds"),
+          seconds(line, "low"),
+          seconds(line, "high"),
+          number(line, "tokens_per_second", 1, 0),
+          number(line, "resident_peak_bytes", 1.0 / (1 << 20), 0),
+          number(line, "allocator_peak_bytes", 1.0 / (1 << 20), 0),
+          number(line, "mfu", 100, 1),
+          note};
 }
 
 Row saving_row(const json& line) {
-  return {count(line, "against"), count(line, "length"), count(line, "slots"), number(line, "time_saved", 1, 2), number(line, "memory_saved", 1, 2), count(line, "batch"), count(line, "linformer_batch")};
+  return {count(line, "against"),
+          count(line, "length"),
+          count(line, "slots"),
+          number(line, "time_saved", 1, 2),
+          number(line, "memory_saved", 1, 2),
+          count(line, "batch"),
+          count(line, "linformer_batch")};
 }
 
-Row crossover_row(const json& line) { return {count(line, "task"), count(line, "form"), count(line, "time_length"), count(line, "memory_length"), count(line, "longest_tried")}; }
+Row crossover_row(const json& line) {
+  return {count(line, "task"), count(line, "form"), count(line, "time_length"), count(line, "memory_length"),
+          count(line, "longest_tried")};
+}
 
-Row steps_row(const json& line) { return {count(line, "form"), count(line, "steps"), format_duration(line.at("seconds").get<double>())}; }
+Row steps_row(const json& line) {
+  return {count(line, "form"), count(line, "steps"), format_duration(line.at("seconds").get<double>())};
+}
 
-Row largest_row(const json& line) { return {count(line, "form"), count(line, "what"), (line.value("at_least", false) ? "≥ " : "") + count(line, "value"), number(line, "budget_bytes", 1.0 / (1 << 30), 2)}; }
+Row largest_row(const json& line) {
+  return {count(line, "form"), count(line, "what"), (line.value("at_least", false) ? "≥ " : "") + count(line, "value"),
+          number(line, "budget_bytes", 1.0 / (1 << 30), 2)};
+}
 
 }  // namespace
 
 std::string benchmark_table(const std::vector<json>& lines) {
-  return section(lines, "point", {"task", "form", "decode", "N", "K", "W", "B", "d", "seconds", "low", "high", "tokens/s", "resident MiB", "tensors MiB", "MFU %", ""}, 3, point_row) +
-         section(lines, "saving", {"against", "N", "K", "time saved x", "memory saved x", "batch", "linformer batch"}, 1, saving_row) +
-         section(lines, "crossover", {"task", "form", "faster from N", "smaller from N", "longest tried"}, 2, crossover_row) +
+  return section(lines, "point",
+                 {"task", "form", "decode", "N", "K", "W", "B", "d", "seconds", "low", "high", "tokens/s",
+                  "resident MiB", "tensors MiB", "MFU %", ""},
+                 3, point_row) +
+         section(lines, "saving", {"against", "N", "K", "time saved x", "memory saved x", "batch", "linformer batch"},
+                 1, saving_row) +
+         section(lines, "crossover", {"task", "form", "faster from N", "smaller from N", "longest tried"}, 2,
+                 crossover_row) +
          section(lines, "steps", {"form", "steps", "measured rate x steps"}, 1, steps_row) +
          section(lines, "largest", {"form", "what", "largest that trains", "budget GiB"}, 2, largest_row);
 }
@@ -85,11 +120,14 @@ std::string plan_table(const BenchmarkPlan& plan, int rounds, double multiply_ad
     for (const auto& point : plan.groups[i]) text += fmt::format("group {:<3} {}\n", i + 1, describe(point));
   }
   for (const auto& search : plan.searches) {
-    text += fmt::format("search    largest {} up to {}, in steps of {}, of: {}\n", search.what, search.most, search.step, describe(search.start));
+    text += fmt::format("search    largest {} up to {}, in steps of {}, of: {}\n", search.what, search.most,
+                        search.step, describe(search.start));
   }
   for (const auto& left_out : plan.left_out) text += fmt::format("left out  {}\n", left_out);
   text += fmt::format("{} points in {} groups, {} searches", plan.points(), plan.groups.size(), plan.searches.size());
-  if (plan.points() > 0) text += fmt::format("; very roughly {} in all", format_duration(plan.expected_seconds(rounds, multiply_adds_per_second)));
+  if (plan.points() > 0)
+    text += fmt::format("; very roughly {} in all",
+                        format_duration(plan.expected_seconds(rounds, multiply_adds_per_second)));
   return text + '\n';
 }
 

@@ -1,6 +1,6 @@
 // Options that every verb has, and fields as flags.
-#include <ATen/Parallel.h>
 #include <ATen/Functions.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -45,10 +45,13 @@ void add_common(CLI::App& verb, Common& common) {
   verb.add_option("--threads", common.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
   verb.add_option("--seed", common.seed, "seed of everything random");
   verb.add_option("--device", common.device, "cpu, cuda or cuda:INDEX");
-  verb.add_option("--dtype", common.dtype, "auto, float32 or bfloat16")->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
+  verb.add_option("--dtype", common.dtype, "auto, float32 or bfloat16")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
 }
 
-void add_verbose(CLI::App& verb, Common& common) { verb.add_flag("--verbose", common.verbose, "say which implementation ran"); }
+void add_verbose(CLI::App& verb, Common& common) {
+  verb.add_flag("--verbose", common.verbose, "say which implementation ran");
+}
 
 void say_path(const Common& common) {
   if (common.verbose) fmt::print(stderr, "attention: {}\n", kPathNames.at(static_cast<std::size_t>(ops::last_path())));

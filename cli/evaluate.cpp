@@ -33,15 +33,13 @@ Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, co
 }
 
 Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, const EvaluateOptions& options) {
-  if (!std::filesystem::is_directory(path))
-    return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
+  if (!std::filesystem::is_directory(path)) return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
   const auto data = TokenData::open(path);
   require(data.vocabulary_hash() == opened.tokenizer->hash(),
           "{} was prepared with another vocabulary ('{}', hash {}) than the model's ('{}', hash {}): prepare "
           "the text again with "
           "--tokenizer MODEL/tokenizer.json, or give the text file itself",
-          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(),
-          opened.tokenizer->hash());
+          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(), opened.tokenizer->hash());
   return evaluate(opened.model, data, options);
 }
 
@@ -68,7 +66,8 @@ void run(const EvaluateFlags& flags) {
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(done, fmt::format("of {} batches", total));
   };
-  const auto result = flags.data.empty() ? evaluate_own(opened, flags.model, options) : evaluate_path(opened, flags.data, options);
+  const auto result =
+      flags.data.empty() ? evaluate_own(opened, flags.model, options) : evaluate_path(opened, flags.data, options);
   progress.finish();
   require(std::isfinite(result.loss),
           "the loss is {}: the model's weights are damaged or its training has diverged; use an earlier "
@@ -86,8 +85,9 @@ void add_evaluate(CLI::App& app) {
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option("--data", flags->data,
-                   "prepared folder (its validation part), or a text file (the whole of it); without it: the data of the run");
+  verb->add_option(
+      "--data", flags->data,
+      "prepared folder (its validation part), or a text file (the whole of it); without it: the data of the run");
   verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")
       ->capture_default_str();
   verb->callback([flags] { run(*flags); });

@@ -70,9 +70,8 @@ std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   } else if (!flags.prompt_file.empty()) {
     prompts.push_back(read_file(flags.prompt_file));
   }
-  require(
-      !prompts.empty(),
-      "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
+  require(!prompts.empty(),
+          "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
   return prompts;
 }
 
@@ -83,9 +82,7 @@ void write(std::string_view text) {
 }
 
 // JSON must be valid UTF-8; what is not becomes U+FFFD. The exact bytes are those of the tokens.
-void print_json(const json& object) {
-  write(dump(object) + "\n");
-}
+void print_json(const json& object) { write(dump(object) + "\n"); }
 
 json sequence_json(const std::string& prompt, const GeneratedSequence& sequence) {
   return {{"prompt", prompt},
@@ -134,14 +131,15 @@ WeightFormat weights_of(const Common& common, const LanguageModel& model) {
   if (common.dtype == "int8") return WeightFormat::int8;
   if (common.dtype == "auto") return faster_format(model);
   // Where no decoder serves the model, bfloat16 is autocast's.
-  return common.dtype == "bfloat16" && Decoder::obstacle(model).empty() ? WeightFormat::bfloat16 : WeightFormat::float32;
+  return common.dtype == "bfloat16" && Decoder::obstacle(model).empty() ? WeightFormat::bfloat16
+                                                                        : WeightFormat::float32;
 }
 
 void run(const GenerateFlags& flags) {
   apply(flags.common);
   const auto sampling = flags.sampling->merge(flags.common.config);
-  require(flags.overflow == "error" || flags.overflow == "slide",
-          "--overflow is '{}', but must be error or slide", flags.overflow);
+  require(flags.overflow == "error" || flags.overflow == "slide", "--overflow is '{}', but must be error or slide",
+          flags.overflow);
   const auto prompts = read_prompts(flags);
   auto model_flags = flags.common;
   if (model_flags.dtype == "int8") model_flags.dtype = "float32";  // int8 is for weights alone
@@ -183,12 +181,12 @@ void add_generate(CLI::App& app) {
   add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));
   verb->add_option("--dtype", flags->common.dtype,
-                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first two by timing, so that another "
+                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first "
+                   "two by timing, so that another "
                    "machine may write another text at the same seed; float32 pins it")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "int8"}));
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")
-      ->allow_extra_args(false);
+  verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
   verb->add_option("--prompt-file", flags->prompt_file,
                    "file with a text to continue, used to its last byte; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();

@@ -41,7 +41,8 @@ std::string part_of(std::string_view name) {
 
 json parameters_of(const LanguageModel& model) {
   json parts = {{"total", model.parameter_count()}};
-  for (const auto* part : {"token_embedding", "position_embedding", "attention", "projections", "feed_forward", "norms", "output"}) {
+  for (const auto* part :
+       {"token_embedding", "position_embedding", "attention", "projections", "feed_forward", "norms", "output"}) {
     parts[part] = 0;
   }
   for (const auto& [name, tensor] : model.parameters()) {
@@ -53,10 +54,13 @@ json parameters_of(const LanguageModel& model) {
 
 json layer_of(const ModelConfig& config, std::int64_t layer) {
   const auto& attention = config.attention;
-  if (attention.kind == AttentionKind::softmax) return {{"layer", layer}, {"form", config.causal ? "softmax, causal" : "softmax, bidirectional"}};
+  if (attention.kind == AttentionKind::softmax)
+    return {{"layer", layer}, {"form", config.causal ? "softmax, causal" : "softmax, bidirectional"}};
   const auto window = config.window();
   json object = {{"layer", layer},
-                 {"form", !config.causal ? "linformer, bidirectional" : window > 0 ? "linformer, window" : "linformer, prefix"},
+                 {"form", !config.causal ? "linformer, bidirectional"
+                          : window > 0   ? "linformer, window"
+                                         : "linformer, prefix"},
                  {"slots", config.slots_of(layer)},
                  {"sharing", enum_name(attention.sharing)},
                  {"projection", enum_name(attention.projection)}};
@@ -89,11 +93,16 @@ json training_of(const fs::path& folder) {
 json model_info(const fs::path& folder) {
   const auto loaded = load_model(folder);
   const auto& config = loaded.model.config();
-  json object = {{"kind", "model"}, {"path", folder.string()}, {"model", loaded.config["model"]}, {"attention", loaded.config["attention"]}};
+  json object = {{"kind", "model"},
+                 {"path", folder.string()},
+                 {"model", loaded.config["model"]},
+                 {"attention", loaded.config["attention"]}};
   if (loaded.config.contains("tokenizer")) object["tokenizer"] = loaded.config["tokenizer"];
   object["parameters"] = parameters_of(loaded.model);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) object["layers"].push_back(layer_of(config, layer));
-  if (config.causal) object["decode_state_bytes"] = {{"first_token", decode_state_bytes(loaded.model, 1)}, {"full_length", decode_state_bytes(loaded.model, config.length)}};
+  if (config.causal)
+    object["decode_state_bytes"] = {{"first_token", decode_state_bytes(loaded.model, 1)},
+                                    {"full_length", decode_state_bytes(loaded.model, config.length)}};
   if (is_run(folder)) object["training"] = training_of(folder);
   return object;
 }
@@ -108,7 +117,8 @@ json data_info(const fs::path& folder) {
           {"vocabulary_hash", data.vocabulary_hash()},
           {"train_tokens", train},
           {"validation_tokens", validation},
-          {"validation_share", train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
+          {"validation_share",
+           train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
           {"bytes_per_token", data.validation_bytes_per_token()}};
 }
 
@@ -126,12 +136,14 @@ json machine_info(const Common& common) {
 
 json info_of(const std::string& path, const Common& common) {
   if (path.empty()) return machine_info(common);
-  require(fs::exists(path), "{}: no such file or folder; give a run, a checkpoint or a folder that `linformer prepare` made", path);
+  require(fs::exists(path),
+          "{}: no such file or folder; give a run, a checkpoint or a folder that `linformer prepare` made", path);
   const bool is_token_file = fs::is_regular_file(path) && fs::path(path).filename() == "tokens.bin";
   if (is_token_file) return data_info(fs::absolute(path).parent_path());
   if (fs::is_regular_file(fs::path(path) / "tokens.bin")) return data_info(path);
   require(fs::is_regular_file(fs::path(path) / "config.json"),
-          "{} is neither a model (a folder with config.json and model.safetensors) nor prepared text (a folder with tokens.bin and "
+          "{} is neither a model (a folder with config.json and model.safetensors) nor prepared text (a folder with "
+          "tokens.bin and "
           "tokenizer.json); give a run, a checkpoint or a folder that `linformer prepare` made",
           path);
   return model_info(path);
@@ -142,7 +154,9 @@ void print(const json& object, int indent = 0) {
   for (const auto& [key, value] : object.items()) {
     const bool section = value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());
     if (!section) {
-      const auto text = value.is_string() ? value.get<std::string>() : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>()) : value.dump();
+      const auto text = value.is_string()         ? value.get<std::string>()
+                        : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>())
+                                                  : value.dump();
       fmt::print("{:{}}{:{}}{}\n", "", indent, key, 24 - indent, text);
     } else if (value.is_object()) {
       fmt::print("{:{}}{}\n", "", indent, key);

@@ -35,7 +35,8 @@ struct InspectFlags {
 // What makes the same lines again.
 std::string command_of(const InspectFlags& flags) {
   auto text = fmt::format("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
-  for (const auto& [given, name] : {std::pair{flags.spectrum, "spectrum"}, {flags.slots, "slots"}, {flags.attention, "attention"}}) {
+  for (const auto& [given, name] :
+       {std::pair{flags.spectrum, "spectrum"}, {flags.slots, "slots"}, {flags.attention, "attention"}}) {
     if (given) text += fmt::format(" --{}", name);
   }
   const InspectFlags usual;
@@ -82,8 +83,8 @@ Inspection inspect_ids(InspectSubject subject, const std::vector<std::int64_t>& 
   auto result = inspect(subject, windows, flags.data, options);
   progress.finish();
   if (!flags.common.json) {
-    put(fmt::format("{}: {}, {} layers of {} heads; {}: {} windows of {} tokens\n", flags.model, subject.description, subject.layers, subject.heads,
-                    flags.data, windows.size(0), length));
+    put(fmt::format("{}: {}, {} layers of {} heads; {}: {} windows of {} tokens\n", flags.model, subject.description,
+                    subject.layers, subject.heads, flags.data, windows.size(0), length));
   }
   return result;
 }
@@ -103,12 +104,14 @@ void make_folder(const std::string& folder) {
   if (folder.empty()) return;
   std::error_code error;
   fs::create_directories(folder, error);
-  require(!error && fs::is_directory(folder, error), "--out {}: the folder can't be made: {}", folder, error ? error.message() : "there is a file of this name");
+  require(!error && fs::is_directory(folder, error), "--out {}: the folder can't be made: {}", folder,
+          error ? error.message() : "there is a file of this name");
 }
 
 void run(const InspectFlags& flags) {
   apply(flags.common);
-  require(flags.common.dtype != "bfloat16", "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
+  require(flags.common.dtype != "bfloat16",
+          "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
   make_folder(flags.out);
   auto result = inspect_model(flags);
   std::string lines;
@@ -133,15 +136,25 @@ void add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
   auto* verb = app.add_subcommand("inspect", "Why: the rank of attention, what slots read, how much they are used");
   add_common(*verb, flags->common);
-  verb->add_option("--model", flags->model, "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")
+  verb->add_option(
+          "--model", flags->model,
+          "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")
       ->required();
-  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")->required();
-  verb->add_flag("--spectrum", flags->spectrum, "cumulative singular values of the attention matrices (softmax models). Without any of these three: all that the model has");
-  verb->add_flag("--slots", flags->slots, "what slots read, and how much weight a query gives to slots and to its window (Linformers)");
+  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")
+      ->required();
+  verb->add_flag("--spectrum", flags->spectrum,
+                 "cumulative singular values of the attention matrices (softmax models). Without any of these three: "
+                 "all that the model has");
+  verb->add_flag("--slots", flags->slots,
+                 "what slots read, and how much weight a query gives to slots and to its window (Linformers)");
   verb->add_flag("--attention", flags->attention, "maps of each head's attention");
-  verb->add_option("--windows", flags->windows, "windows of text to average over")->check(CLI::Range(1, 1000000))->capture_default_str();
-  verb->add_option("--length", flags->length, "tokens of a window; 0: the model's, at most 512")->check(CLI::Range(0, 1 << 20));
-  verb->add_option("--rank", flags->rank, "K at which the spectrum is read; 0: a quarter of the length")->check(CLI::Range(0, 1 << 20));
+  verb->add_option("--windows", flags->windows, "windows of text to average over")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  verb->add_option("--length", flags->length, "tokens of a window; 0: the model's, at most 512")
+      ->check(CLI::Range(0, 1 << 20));
+  verb->add_option("--rank", flags->rank, "K at which the spectrum is read; 0: a quarter of the length")
+      ->check(CLI::Range(0, 1 << 20));
   verb->add_option("--out", flags->out, "folder for inspect.jsonl");
   verb->callback([flags] { run(*flags); });
 }

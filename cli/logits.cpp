@@ -1,4 +1,5 @@
-// linformer logits: a model's logits for given ids, as a safetensors file for other programs. Shape letters: N ids, V vocabulary.
+// linformer logits: a model's logits for given ids, as a safetensors file for other programs. Shape letters: N ids, V
+// vocabulary.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -25,7 +26,8 @@ struct LogitsFlags {
 };
 
 constexpr std::string_view kBetween = ", \t\r\n";
-constexpr std::string_view kExpected = "expected whole numbers with commas or spaces between, or JSON such as {\"ids\":[1,2,3]}";
+constexpr std::string_view kExpected =
+    "expected whole numbers with commas or spaces between, or JSON such as {\"ids\":[1,2,3]}";
 
 // What stands in the place of an id may be any bytes; an error message is one line of text.
 std::string printable(std::string_view word) {
@@ -36,11 +38,13 @@ std::string printable(std::string_view word) {
 
 std::vector<std::int64_t> ids_of_words(std::string_view text, const std::string& source) {
   std::vector<std::int64_t> ids;
-  for (auto from = text.find_first_not_of(kBetween); from != std::string_view::npos; from = text.find_first_not_of(kBetween, from)) {
+  for (auto from = text.find_first_not_of(kBetween); from != std::string_view::npos;
+       from = text.find_first_not_of(kBetween, from)) {
     const auto word = text.substr(from, text.find_first_of(kBetween, from) - from);
     std::int64_t id = 0;
     const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    require(error == std::errc{} && end == word.data() + word.size(), "{}: \"{}\" is not an id; {}", source, printable(word), kExpected);
+    require(error == std::errc{} && end == word.data() + word.size(), "{}: \"{}\" is not an id; {}", source,
+            printable(word), kExpected);
     ids.push_back(id);
     from += word.size();
   }
@@ -85,11 +89,13 @@ std::vector<std::int64_t> read_ids(const std::string& argument) {
 
 void check_ids(const std::vector<std::int64_t>& ids, const ModelConfig& config, const std::string& source) {
   require(static_cast<std::int64_t>(ids.size()) <= config.length,
-          "{} holds {} ids, but model.length is {}: give at most {} ids, or train a model with a larger model.length", source, ids.size(),
-          config.length, config.length);
-  const auto wrong = std::find_if(ids.begin(), ids.end(), [&](std::int64_t id) { return id < 0 || id >= config.vocabulary; });
+          "{} holds {} ids, but model.length is {}: give at most {} ids, or train a model with a larger model.length",
+          source, ids.size(), config.length, config.length);
+  const auto wrong =
+      std::find_if(ids.begin(), ids.end(), [&](std::int64_t id) { return id < 0 || id >= config.vocabulary; });
   require(wrong == ids.end(),
-          "{}: id {} is outside the model's vocabulary of {} ids (0 to {}); make the ids with the model's own tokenizer: linformer tokenize "
+          "{}: id {} is outside the model's vocabulary of {} ids (0 to {}); make the ids with the model's own "
+          "tokenizer: linformer tokenize "
           "--tokenizer MODEL/tokenizer.json",
           source, wrong == ids.end() ? 0 : *wrong, config.vocabulary, config.vocabulary - 1);
 }
@@ -113,7 +119,8 @@ void run(const LogitsFlags& flags) {
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   write_safetensors(flags.out, {{{"logits", logits}}, {{"format", "linformer-logits"}}});
   if (flags.common.json) {
-    const json object = {{"out", flags.out}, {"tokens", logits.size(0)}, {"vocabulary", logits.size(1)}, {"seconds", seconds.count()}};
+    const json object = {
+        {"out", flags.out}, {"tokens", logits.size(0)}, {"vocabulary", logits.size(1)}, {"seconds", seconds.count()}};
     fmt::print("{}\n", dump(object));
   } else {
     fmt::print("{}: logits {} × {}\n", flags.out, logits.size(0), logits.size(1));
@@ -129,7 +136,8 @@ void add_logits(CLI::App& app) {
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option("--ids", flags->ids, "ids such as 1,2,3, or a file of them: text or the JSON of `tokenize --json`; - is standard input")
+  verb->add_option("--ids", flags->ids,
+                   "ids such as 1,2,3, or a file of them: text or the JSON of `tokenize --json`; - is standard input")
       ->required();
   verb->add_option("--out", flags->out, "safetensors file to write: `logits`, ids × vocabulary, float32")->required();
   verb->callback([flags] { run(*flags); });

@@ -62,7 +62,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   linformer::cli::keep_freed_memory();
-  // A full disk, a file-size limit and a closed pipe are to arrive as errors of the write, not as the end of the process.
+  // A full disk, a file-size limit and a closed pipe are to arrive as errors of the write, not as the end of the
+  // process.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   return run(argc, argv);

@@ -13,8 +13,7 @@ OpenedModel open_model(const std::string& folder, const Common& common) {
   auto loaded = load_model(folder);
   auto tokenizer = tokenizer_of(loaded);
   loaded.model.to(device, at::kFloat);
-  return {std::move(loaded.model), std::move(tokenizer),
-          common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
+  return {std::move(loaded.model), std::move(tokenizer), common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
 }
 
 }  // namespace linformer::cli

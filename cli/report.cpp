@@ -27,30 +27,35 @@ struct ReportFlags {
 std::string command_of(const ReportFlags& flags) {
   std::string command = "linformer report";
   for (const auto& folder : flags.folders) command += " " + quoted(folder);
-  return command + " --out " + quoted(flags.out) + (flags.pictures.empty() ? "" : " --pictures " + quoted(flags.pictures));
+  return command + " --out " + quoted(flags.out) +
+         (flags.pictures.empty() ? "" : " --pictures " + quoted(flags.pictures));
 }
 
 void run(const ReportFlags& flags) {
   apply(flags.common);
-  const auto document = read_report({flags.folders.begin(), flags.folders.end()}, {.version = LINFORMER_VERSION, .command = command_of(flags)});
+  const auto document = read_report({flags.folders.begin(), flags.folders.end()},
+                                    {.version = LINFORMER_VERSION, .command = command_of(flags)});
   for (const auto& remark : document["remarks"]) {
     fmt::print(stderr, "linformer: {}: {}\n", remark["path"].get<std::string>(), remark["text"].get<std::string>());
   }
   require(!is_empty_report(document),
-          "nothing to report: expected folders of runs (config.json and metrics.jsonl), benchmarks (benchmark.jsonl), ablations (ablation.json) or "
+          "nothing to report: expected folders of runs (config.json and metrics.jsonl), benchmarks (benchmark.jsonl), "
+          "ablations (ablation.json) or "
           "inspections (inspect.jsonl)");
   write_atomically(flags.out, render_page(document));
   const auto pictures = flags.pictures.empty() ? std::vector<fs::path>() : draw_pictures(document, flags.pictures);
   json result = {{"page", flags.out}};
-  for (const auto* section : {"runs", "benchmarks", "ablations", "inspections", "remarks"}) result[section] = document[section].size();
+  for (const auto* section : {"runs", "benchmarks", "ablations", "inspections", "remarks"})
+    result[section] = document[section].size();
   result["pictures"] = json::array();
   for (const auto& picture : pictures) result["pictures"].push_back(picture.string());
   if (flags.common.json) {
     put(dump(result) + "\n");
   } else {
-    put(fmt::format("{}: {} runs, {} benchmarks, {} ablations, {} inspections\n", flags.out, result["runs"].get<int>(), result["benchmarks"].get<int>(),
-                    result["ablations"].get<int>(), result["inspections"].get<int>()));
-    if (!flags.pictures.empty()) put(fmt::format("{}: {} pictures, each as SVG, PNG and PDF\n", flags.pictures, pictures.size() / 3));
+    put(fmt::format("{}: {} runs, {} benchmarks, {} ablations, {} inspections\n", flags.out, result["runs"].get<int>(),
+                    result["benchmarks"].get<int>(), result["ablations"].get<int>(), result["inspections"].get<int>()));
+    if (!flags.pictures.empty())
+      put(fmt::format("{}: {} pictures, each as SVG, PNG and PDF\n", flags.pictures, pictures.size() / 3));
   }
 }
 
@@ -58,11 +63,15 @@ void run(const ReportFlags& flags) {
 
 void add_report(CLI::App& app) {
   auto flags = std::make_shared<ReportFlags>();
-  auto& verb = *app.add_subcommand("report", "runs, benchmarks, ablations and inspections as one HTML page that opens offline");
+  auto& verb =
+      *app.add_subcommand("report", "runs, benchmarks, ablations and inspections as one HTML page that opens offline");
   add_common(verb, flags->common);
-  verb.add_option("folders", flags->folders, "folders of any kind and in any mix; others are searched three levels deep")->required();
+  verb.add_option("folders", flags->folders,
+                  "folders of any kind and in any mix; others are searched three levels deep")
+      ->required();
   verb.add_option("--out", flags->out, "the page, such as report.html")->required();
-  verb.add_option("--pictures", flags->pictures, "also draw pictures for papers into this folder, as SVG, PNG and PDF, through gnuplot");
+  verb.add_option("--pictures", flags->pictures,
+                  "also draw pictures for papers into this folder, as SVG, PNG and PDF, through gnuplot");
   verb.callback([flags] { run(*flags); });
 }
 

@@ -53,7 +53,8 @@ void encode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
 void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   std::int64_t tokens = 0, bytes = 0;
   std::chrono::duration<double> seconds{0};
-  StreamEncoder encoder(tokenizer, [&](std::span<const std::int32_t> ids) { tokens += static_cast<std::int64_t>(ids.size()); });
+  StreamEncoder encoder(tokenizer,
+                        [&](std::span<const std::int32_t> ids) { tokens += static_cast<std::int64_t>(ids.size()); });
   const auto timed = [&](const auto& work) {
     const auto start = std::chrono::steady_clock::now();
     work();
@@ -75,8 +76,8 @@ void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
 std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer) {
   std::int32_t id = -1;
   const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-  require(error != std::errc::result_out_of_range, "id {} is outside the vocabulary of {} ids (0 to {})", word, tokenizer.size(),
-          tokenizer.size() - 1);
+  require(error != std::errc::result_out_of_range, "id {} is outside the vocabulary of {} ids (0 to {})", word,
+          tokenizer.size(), tokenizer.size() - 1);
   require(error == std::errc() && stop == word.data() + word.size(),
           "\"{}\" is not an id; expected whole numbers with spaces or commas between", word.substr(0, 40));
   return tokenizer.bytes_of(id);
@@ -92,7 +93,8 @@ void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     for (const char c : numbers) {
       const bool between = c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',';
       between ? end_word() : word.push_back(c);
-      require(word.size() < 64, "\"{}…\" is not an id; expected whole numbers with spaces or commas between", word.substr(0, 40));
+      require(word.size() < 64, "\"{}…\" is not an id; expected whole numbers with spaces or commas between",
+              word.substr(0, 40));
     }
     if (!flags.common.json) put(text), text.clear();
   });
@@ -117,7 +119,8 @@ void add_tokenize(CLI::App& app) {
   verb->add_option("--tokenizer", flags->tokenizer,
                    "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")
       ->capture_default_str();
-  auto* input = verb->add_option("input,--input", flags->input, "file to read; - is standard input")->capture_default_str();
+  auto* input =
+      verb->add_option("input,--input", flags->input, "file to read; - is standard input")->capture_default_str();
   verb->add_option("--text", flags->text, "the text itself (with --decode: the ids)")->excludes(input);
   auto* back = verb->add_flag("--decode", flags->decode, "ids to text: whole numbers with spaces or commas between");
   verb->add_flag("--count", flags->count, "print only how many tokens and bytes, and the time")->excludes(back);

@@ -23,7 +23,8 @@ struct TrainOptions {
 std::vector<double> losses_of(const std::filesystem::path& run) {
   std::vector<double> losses;
   std::ifstream lines(run / "metrics.jsonl");
-  for (std::string line; std::getline(lines, line);) losses.push_back(parse_json(line, "metrics.jsonl").value("loss", std::nan("")));
+  for (std::string line; std::getline(lines, line);)
+    losses.push_back(parse_json(line, "metrics.jsonl").value("loss", std::nan("")));
   return losses;
 }
 
@@ -77,8 +78,8 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   Trainer trainer(config, {.out = options.out, .existing = existing, .device = parse_device(options.common.device)});
   const auto summary = trainer.run();
   if (summary.stop_signal) {
-    fmt::print(stderr, "linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n", summary.steps,
-               trainer.config().train.steps, options.out);
+    fmt::print(stderr, "linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n",
+               summary.steps, trainer.config().train.steps, options.out);
     throw Exit{128 + summary.stop_signal};
   }
   print_summary(summary, options);

@@ -18,16 +18,16 @@ struct Exit {
 
 /// Options that every verb has.
 struct Common {
-  std::string config;          ///< --config FILE.toml, checked whole by every verb
-  bool json = false;           ///< --json: machine-readable results on standard output
-  int threads = 0;             ///< 0 = the processors there are
+  std::string config;  ///< --config FILE.toml, checked whole by every verb
+  bool json = false;   ///< --json: machine-readable results on standard output
+  int threads = 0;     ///< 0 = the processors there are
   std::uint64_t seed = 0;
   std::string device = "cpu";
   std::string dtype = "auto";  ///< of inference; training has train.dtype, which this sets
   bool verbose = false;        ///< only of verbs that run a model
 };
-/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process, and reads the config file
-/// for what is wrong anywhere in it, since a verb uses only some of its sections.
+/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process, and
+/// reads the config file for what is wrong anywhere in it, since a verb uses only some of its sections.
 void add_common(CLI::App& verb, Common& common);
 void apply(const Common& common);
 
@@ -35,16 +35,19 @@ void apply(const Common& common);
 void add_verbose(CLI::App& verb, Common& common);
 void say_path(const Common& common);
 
-/// Standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes back until flush().
+/// Standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes back until
+/// flush().
 void put(std::string_view text);
 void flush();
 
-/// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles must outlive parsing.
-/// Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that were given.
+/// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles
+/// must outlive parsing. Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that
+/// were given.
 class FieldFlags {
  public:
   FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields);
   void merge(const std::string& config_file);
+
  private:
   CLI::App& verb_;
   std::vector<FieldHandle> fields_;

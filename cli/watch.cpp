@@ -26,10 +26,12 @@ void run(const WatchFlags& flags) {
                     .command = "linformer watch " + quoted(flags.run),
                     .port = flags.port,
                     .stop = [] { return StopSignal::received() != 0; },
-                    .listening = [&](const std::string& address) {
-                      put(flags.common.json ? dump(json{{"address", address}}) + "\n" : fmt::format("{} is at {} (Ctrl-C ends this)\n", flags.run, address));
-                      flush();
-                    }});
+                    .listening =
+                        [&](const std::string& address) {
+                          put(flags.common.json ? dump(json{{"address", address}}) + "\n"
+                                                : fmt::format("{} is at {} (Ctrl-C ends this)\n", flags.run, address));
+                          flush();
+                        }});
 }
 
 }  // namespace
@@ -39,7 +41,9 @@ void add_watch(CLI::App& app) {
   auto& verb = *app.add_subcommand("watch", "serve the report of a run on this machine while it trains, until Ctrl-C");
   add_common(verb, flags->common);
   verb.add_option("run", flags->run, "folder of the run, or of several")->required();
-  verb.add_option("--port", flags->port, "port at 127.0.0.1; 0: any that is free")->check(CLI::Range(0, 65535))->capture_default_str();
+  verb.add_option("--port", flags->port, "port at 127.0.0.1; 0: any that is free")
+      ->check(CLI::Range(0, 65535))
+      ->capture_default_str();
   verb.callback([flags] { run(*flags); });
 }
 

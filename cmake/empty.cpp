@@ -1,1 +1,2 @@
-// CMake wants one source of a target: the operator library is all static library, and the precompiled header all header.
+// CMake wants one source of a target: the operator library is all static library, and the precompiled header all
+// header.

@@ -12,12 +12,14 @@ int main() {
   const auto key_BHND = at::randn({B, H, N, D}), value_BHND = at::randn({B, H, N, D}).requires_grad_();
   const auto e_KP = at::randn({K, P}) / 8, f_KP = at::randn({K, P}) / 8;
 
-  const auto out_BHND = linformer::ops::attention(query_BHND, key_BHND, value_BHND, e_KP, f_KP, {.causal = true, .window = 8});
+  const auto out_BHND =
+      linformer::ops::attention(query_BHND, key_BHND, value_BHND, e_KP, f_KP, {.causal = true, .window = 8});
 
   // Causal: the output at position 30 does not depend on what comes after it.
   out_BHND.select(2, 30).sum().backward();
   const auto seen_N = value_BHND.grad().abs().sum({0, 1, 3}) > 0;
   fmt::print("output {} × {} × {} × {}\n", out_BHND.size(0), out_BHND.size(1), out_BHND.size(2), out_BHND.size(3));
-  fmt::print("position 30 depends on {} of the positions before it and on {} after it\n", seen_N.narrow(0, 0, 31).sum().item<std::int64_t>(),
+  fmt::print("position 30 depends on {} of the positions before it and on {} after it\n",
+             seen_N.narrow(0, 0, 31).sum().item<std::int64_t>(),
              seen_N.narrow(0, 31, N - 31).sum().item<std::int64_t>());
 }

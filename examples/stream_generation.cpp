@@ -20,7 +20,8 @@ void stream(const std::string& run, const std::string& prompt) {
   };
   fmt::print("{}", prompt);
   const auto result = linformer::generate(loaded.model, *tokenizer, {prompt}, {.max_tokens = 100}, options);
-  fmt::print("\n[{} tokens; the state holds {} bytes, however long the text]\n", result.sequences[0].tokens.size(), result.state_bytes);
+  fmt::print("\n[{} tokens; the state holds {} bytes, however long the text]\n", result.sequences[0].tokens.size(),
+             result.state_bytes);
 }
 
 }  // namespace

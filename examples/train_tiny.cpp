@@ -28,7 +28,8 @@ void train(const std::filesystem::path& text, const std::filesystem::path& folde
   config.data.folder = (folder / "data").string();
   Trainer trainer(config, {.out = folder / "run", .existing = ExistingRun::overwrite, .quiet = true});
   const auto summary = trainer.run();
-  fmt::print("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps, summary.validation.loss, std::log(256.0));
+  fmt::print("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps,
+             summary.validation.loss, std::log(256.0));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// Our side of `make peers`: one JSON command a line on standard input, one JSON reply a line on standard output (entrant.py speaks
-// the same protocol). Everything runs through the public headers, with the defaults that a user gets.
+// Our side of `make peers`: one JSON command a line on standard input, one JSON reply a line on standard output
+// (entrant.py speaks the same protocol). Everything runs through the public headers, with the defaults that a user
+// gets.
 #include <ATen/Parallel.h>
 #include <sys/resource.h>
 
@@ -61,12 +62,14 @@ ModelConfig parse_model(const json& setup) {
   return config;
 }
 
-// Tables of the length (positions, projections) differ by design and are counted apart from what must agree between entrants.
+// Tables of the length (positions, projections) differ by design and are counted apart from what must agree between
+// entrants.
 json count_parameters(const LanguageModel& model) {
   const auto length = model.config().length;
   std::int64_t matched = 0;
   for (const auto& [name, tensor] : model.parameters()) {
-    const bool of_length = std::any_of(tensor.sizes().begin(), tensor.sizes().end(), [&](auto size) { return size == length; });
+    const bool of_length =
+        std::any_of(tensor.sizes().begin(), tensor.sizes().end(), [&](auto size) { return size == length; });
     const bool counted = !of_length || name.find("position") == std::string::npos;
     const bool projection = name.find("projection") != std::string::npos && name.find("attention") != std::string::npos;
     if (counted && !(of_length && projection)) matched += tensor.numel();
@@ -85,7 +88,8 @@ class Training : public Task {
  public:
   explicit Training(const json& setup)
       : state_(LanguageModel(parse_model(setup))),
-        batches_(TokenData::open(setup.at("data").get<std::string>()), setup.at("batch"), state_.model.config().length, 0),
+        batches_(TokenData::open(setup.at("data").get<std::string>()), setup.at("batch"), state_.model.config().length,
+                 0),
         options_{.dtype = parse_dtype(setup), .seed = 0} {
     config_.batch = setup.at("batch");
     config_.checkpoint_activations = setup.value("checkpoint", false);
@@ -135,8 +139,8 @@ class Generating : public Task {
     options.weights = weights_;
     options.dtype = reading_;
     const auto made = generate(model_, *tokenizer_, {prompt(context)}, sampling, options);
-    require(made.prompt_tokens == batch * context || made.prompt_tokens == context, "the prompt has {} tokens, wanted {}",
-            made.prompt_tokens, context);
+    require(made.prompt_tokens == batch * context || made.prompt_tokens == context,
+            "the prompt has {} tokens, wanted {}", made.prompt_tokens, context);
     return {{"tokens_per_second", made.tokens_per_second()},
             {"prompt_tokens_per_second", static_cast<double>(context) / made.prompt_seconds},
             {"state_bytes", made.state_bytes},
@@ -165,11 +169,14 @@ class Generating : public Task {
   LanguageModel model_;
   std::shared_ptr<const Tokenizer> tokenizer_;
   WeightFormat weights_;
-  at::ScalarType reading_ = weights_ == WeightFormat::float32 ? at::kFloat : choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
+  at::ScalarType reading_ =
+      weights_ == WeightFormat::float32
+          ? at::kFloat
+          : choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
 };
 
-/// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one, so it would
-/// set the bound of decoding too low.
+/// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one,
+/// so it would set the bound of decoding too low.
 class Reading : public Task {
  public:
   explicit Reading(const json& setup) : decoder_(LanguageModel(parse_model(setup)), {.format = WeightFormat::float32}) {

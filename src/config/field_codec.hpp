@@ -18,8 +18,8 @@
 
 namespace linformer {
 
-/// Each specialisation has: type() for help, expected() for messages, parse and text, from_json and to_json. parse and from_json
-/// return nothing when the value is not of the type.
+/// Each specialisation has: type() for help, expected() for messages, parse and text, from_json and to_json. parse and
+/// from_json return nothing when the value is not of the type.
 template <class T>
 struct Codec;
 
@@ -108,13 +108,16 @@ struct Codec<Enum> {
   static json to_json(Enum value) { return text(value); }
 };
 
-/// "1,2,3" on the command line, a list in files. A list of text is one element a flag on the command line, which repeats.
+/// "1,2,3" on the command line, a list in files. A list of text is one element a flag on the command line, which
+/// repeats.
 template <class T>
 struct Codec<std::vector<T>> {
   using List = std::vector<T>;
   static constexpr bool numbers = !std::is_same_v<T, std::string>;
   static std::string type() { return numbers ? Codec<T>::type() + "," + Codec<T>::type() + ",…" : Codec<T>::type(); }
-  static std::string expected() { return numbers ? "whole numbers such as 64,64,32 (in files a list)" : "a list of text"; }
+  static std::string expected() {
+    return numbers ? "whole numbers such as 64,64,32 (in files a list)" : "a list of text";
+  }
   static std::optional<List> parse(std::string_view text) {
     List list;
     if (text.empty()) return list;

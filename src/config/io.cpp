@@ -12,7 +12,8 @@ namespace {
 template <class T>
 FieldHandle handle(const char* name, T& value, const char* help) {
   using C = Codec<T>;
-  FieldHandle field{.name = name, .help = help, .type = C::type(), .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
+  FieldHandle field{
+      .name = name, .help = help, .type = C::type(), .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
   field.parse = [name = field.name, &value](const std::string& text) {
     auto parsed = C::parse(text);
     require(parsed.has_value(), "{} is '{}', expected {}", name, text, C::expected());
@@ -76,7 +77,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 void read_section(const std::vector<FieldHandle>& fields, std::string_view source, const std::string& section,
                   const json& values) {
-  require(values.is_object(), "{}: {} is not a section; write [{}] and a line for each of its keys", source, section, section);
+  require(values.is_object(), "{}: {} is not a section; write [{}] and a line for each of its keys", source, section,
+          section);
   for (const auto& [key, value] : values.items()) {
     const auto name = section + "." + key;
     const auto field = std::find_if(fields.begin(), fields.end(), [&](const auto& f) { return f.name == name; });
@@ -111,7 +113,9 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
     if (std::find(sections.begin(), sections.end(), section) == sections.end()) sections.push_back(section);
   }
   for (const auto& [section, values] : object.items()) {
-    const auto among = [&section = section](const auto& names) { return std::find(names.begin(), names.end(), section) != names.end(); };
+    const auto among = [&section = section](const auto& names) {
+      return std::find(names.begin(), names.end(), section) != names.end();
+    };
     if (among(sections)) {
       read_section(fields, source, section, values);
     } else if (!among(other_sections)) {

@@ -10,13 +10,15 @@ namespace linformer {
 namespace {
 
 constexpr std::int64_t kAutomaticWindow = 64;
-constexpr double kAutomaticSlotBias = -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
+constexpr double kAutomaticSlotBias =
+    -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
 // Far above any model, far below where products of two sizes overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
 
 void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1, std::int64_t largest = kLargest) {
-  require(value >= smallest && value <= largest, "{} is {}, expected a whole number from {} to {}", name, value, smallest, largest);
+  require(value >= smallest && value <= largest, "{} is {}, expected a whole number from {} to {}", name, value,
+          smallest, largest);
 }
 
 void check_model(const ModelConfig& config) {
@@ -32,7 +34,8 @@ void check_model(const ModelConfig& config) {
   require(config.dropout >= 0 && config.dropout < 1,
           "model.dropout is {}, expected a share of at least 0 and below 1, such as 0.1", config.dropout);
   require(config.initializer_range > 0 && config.initializer_range <= 1,
-          "model.initializer_range is {}, expected a standard deviation above 0 and at most 1, such as 0.02", config.initializer_range);
+          "model.initializer_range is {}, expected a standard deviation above 0 and at most 1, such as 0.02",
+          config.initializer_range);
   require(config.position != Position::sinusoidal || config.width % 2 == 0,
           "model.position = sinusoidal needs an even model.width, which is {}", config.width);
 }
@@ -41,7 +44,8 @@ void check_slots(const ModelConfig& config) {
   const auto& attention = config.attention;
   const auto layers = static_cast<std::int64_t>(attention.slots_by_layer.size());
   require(layers == 0 || layers == config.layers,
-          "attention.slots_by_layer holds {} numbers, expected one for each of model.layers = {}", layers, config.layers);
+          "attention.slots_by_layer holds {} numbers, expected one for each of model.layers = {}", layers,
+          config.layers);
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const auto slots = config.slots_of(layer);
     const auto* name = layers ? "attention.slots_by_layer" : "attention.slots";
@@ -64,8 +68,9 @@ void check_window(const ModelConfig& config) {
   require(window == 0 || config.causal,
           "attention.window is {}, but a window needs model.causal = true; set attention.window to 0", window);
   require(window <= config.length,
-          "attention.window is {}{}, longer than model.length = {}; set attention.window to at most {}, such as {}", window,
-          attention.window ? "" : " (auto)", config.length, config.length, std::max<std::int64_t>(config.length / 8, 1));
+          "attention.window is {}{}, longer than model.length = {}; set attention.window to at most {}, such as {}",
+          window, attention.window ? "" : " (auto)", config.length, config.length,
+          std::max<std::int64_t>(config.length / 8, 1));
   if (window > 0) {
     const auto bias = attention.slot_bias.value_or(0);
     require(!std::isinf(bias), "attention.slot_bias is {}, expected a finite number or none", bias);
@@ -74,10 +79,12 @@ void check_window(const ModelConfig& config) {
   require(attention.summary == Summary::running,
           "attention.summary = block needs a causal window: set model.causal = true and attention.window, such as 64");
   require(attention.normalise.value_or(Normalise::none) == Normalise::none,
-          "attention.normalise = {} is only used with a causal window; set attention.window, or leave attention.normalise auto",
+          "attention.normalise = {} is only used with a causal window; set attention.window, or leave "
+          "attention.normalise auto",
           enum_name(attention.normalise.value_or(Normalise::none)));
   require(std::isnan(attention.slot_bias.value_or(std::nan(""))),
-          "attention.slot_bias = {} is only used with a causal window; set attention.window, or leave attention.slot_bias auto",
+          "attention.slot_bias = {} is only used with a causal window; set attention.window, or leave "
+          "attention.slot_bias auto",
           attention.slot_bias.value_or(0));
 }
 
@@ -97,19 +104,22 @@ void check_block_slots(const ModelConfig& config) {
 void check_projection(const ModelConfig& config) {
   const auto& attention = config.attention;
   const auto name = enum_name(attention.projection);
-  require(!attention.projection_start || config.projection_start(),
-          "attention.projection_start = {} does not apply to attention.projection = {}, which has no entries of E and F; "
-          "leave it at auto, or use linear or convolution",
-          enum_name(attention.projection_start.value_or(ProjectionStart::random)), name);
+  require(
+      !attention.projection_start || config.projection_start(),
+      "attention.projection_start = {} does not apply to attention.projection = {}, which has no entries of E and F; "
+      "leave it at auto, or use linear or convolution",
+      enum_name(attention.projection_start.value_or(ProjectionStart::random)), name);
   require(attention.reassociate || (!config.causal && attention.projection == Projection::linear),
-          "attention.reassociate = false is for the bidirectional form with attention.projection = linear, the only one that reassociates; "
+          "attention.reassociate = false is for the bidirectional form with attention.projection = linear, the only "
+          "one that reassociates; "
           "leave it true, or set model.causal = false and attention.window = 0");
   if (attention.projection == Projection::linear) return;
   const bool block = attention.summary == Summary::block;
-  require(!config.causal || block,
-          "attention.projection = {} is bidirectional or needs attention.summary = block: {} slots of a causal model are "
-          "running sums, which only attention.projection = linear makes",
-          name, config.window() ? "running" : "prefix");
+  require(
+      !config.causal || block,
+      "attention.projection = {} is bidirectional or needs attention.summary = block: {} slots of a causal model are "
+      "running sums, which only attention.projection = linear makes",
+      name, config.window() ? "running" : "prefix");
   if (attention.projection == Projection::dynamic) {
     require(attention.sharing != Sharing::key_value,
             "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
@@ -131,10 +141,10 @@ void check_projection(const ModelConfig& config) {
 
 bool AttentionConfig::operator==(const AttentionConfig& other) const {
   const auto rest = [](const AttentionConfig& c) {
-    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.projection_start, c.reassociate, c.window, c.summary, c.normalise);
+    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.projection_start, c.reassociate,
+                    c.window, c.summary, c.normalise);
   };
-  const bool both_without =
-      slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
+  const bool both_without = slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
   return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
 }
 
@@ -154,8 +164,10 @@ std::optional<ProjectionStart> ModelConfig::projection_start() const {
   const bool convolution = attention.projection == Projection::convolution;
   if (attention.projection != Projection::linear && !convolution) return std::nullopt;
   const bool block = window() > 0 && attention.summary == Summary::block;
-  // A random slot of a bidirectional model sums all positions, in which neighbours can't be told from the rest (docs/RESULTS.md).
-  return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means : ProjectionStart::random);
+  // A random slot of a bidirectional model sums all positions, in which neighbours can't be told from the rest
+  // (docs/RESULTS.md).
+  return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means
+                                                                             : ProjectionStart::random);
 }
 
 Normalise ModelConfig::normalise() const {

@@ -12,8 +12,8 @@ void check_at_least(std::string_view name, std::int64_t value, std::int64_t smal
 }
 
 void check_rate(std::string_view name, double rate, double peak) {
-  require(rate >= 0 && rate <= peak, "{} is {}, expected from 0 to train.learning_rate = {}; lower it or raise the peak", name,
-          rate, peak);
+  require(rate >= 0 && rate <= peak,
+          "{} is {}, expected from 0 to train.learning_rate = {}; lower it or raise the peak", name, rate, peak);
 }
 
 }  // namespace
@@ -28,15 +28,21 @@ void check(const TrainConfig& config) {
   require(std::isfinite(config.learning_rate) && config.learning_rate > 0,
           "train.learning_rate is {}, expected a positive number, such as 5e-4", config.learning_rate);
   check_rate("train.learning_rate_start", config.learning_rate_start, config.learning_rate);
-  if (config.schedule == Schedule::cosine) check_rate("train.learning_rate_end", config.learning_rate_end, config.learning_rate);
+  if (config.schedule == Schedule::cosine)
+    check_rate("train.learning_rate_end", config.learning_rate_end, config.learning_rate);
   require(config.warmup_fraction >= 0 && config.warmup_fraction <= 1,
-          "train.warmup_fraction is {}, expected a share of the steps from 0 to 1, such as 0.05", config.warmup_fraction);
+          "train.warmup_fraction is {}, expected a share of the steps from 0 to 1, such as 0.05",
+          config.warmup_fraction);
   require(std::isfinite(config.weight_decay) && config.weight_decay >= 0,
           "train.weight_decay is {}, expected a number of at least 0, such as 0.01", config.weight_decay);
   require(std::isfinite(config.slot_bias_rate) && config.slot_bias_rate >= 0,
-          "train.slot_bias_rate is {}, expected a number of at least 0: 1 is the rate of all else, 0 leaves the biases where they start", config.slot_bias_rate);
-  require(config.beta1 >= 0 && config.beta1 < 1, "train.beta1 is {}, expected at least 0 and below 1, such as 0.9", config.beta1);
-  require(config.beta2 >= 0 && config.beta2 < 1, "train.beta2 is {}, expected at least 0 and below 1, such as 0.95", config.beta2);
+          "train.slot_bias_rate is {}, expected a number of at least 0: 1 is the rate of all else, 0 leaves the biases "
+          "where they start",
+          config.slot_bias_rate);
+  require(config.beta1 >= 0 && config.beta1 < 1, "train.beta1 is {}, expected at least 0 and below 1, such as 0.9",
+          config.beta1);
+  require(config.beta2 >= 0 && config.beta2 < 1, "train.beta2 is {}, expected at least 0 and below 1, such as 0.95",
+          config.beta2);
   require(std::isfinite(config.clip) && config.clip >= 0,
           "train.clip is {}, expected a gradient norm such as 1, or 0 for no clipping", config.clip);
 }

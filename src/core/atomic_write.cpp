@@ -29,7 +29,8 @@ void require_written(bool done, const fs::path& path) {
   if (!done) fail_to_write(reason, fmt::format("{}: can't be written: {}", path.string(), system_reason()));
 }
 
-// Tells this process from an earlier one of the same number: in a container the program often has the same number each time.
+// Tells this process from an earlier one of the same number: in a container the program often has the same number each
+// time.
 std::string process_tag() {
   static const auto start = std::chrono::system_clock::now().time_since_epoch().count();
   return fmt::format("{}-{:x}-", ::getpid(), start);
@@ -115,8 +116,8 @@ void put_in_place(const fs::path& made, const fs::path& path) {
   fs::rename(older, made);
 }
 
-// While write_folder_atomically() fills its temporary folder, files in it need no fsync of their own: the whole folder is synced
-// before it gets its name, and each fsync costs milliseconds.
+// While write_folder_atomically() fills its temporary folder, files in it need no fsync of their own: the whole folder
+// is synced before it gets its name, and each fsync costs milliseconds.
 thread_local int folders_being_filled = 0;
 struct FillingFolder {
   FillingFolder() { ++folders_being_filled; }
@@ -132,7 +133,8 @@ struct Remover {
   }
 };
 
-// Calls `write_from(done)`, which writes some of what stands behind the first `done` bytes, until all `count` are written.
+// Calls `write_from(done)`, which writes some of what stands behind the first `done` bytes, until all `count` are
+// written.
 template <class WriteFrom>
 void write_all(std::size_t count, const fs::path& path, const WriteFrom& write_from) {
   for (std::size_t done = 0; done < count;) {

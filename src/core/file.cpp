@@ -27,7 +27,7 @@ Descriptor open_to_read(const std::filesystem::path& path, struct stat& status) 
 }  // namespace
 
 std::string read_file(const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   const auto file = open_to_read(path, status);
   std::string content;
   constexpr std::size_t kStep = std::size_t{1} << 16;
@@ -47,7 +47,7 @@ std::string read_file(const std::filesystem::path& path) {
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   const auto file = open_to_read(path, status);
   require(S_ISREG(status.st_mode), "{}: is not a regular file, so it can't be mapped into memory", path.string());
   size_ = static_cast<std::size_t>(status.st_size);

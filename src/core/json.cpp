@@ -21,7 +21,9 @@ json parse_json(std::string_view text, std::string_view source) {
   }
 }
 
-std::string dump(const json& value, int indent) { return value.dump(indent, ' ', false, json::error_handler_t::replace); }
+std::string dump(const json& value, int indent) {
+  return value.dump(indent, ' ', false, json::error_handler_t::replace);
+}
 
 json read_json(const std::filesystem::path& path) { return parse_json(read_file(path), path.string()); }
 

@@ -36,7 +36,8 @@ std::int64_t done_of(const ProgressState& state) { return std::clamp<std::int64_
 
 std::string percent(const ProgressState& state) {
   if (state.total <= 0) return "";
-  return fmt::format(" {:3.0f}%", std::floor(100.0 * static_cast<double>(done_of(state)) / static_cast<double>(state.total)));
+  return fmt::format(" {:3.0f}%",
+                     std::floor(100.0 * static_cast<double>(done_of(state)) / static_cast<double>(state.total)));
 }
 
 std::string bar_of(const ProgressState& state, std::size_t columns, std::size_t others) {
@@ -90,8 +91,14 @@ std::string_view clip_to_columns(std::string_view text, std::size_t columns) {
 }
 
 Progress::Progress(std::string label, std::int64_t total, std::int64_t first, bool quiet)
-    : label_(std::move(label)), total_(total), first_(first), done_(first), quiet_(quiet),
-      terminal_(isatty(STDERR_FILENO) == 1), start_(steady_clock::now()), drawn_at_(start_) {}
+    : label_(std::move(label)),
+      total_(total),
+      first_(first),
+      done_(first),
+      quiet_(quiet),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      start_(steady_clock::now()),
+      drawn_at_(start_) {}
 
 Progress::~Progress() {
   // Left by an exception: the message that follows starts on a line of its own.
@@ -122,8 +129,13 @@ void Progress::finish() {
 
 void Progress::draw(bool last) {
   if (quiet_ || finished_) return;
-  const ProgressState state{.label = label_, .detail = detail_, .total = total_, .first = first_, .done = done_,
-                            .seconds = seconds_since(start_), .finished = last};
+  const ProgressState state{.label = label_,
+                            .detail = detail_,
+                            .total = total_,
+                            .first = first_,
+                            .done = done_,
+                            .seconds = seconds_since(start_),
+                            .finished = last};
   if (terminal_) {
     fmt::print(stderr, "\r{}\033[K{}", progress_line(state, terminal_columns()), last ? "\n" : "");
   } else {

@@ -14,8 +14,8 @@ struct ProgressState {
   bool finished = false;
 };
 
-/// "train  43% [======        ] 430/1000  1:02 left  loss 3.21" in at most `columns`: the bar shrinks, then goes, before anything is cut.
-/// 0 columns: no bar and nothing cut. No total: "read 430  0:12  …".
+/// "train  43% [======        ] 430/1000  1:02 left  loss 3.21" in at most `columns`: the bar shrinks, then goes,
+/// before anything is cut. 0 columns: no bar and nothing cut. No total: "read 430  0:12  …".
 std::string progress_line(const ProgressState& state, std::size_t columns);
 
 /// Characters of UTF-8 text, and the first `columns` of them.

@@ -96,7 +96,9 @@ __attribute__((target("sha,sse4.1,ssse3"))) void sha256_extended(Sha256State& st
 #else
 
 bool has_sha_extensions() { return false; }
-void sha256_extended(Sha256State& state, const unsigned char* data, std::size_t blocks) { sha256_portable(state, data, blocks); }
+void sha256_extended(Sha256State& state, const unsigned char* data, std::size_t blocks) {
+  sha256_portable(state, data, blocks);
+}
 
 #endif
 

@@ -23,7 +23,7 @@ void on_signal(int signal) {
 StopSignal::StopSignal() {
   if (alive++ > 0) return;
   stop_signal = 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);

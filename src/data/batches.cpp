@@ -25,8 +25,10 @@ void check_sizes(std::int64_t batch, std::int64_t length) {
 TrainBatches::TrainBatches(TokenData data, std::int64_t batch, std::int64_t length, std::uint64_t seed)
     : data_(std::move(data)), batch_(batch), length_(length), seed_(seed) {
   check_sizes(batch, length);
-  require(data_.train_size() > length, "the training part has {} tokens, too few for windows of model.length {} and one more; "
-          "use more text or a smaller model.length", data_.train_size(), length);
+  require(data_.train_size() > length,
+          "the training part has {} tokens, too few for windows of model.length {} and one more; "
+          "use more text or a smaller model.length",
+          data_.train_size(), length);
 }
 
 Batch TrainBatches::at(std::int64_t index) const {
@@ -45,8 +47,10 @@ Batch TrainBatches::at(std::int64_t index) const {
 ValidationBatches::ValidationBatches(TokenData data, std::int64_t batch, std::int64_t length)
     : data_(std::move(data)), batch_(batch), length_(length) {
   check_sizes(batch, length);
-  require(data_.validation_size() > 1, "the validation part has {} tokens, expected 2 or more; use more text or a larger "
-          "--validation in `linformer prepare`", data_.validation_size());
+  require(data_.validation_size() > 1,
+          "the validation part has {} tokens, expected 2 or more; use more text or a larger "
+          "--validation in `linformer prepare`",
+          data_.validation_size());
 }
 
 std::int64_t ValidationBatches::count() const {
@@ -86,8 +90,10 @@ Batch MaskedBatches::at(std::int64_t index) const {
       any = true;
       targets_BN[i] = ids_BN[i];
       const auto way = draws.unit();
-      if (way <= 0.8) ids_BN[i] = mask_;
-      else if (way <= 0.9) ids_BN[i] = draws.below(mask_);
+      if (way <= 0.8)
+        ids_BN[i] = mask_;
+      else if (way <= 0.9)
+        ids_BN[i] = draws.below(mask_);
     }
     if (any) continue;
     const auto one = row * length + draws.below(length);

@@ -54,7 +54,8 @@ Ranks::Ranks(std::vector<std::string> tokens, std::size_t ordinary) : tokens_(st
     if (token.size() == 1) byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
   }
   for (int value = 0; value < 256; ++value) {
-    require(byte_ids_[value] != kNone, "vocabulary: byte {} is no token; expected all 256, so that any text encodes", value);
+    require(byte_ids_[value] != kNone, "vocabulary: byte {} is no token; expected all 256, so that any text encodes",
+            value);
   }
 }
 
@@ -90,7 +91,7 @@ std::vector<std::int32_t> Ranks::merge(std::string_view piece, std::int32_t limi
 }
 
 void Ranks::merge_short(std::string_view piece, std::int32_t limit, std::vector<std::int32_t>& ids) const {
-  std::array<std::size_t, kShort + 1> start;   // start[i]: where part i begins; start[count] is the end
+  std::array<std::size_t, kShort + 1> start;  // start[i]: where part i begins; start[count] is the end
   std::array<std::int32_t, kShort + 1> rank;  // rank[i]: of parts i and i + 1 joined
   std::size_t count = piece.size();
   const auto joined = [&](std::size_t i) {
@@ -102,7 +103,8 @@ void Ranks::merge_short(std::string_view piece, std::int32_t limit, std::vector<
     const auto lowest = std::min_element(rank.begin(), rank.begin() + static_cast<std::ptrdiff_t>(count) - 1);
     if (*lowest == kNever) break;
     const auto i = static_cast<std::size_t>(lowest - rank.begin());
-    std::copy(start.begin() + static_cast<std::ptrdiff_t>(i) + 2, start.begin() + static_cast<std::ptrdiff_t>(count) + 1,
+    std::copy(start.begin() + static_cast<std::ptrdiff_t>(i) + 2,
+              start.begin() + static_cast<std::ptrdiff_t>(count) + 1,
               start.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     std::copy(lowest + 2, rank.begin() + static_cast<std::ptrdiff_t>(count), lowest + 1);
     --count;

@@ -26,7 +26,8 @@ class Ranks {
 
   /// Appends the ids of `piece`: the token that it is, else its bytes merged lowest rank first, leftmost of equals.
   void encode(std::string_view piece, std::vector<std::int32_t>& ids) const;
-  /// The ids of `piece` by merges of rank below `limit` alone: for limit = a token's own rank, the parts of its last merge.
+  /// The ids of `piece` by merges of rank below `limit` alone: for limit = a token's own rank, the parts of its last
+  /// merge.
   std::vector<std::int32_t> merge(std::string_view piece, std::int32_t limit) const;
 
  private:

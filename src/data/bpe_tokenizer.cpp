@@ -13,7 +13,8 @@
 
 namespace linformer {
 
-/// The ids of pieces seen lately that are more than one token: a fixed table in which a newer piece replaces an older one.
+/// The ids of pieces seen lately that are more than one token: a fixed table in which a newer piece replaces an older
+/// one.
 class PieceCache {
  public:
   /// Appends the ids of `piece`.
@@ -136,7 +137,9 @@ std::string_view BpeTokenizer::bytes_of(std::int32_t id) const {
 json BpeTokenizer::to_json() const {
   json tokens = json::array();
   for (std::size_t id = 0; id < ordinary(); ++id) tokens.push_back(base64_encode(ranks_.tokens()[id]));
-  return {{"format_version", 1}, {"name", name_}, {"kind", "bpe"}, {"hash", hash()}, {"end_of_text", end_of_text_}, {"tokens", std::move(tokens)}};
+  return {
+      {"format_version", 1},        {"name", name_}, {"kind", "bpe"}, {"hash", hash()}, {"end_of_text", end_of_text_},
+      {"tokens", std::move(tokens)}};
 }
 
 std::string rank_file(const std::vector<std::string>& tokens, std::size_t ordinary) {
@@ -148,7 +151,8 @@ std::string rank_file(const std::vector<std::string>& tokens, std::size_t ordina
 std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const std::vector<bool>& used,
                                                   std::vector<std::int32_t>* renumbered) {
   const auto* bpe = dynamic_cast<const BpeTokenizer*>(&base);
-  require(bpe != nullptr, "--vocabulary corpus: the tokenizer \"{}\" has no merges to leave out; use full", base.name());
+  require(bpe != nullptr, "--vocabulary corpus: the tokenizer \"{}\" has no merges to leave out; use full",
+          base.name());
   const std::vector<std::string>& tokens = bpe->ranks().tokens();
   std::vector<bool> kept(bpe->ordinary());
   // The parts of a token have lower ranks, so one pass downward reaches all that is needed.
@@ -159,7 +163,8 @@ std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const s
       kept[static_cast<std::size_t>(part)] = true;
     }
   }
-  BpeVocabulary vocabulary{.name = base.name().ends_with("-corpus") ? base.name() : base.name() + "-corpus", .tokens = {}};
+  BpeVocabulary vocabulary{.name = base.name().ends_with("-corpus") ? base.name() : base.name() + "-corpus",
+                           .tokens = {}};
   if (renumbered != nullptr) renumbered->assign(tokens.size(), -1);
   for (std::size_t id = 0; id < kept.size(); ++id) {
     if (!kept[id]) continue;

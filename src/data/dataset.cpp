@@ -18,10 +18,12 @@ class TextDataset final : public Dataset {
   }
   std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
     require(sizes.objective == Objective::causal || data_.validation_size() > sizes.length,
-            "the validation part has {} tokens, too few for one window of model.length {} and one more; use more text, a larger --validation "
+            "the validation part has {} tokens, too few for one window of model.length {} and one more; use more text, "
+            "a larger --validation "
             "in `linformer prepare`, or a smaller model.length",
             data_.validation_size(), sizes.length);
-    return with_objective(std::make_unique<ValidationBatches>(data_, sizes.batch, sizes.length), sizes, kValidationSeed);
+    return with_objective(std::make_unique<ValidationBatches>(data_, sizes.batch, sizes.length), sizes,
+                          kValidationSeed);
   }
   std::shared_ptr<const Tokenizer> tokenizer() const override { return data_.tokenizer(); }
   std::int64_t train_tokens() const override { return data_.train_size(); }
@@ -38,7 +40,8 @@ class TextDataset final : public Dataset {
 
 class RecallDataset final : public Dataset {
  public:
-  explicit RecallDataset(const DataConfig& config) : config_(config), tokenizer_(numbers_tokenizer(config.keys + config.values)) {}
+  explicit RecallDataset(const DataConfig& config)
+      : config_(config), tokenizer_(numbers_tokenizer(config.keys + config.values)) {}
 
   std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
     check_objective(sizes);
@@ -47,7 +50,8 @@ class RecallDataset final : public Dataset {
   }
   std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
     check_objective(sizes);
-    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length, 2 * static_cast<std::uint64_t>(config_.seed) + 1, config_.sequences);
+    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length,
+                                           2 * static_cast<std::uint64_t>(config_.seed) + 1, config_.sequences);
   }
   std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
   std::int64_t train_tokens() const override { return 0; }
@@ -56,8 +60,9 @@ class RecallDataset final : public Dataset {
 
  private:
   static void check_objective(const Sizes& sizes) {
-    require(sizes.objective == Objective::causal,
-            "train.objective is masked, but data.source = recall has targets of its own; set train.objective to causal");
+    require(
+        sizes.objective == Objective::causal,
+        "train.objective is masked, but data.source = recall has targets of its own; set train.objective to causal");
   }
   DataConfig config_;
   std::shared_ptr<const Tokenizer> tokenizer_;

@@ -54,7 +54,8 @@ std::vector<std::string> text_files(const fs::path& folder) {
 
 std::vector<std::string> expand(const std::vector<std::string>& inputs) {
   require(!inputs.empty(), "no input; name text files, folders or - (standard input) with --input");
-  require(std::count(inputs.begin(), inputs.end(), "-") <= 1, "--input - comes twice, but standard input can be read only once");
+  require(std::count(inputs.begin(), inputs.end(), "-") <= 1,
+          "--input - comes twice, but standard input can be read only once");
   std::vector<std::string> files;
   for (const std::string& input : inputs) {
     std::error_code error;
@@ -75,8 +76,10 @@ void check_out(const fs::path& out, bool overwrite) {
   if (!fs::exists(out, error)) return;
   require(fs::is_directory(out, error), "--out {} is a file; name a folder", out.string());
   if (fs::is_empty(out, error)) return;
-  require(fs::exists(out / "tokens.bin", error), "--out {} holds other things than prepared text; name a new folder", out.string());
-  require(overwrite, "--out {} is prepared already; use --overwrite to replace it, or name another folder", out.string());
+  require(fs::exists(out / "tokens.bin", error), "--out {} holds other things than prepared text; name a new folder",
+          out.string());
+  require(overwrite, "--out {} is prepared already; use --overwrite to replace it, or name another folder",
+          out.string());
 }
 
 struct Encoded {
@@ -85,7 +88,8 @@ struct Encoded {
 };
 
 /// Writes the ids of all files, 32 bits each, to `path`.
-Encoded encode_files(const std::vector<std::string>& files, const Tokenizer& tokenizer, bool quiet, const fs::path& path) {
+Encoded encode_files(const std::vector<std::string>& files, const Tokenizer& tokenizer, bool quiet,
+                     const fs::path& path) {
   Encoded encoded{.tokens = 0, .used = std::vector<bool>(static_cast<std::size_t>(tokenizer.size()))};
   std::int64_t total = 0, done = 0;
   for (const std::string& file : files) {
@@ -158,8 +162,8 @@ void read_in_pieces(const std::string& path, const std::function<void(std::strin
 
 PrepareSummary prepare(const PrepareOptions& options) {
   const auto start = std::chrono::steady_clock::now();
-  require(options.validation >= 0 && options.validation < 1, "--validation is {}, expected a part of the tokens from 0 to below 1",
-          options.validation);
+  require(options.validation >= 0 && options.validation < 1,
+          "--validation is {}, expected a part of the tokens from 0 to below 1", options.validation);
   check_out(options.out, options.overwrite);
   const std::vector<std::string> files = expand(options.inputs);
   const auto base = load_tokenizer(options.tokenizer);
@@ -175,24 +179,30 @@ PrepareSummary prepare(const PrepareOptions& options) {
       const MappedFile mapped(encoded_path);
       const std::span<const std::int32_t> ids(reinterpret_cast<const std::int32_t*>(mapped.bytes().data()),
                                               static_cast<std::size_t>(encoded.tokens));
-      const auto validation = static_cast<std::size_t>(std::llround(options.validation * static_cast<double>(ids.size())));
+      const auto validation =
+          static_cast<std::size_t>(std::llround(options.validation * static_cast<double>(ids.size())));
       const auto train_ids = ids.first(ids.size() - validation), validation_ids = ids.last(validation);
-      summary = {.tokenizer = tokenizer->name(), .hash = tokenizer->hash(), .vocabulary = tokenizer->size(),
+      summary = {.tokenizer = tokenizer->name(),
+                 .hash = tokenizer->hash(),
+                 .vocabulary = tokenizer->size(),
                  .files = static_cast<std::int64_t>(files.size()),
                  .train_tokens = static_cast<std::int64_t>(train_ids.size()),
                  .validation_tokens = static_cast<std::int64_t>(validation),
-                 .train_bytes = byte_count(train_ids, *base), .validation_bytes = byte_count(validation_ids, *base)};
+                 .train_bytes = byte_count(train_ids, *base),
+                 .validation_bytes = byte_count(validation_ids, *base)};
       const TokenHeader header{.id_bytes = tokenizer->size() <= 65536 ? 2u : 4u,
                                .vocabulary = static_cast<std::uint64_t>(summary.vocabulary),
                                .train_tokens = static_cast<std::uint64_t>(summary.train_tokens),
                                .validation_tokens = static_cast<std::uint64_t>(summary.validation_tokens),
                                .train_bytes = static_cast<std::uint64_t>(summary.train_bytes),
                                .validation_bytes = static_cast<std::uint64_t>(summary.validation_bytes),
-                               .tokenizer = summary.tokenizer, .hash = summary.hash};
+                               .tokenizer = summary.tokenizer,
+                               .hash = summary.hash};
       write_atomically(folder / "tokens.bin", [&](FileWriter& writer) {
         const auto bytes = pack(header);
         writer.write(bytes.data(), bytes.size());
-        header.id_bytes == 2 ? write_ids<std::uint16_t>(writer, ids, renumbered) : write_ids<std::uint32_t>(writer, ids, renumbered);
+        header.id_bytes == 2 ? write_ids<std::uint16_t>(writer, ids, renumbered)
+                             : write_ids<std::uint32_t>(writer, ids, renumbered);
       });
     }
     fs::remove(encoded_path);

@@ -19,13 +19,14 @@ namespace {
 std::vector<std::int64_t> different(Draws& draws, std::int64_t count, std::int64_t bound) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(bound));
   std::iota(all.begin(), all.end(), 0);
-  for (std::int64_t i = 0; i < count; ++i) std::swap(all[static_cast<std::size_t>(i)], all[static_cast<std::size_t>(i + draws.below(bound - i))]);
+  for (std::int64_t i = 0; i < count; ++i)
+    std::swap(all[static_cast<std::size_t>(i)], all[static_cast<std::size_t>(i + draws.below(bound - i))]);
   all.resize(static_cast<std::size_t>(count));
   return all;
 }
 
-/// `count` different places of `places`, one after the other with weight (place + 1)^(power − 1): those whose exponential waiting times at
-/// these rates are shortest come first (Efraimidis and Spirakis 2006).
+/// `count` different places of `places`, one after the other with weight (place + 1)^(power − 1): those whose
+/// exponential waiting times at these rates are shortest come first (Efraimidis and Spirakis 2006).
 std::vector<std::int64_t> places_of(Draws& draws, std::int64_t count, std::int64_t places, double power) {
   std::vector<std::pair<double, std::int64_t>> waits;
   for (std::int64_t place = 0; place < places; ++place) {
@@ -39,7 +40,8 @@ std::vector<std::int64_t> places_of(Draws& draws, std::int64_t count, std::int64
 
 }  // namespace
 
-RecallBatches::RecallBatches(const DataConfig& config, std::int64_t batch, std::int64_t length, std::uint64_t seed, std::int64_t limit)
+RecallBatches::RecallBatches(const DataConfig& config, std::int64_t batch, std::int64_t length, std::uint64_t seed,
+                             std::int64_t limit)
     : config_(config), batch_(batch), length_(length), limit_(limit), seed_(scramble(seed ^ 0x726563616c6c)) {
   require(batch > 0, "batch is {}, expected 1 or more", batch);
   check(config, length);

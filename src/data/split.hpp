@@ -44,10 +44,10 @@ inline std::size_t piece_end(std::string_view text, std::size_t start) {
   return leaves_one ? last : place;
 }
 
-/// The last place in (from, text.size()) where `text` can be cut so that both halves split as the whole does, whatever text
-/// follows; 0 when there is none. Such places follow an invalid byte, or lie between two characters of different class
-/// of which the first is neither white space (its run looks ahead) nor an apostrophe (of a contraction): no alternative of the
-/// pattern matches across, and none looks back.
+/// The last place in (from, text.size()) where `text` can be cut so that both halves split as the whole does, whatever
+/// text follows; 0 when there is none. Such places follow an invalid byte, or lie between two characters of different
+/// class of which the first is neither white space (its run looks ahead) nor an apostrophe (of a contraction): no
+/// alternative of the pattern matches across, and none looks back.
 inline std::size_t last_safe_cut(std::string_view text, std::size_t from = 0) {
   using unicode::Class;
   constexpr std::size_t kLongest = 4;  // a character that more text may complete must not be judged

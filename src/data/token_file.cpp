@@ -22,10 +22,16 @@ class Cursor {
  public:
   explicit Cursor(char* place) : place_(place) {}
   template <class Number>
-  void put(Number value) { std::memcpy(place_, &value, sizeof value), place_ += sizeof value; }
+  void put(Number value) {
+    std::memcpy(place_, &value, sizeof value), place_ += sizeof value;
+  }
   template <class Number>
-  void get(Number& value) { std::memcpy(&value, place_, sizeof value), place_ += sizeof value; }
-  void put(std::string_view text, std::size_t room) { std::memcpy(place_, text.data(), std::min(text.size(), room)), place_ += room; }
+  void get(Number& value) {
+    std::memcpy(&value, place_, sizeof value), place_ += sizeof value;
+  }
+  void put(std::string_view text, std::size_t room) {
+    std::memcpy(place_, text.data(), std::min(text.size(), room)), place_ += room;
+  }
   void get(std::string& text, std::size_t room) { text.assign(place_, strnlen(place_, room)), place_ += room; }
 
  private:
@@ -40,8 +46,8 @@ std::array<char, kTokenHeaderBytes> pack(const TokenHeader& header) {
   cursor.put(kMagic, kMagic.size());
   cursor.put(kTokenVersion);
   cursor.put(header.id_bytes);
-  for (const std::uint64_t count : {header.vocabulary, header.train_tokens, header.validation_tokens, header.train_bytes,
-                                    header.validation_bytes}) {
+  for (const std::uint64_t count : {header.vocabulary, header.train_tokens, header.validation_tokens,
+                                    header.train_bytes, header.validation_bytes}) {
     cursor.put(count);
   }
   cursor.put(header.tokenizer, kNameBytes);
@@ -59,10 +65,11 @@ TokenHeader unpack(std::span<const std::byte> file, const std::string& source) {
   Cursor cursor(bytes.data() + kMagic.size());
   std::uint32_t version = 0;
   cursor.get(version);
-  require(version == kTokenVersion, "{} has format version {}, expected {}; make it again with `linformer prepare`", source, version,
-          kTokenVersion);
+  require(version == kTokenVersion, "{} has format version {}, expected {}; make it again with `linformer prepare`",
+          source, version, kTokenVersion);
   require(sha256(std::string_view(bytes.data(), kSumAt)) == std::string_view(bytes.data() + kSumAt, kHashBytes),
-          "{} is damaged: its header doesn't have the SHA-256 that it names; make it again with `linformer prepare`", source);
+          "{} is damaged: its header doesn't have the SHA-256 that it names; make it again with `linformer prepare`",
+          source);
   TokenHeader header;
   cursor.get(header.id_bytes);
   for (std::uint64_t* count : {&header.vocabulary, &header.train_tokens, &header.validation_tokens, &header.train_bytes,
@@ -72,12 +79,15 @@ TokenHeader unpack(std::span<const std::byte> file, const std::string& source) {
   cursor.get(header.tokenizer, kNameBytes);
   cursor.get(header.hash, kHashBytes);
   constexpr std::uint64_t kMost = std::uint64_t{1} << 56;
-  const bool sane = (header.id_bytes == 2 || header.id_bytes == 4) && header.train_tokens < kMost && header.validation_tokens < kMost;
+  const bool sane =
+      (header.id_bytes == 2 || header.id_bytes == 4) && header.train_tokens < kMost && header.validation_tokens < kMost;
   require(sane, "{} is damaged: {} bytes an id, {} and {} tokens", source, header.id_bytes, header.train_tokens,
           header.validation_tokens);
   const std::uint64_t expected = kTokenHeaderBytes + (header.train_tokens + header.validation_tokens) * header.id_bytes;
-  require(file.size() == expected, "{} has {} bytes, but its header promises {}: it is cut or has something appended; "
-          "make it again with `linformer prepare`", source, file.size(), expected);
+  require(file.size() == expected,
+          "{} has {} bytes, but its header promises {}: it is cut or has something appended; "
+          "make it again with `linformer prepare`",
+          source, file.size(), expected);
   return header;
 }
 
@@ -102,8 +112,10 @@ struct TokenData::Impl {
     for (std::int64_t i = 0; i < count; ++i) {
       Id id;
       std::memcpy(&id, ids + static_cast<std::size_t>(i) * sizeof id, sizeof id);
-      require(id < header.vocabulary, "{} is damaged: it holds id {}, outside its vocabulary of {}; make it again with "
-              "`linformer prepare`", source, id, header.vocabulary);
+      require(id < header.vocabulary,
+              "{} is damaged: it holds id {}, outside its vocabulary of {}; make it again with "
+              "`linformer prepare`",
+              source, id, header.vocabulary);
       out[i] = static_cast<std::int64_t>(id);
     }
   }
@@ -112,18 +124,22 @@ struct TokenData::Impl {
 TokenData TokenData::open(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokens.bin";
   std::error_code error;
-  require(std::filesystem::is_directory(folder, error), "{} is not a folder; expected one that `linformer prepare` made", folder.string());
-  require(std::filesystem::is_regular_file(path, error), "{} has no tokens.bin; expected a folder that `linformer prepare` made",
-          folder.string());
+  require(std::filesystem::is_directory(folder, error),
+          "{} is not a folder; expected one that `linformer prepare` made", folder.string());
+  require(std::filesystem::is_regular_file(path, error),
+          "{} has no tokens.bin; expected a folder that `linformer prepare` made", folder.string());
   auto impl = std::make_shared<Impl>();
   impl->source = path.string();
   impl->file = MappedFile(path);
   impl->header = unpack(impl->file.bytes(), impl->source);
   impl->tokenizer = load_tokenizer((folder / "tokenizer.json").string());
   const Tokenizer& tokenizer = *impl->tokenizer;
-  require(impl->header.hash == tokenizer.hash() && impl->header.vocabulary == static_cast<std::uint64_t>(tokenizer.size()),
-          "{} was made with another vocabulary ({}, {} ids) than the tokenizer.json beside it ({}, {} ids); make the folder again with "
-          "`linformer prepare`", impl->source, impl->header.tokenizer, impl->header.vocabulary, tokenizer.name(), tokenizer.size());
+  require(
+      impl->header.hash == tokenizer.hash() && impl->header.vocabulary == static_cast<std::uint64_t>(tokenizer.size()),
+      "{} was made with another vocabulary ({}, {} ids) than the tokenizer.json beside it ({}, {} ids); make the "
+      "folder again with "
+      "`linformer prepare`",
+      impl->source, impl->header.tokenizer, impl->header.vocabulary, tokenizer.name(), tokenizer.size());
   TokenData data;
   data.impl_ = std::move(impl);
   return data;

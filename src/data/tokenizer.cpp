@@ -28,7 +28,9 @@ class BytesTokenizer final : public Tokenizer {
     for (std::size_t i = 0; i < text.size(); ++i) ids[i] = static_cast<unsigned char>(text[i]);
     return ids;
   }
-  std::size_t safe_cut(std::string_view text, std::size_t from) const override { return text.size() > from ? text.size() : 0; }
+  std::size_t safe_cut(std::string_view text, std::size_t from) const override {
+    return text.size() > from ? text.size() : 0;
+  }
   std::string_view bytes_of(std::int32_t id) const override {
     require(id >= 0 && id < 256, "id {} is outside the vocabulary of 256 ids (0 to 255)", id);
     return {&bytes_[static_cast<std::size_t>(id)], 1};
@@ -39,7 +41,9 @@ class BytesTokenizer final : public Tokenizer {
     for (const char byte : bytes_) tokens.emplace_back(1, byte);
     return sha256(rank_file(tokens, tokens.size()));
   }
-  json to_json() const override { return {{"format_version", 1}, {"name", "bytes"}, {"kind", "bytes"}, {"hash", hash()}}; }
+  json to_json() const override {
+    return {{"format_version", 1}, {"name", "bytes"}, {"kind", "bytes"}, {"hash", hash()}};
+  }
 
  private:
   std::array<char, 256> bytes_;
@@ -55,7 +59,8 @@ class NumbersTokenizer final : public Tokenizer {
   std::vector<std::int32_t> encode(std::string_view text) const override {
     constexpr std::string_view kSpaces = " \t\n";
     std::vector<std::int32_t> ids;
-    for (auto first = text.find_first_not_of(kSpaces); first < text.size(); first = text.find_first_not_of(kSpaces, first)) {
+    for (auto first = text.find_first_not_of(kSpaces); first < text.size();
+         first = text.find_first_not_of(kSpaces, first)) {
       const auto word = text.substr(first, text.find_first_of(kSpaces, first) - first);
       std::int32_t id = -1;
       const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
@@ -84,10 +89,12 @@ class NumbersTokenizer final : public Tokenizer {
   std::vector<std::string> tokens_;
 };
 
-/// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the program was built in.
+/// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the
+/// program was built in.
 fs::path gpt2_folder() {
   std::vector<fs::path> candidates;
-  if (const char* data = std::getenv("LINFORMER_DATA"); data != nullptr && *data != '\0') candidates.push_back(fs::path(data) / "gpt2");
+  if (const char* data = std::getenv("LINFORMER_DATA"); data != nullptr && *data != '\0')
+    candidates.push_back(fs::path(data) / "gpt2");
   candidates.push_back(fs::path("data") / "gpt2");
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
@@ -95,9 +102,11 @@ fs::path gpt2_folder() {
   for (const fs::path& candidate : candidates) {
     if (fs::is_regular_file(candidate / "vocab.bpe", error)) return candidate;
   }
-  fail("the GPT-2 vocabulary (gpt2/encoder.json and gpt2/vocab.bpe) is not in {}. Run `make setup`, name the folder above "
-       "gpt2 with LINFORMER_DATA, or use --tokenizer bytes",
-       fs::weakly_canonical(candidates.front().parent_path(), error).string());
+  fail(
+      "the GPT-2 vocabulary (gpt2/encoder.json and gpt2/vocab.bpe) is not in {}. Run `make setup`, name the folder "
+      "above "
+      "gpt2 with LINFORMER_DATA, or use --tokenizer bytes",
+      fs::weakly_canonical(candidates.front().parent_path(), error).string());
 }
 
 constexpr auto kMend = "Put the file back from where it came, or make it anew with `linformer prepare`";
@@ -129,8 +138,10 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path)
   if (name_or_path == "gpt2") return std::make_shared<BpeTokenizer>(read_encoder_and_merges(gpt2_folder()));
   const fs::path path = name_or_path;
   std::error_code error;
-  require(fs::exists(path, error), "tokenizer \"{}\": no such file or folder. Expected gpt2, bytes, a .tiktoken file, a folder with "
-          "encoder.json and vocab.bpe, or a tokenizer.json", name_or_path);
+  require(fs::exists(path, error),
+          "tokenizer \"{}\": no such file or folder. Expected gpt2, bytes, a .tiktoken file, a folder with "
+          "encoder.json and vocab.bpe, or a tokenizer.json",
+          name_or_path);
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "tokenizer.json", error)) return load_tokenizer((path / "tokenizer.json").string());
     return bpe_tokenizer(path, read_encoder_and_merges(path));
@@ -142,15 +153,20 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path)
   return made_from(path, [&] { return tokenizer_from_json(object); });
 }
 
-std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size) { return std::make_shared<NumbersTokenizer>(size); }
+std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size) {
+  return std::make_shared<NumbersTokenizer>(size);
+}
 
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
-  require(object.is_object() && object.contains("kind") && object["kind"].is_string(), "not a tokenizer: expected an object with \"kind\"");
-  require(object.contains("format_version") && object["format_version"] == 1, "tokenizer: expected \"format_version\" 1");
+  require(object.is_object() && object.contains("kind") && object["kind"].is_string(),
+          "not a tokenizer: expected an object with \"kind\"");
+  require(object.contains("format_version") && object["format_version"] == 1,
+          "tokenizer: expected \"format_version\" 1");
   const std::string kind = object["kind"];
   if (kind == "bytes") return std::make_shared<BytesTokenizer>();
   if (kind == "numbers") {
-    const bool sound = object.contains("size") && object["size"].is_number_integer() && object["size"] > 0 && object["size"] <= kMostNumbers;
+    const bool sound = object.contains("size") && object["size"].is_number_integer() && object["size"] > 0 &&
+                       object["size"] <= kMostNumbers;
     require(sound, "tokenizer: expected \"size\", a whole number from 1 to {}", kMostNumbers);
     return numbers_tokenizer(object["size"]);
   }

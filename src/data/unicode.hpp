@@ -17,8 +17,8 @@ struct Character {
 
 namespace detail {
 
-/// One class for each code point. Built from ranges that tiktoken's own tables gave (tools/unicode_classes.py): a regular
-/// expression library of the system knows another Unicode version, and thousands of letters fewer or more.
+/// One class for each code point. Built from ranges that tiktoken's own tables gave (tools/unicode_classes.py): a
+/// regular expression library of the system knows another Unicode version, and thousands of letters fewer or more.
 const std::uint8_t* class_table();
 
 constexpr std::array<Class, 128> ascii_classes() {
@@ -27,8 +27,10 @@ constexpr std::array<Class, 128> ascii_classes() {
     const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     const bool space = c == ' ' || (c >= 9 && c <= 13);
     const bool number = c >= '0' && c <= '9';
-    table[static_cast<std::size_t>(c)] =
-        letter ? Class::kLetter : space ? Class::kSpace : number ? Class::kNumber : Class::kOther;
+    table[static_cast<std::size_t>(c)] = letter   ? Class::kLetter
+                                         : space  ? Class::kSpace
+                                         : number ? Class::kNumber
+                                                  : Class::kOther;
   }
   return table;
 }

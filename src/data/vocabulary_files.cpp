@@ -81,7 +81,8 @@ std::string base64_encode(std::string_view bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::string_view group = bytes.substr(i, 3);
     std::uint32_t word = 0;
-    for (std::size_t j = 0; j < 3; ++j) word = word << 8 | (j < group.size() ? static_cast<unsigned char>(group[j]) : 0u);
+    for (std::size_t j = 0; j < 3; ++j)
+      word = word << 8 | (j < group.size() ? static_cast<unsigned char>(group[j]) : 0u);
     for (std::size_t j = 0; j < 4; ++j) text += j <= group.size() ? kDigits[word >> (18 - 6 * j) & 63] : '=';
   }
   return text;
@@ -140,8 +141,10 @@ BpeVocabulary read_encoder_and_merges(const std::filesystem::path& folder) {
   for_each_line(read_file(merges_path), [&](std::string_view line, std::size_t number) {
     if (line.empty() || (number == 1 && line.starts_with("#version"))) return;
     const std::size_t space = std::min(line.find(' '), line.size() - 1);
-    const std::string left = hidden_bytes(line.substr(0, space), bytes), right = hidden_bytes(line.substr(space + 1), bytes);
-    require(!left.empty() && !right.empty(), "{}: line {} is not two tokens and a space between", merges_path.string(), number);
+    const std::string left = hidden_bytes(line.substr(0, space), bytes),
+                      right = hidden_bytes(line.substr(space + 1), bytes);
+    require(!left.empty() && !right.empty(), "{}: line {} is not two tokens and a space between", merges_path.string(),
+            number);
     vocabulary.tokens.push_back(left + right);
   });
   mark_gpt2(vocabulary);
@@ -152,8 +155,9 @@ BpeVocabulary read_encoder_and_merges(const std::filesystem::path& folder) {
   for (const auto& [shown, id] : encoder.items()) {
     const std::string token = shown == kEndOfText ? shown : hidden_bytes(shown, bytes);
     const bool whole = id.is_number_unsigned() && id.get<std::size_t>() < vocabulary.tokens.size();
-    require(whole && vocabulary.tokens[id.get<std::size_t>()] == token, "{}: token \"{}\" has id {}, but {} says otherwise",
-            encoder_path.string(), shown, id.dump(), merges_path.string());
+    require(whole && vocabulary.tokens[id.get<std::size_t>()] == token,
+            "{}: token \"{}\" has id {}, but {} says otherwise", encoder_path.string(), shown, id.dump(),
+            merges_path.string());
     ++agreed;
   }
   require(agreed == vocabulary.tokens.size(), "{} has {} tokens, {} makes {}: they belong to different vocabularies",
@@ -171,7 +175,8 @@ BpeVocabulary bpe_from_json(const json& object) {
   BpeVocabulary vocabulary{.name = field("name"), .tokens = {}, .end_of_text = field("end_of_text")};
   for (const json& item : field("tokens")) {
     const auto token = item.is_string() ? base64_decode(item.get_ref<const std::string&>()) : std::nullopt;
-    require(token && !token->empty(), "tokenizer: token {} is {}, expected base64", vocabulary.tokens.size(), item.dump());
+    require(token && !token->empty(), "tokenizer: token {} is {}, expected base64", vocabulary.tokens.size(),
+            item.dump());
     vocabulary.tokens.push_back(*token);
   }
   if (vocabulary.end_of_text) vocabulary.tokens.emplace_back(kEndOfText);

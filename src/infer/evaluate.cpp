@@ -21,8 +21,10 @@ constexpr std::int64_t kDistanceRanges = 16;
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
   const auto& config = model.config();
   require(config.causal || config.vocabulary == vocabulary_of(tokenizer, Objective::masked),
-          "this model is bidirectional (model.causal = false), and its vocabulary of {} has no id for the mask beside the tokenizer's {}: it "
-          "sees the tokens that it would have to predict, so its loss means nothing; evaluate a model that was trained with model.causal = "
+          "this model is bidirectional (model.causal = false), and its vocabulary of {} has no id for the mask beside "
+          "the tokenizer's {}: it "
+          "sees the tokens that it would have to predict, so its loss means nothing; evaluate a model that was trained "
+          "with model.causal = "
           "true or train.objective = masked",
           config.vocabulary, tokenizer.size());
   require(!config.causal || tokenizer.size() == config.vocabulary,
@@ -48,8 +50,7 @@ class TextBatches final : public Batches {
     const auto first = index * batch_ * length_;
     const auto size = std::min(batch_, windows() - index * batch_);
     const auto valid = std::min(size * length_, targets() - first);
-    const auto ids = at::zeros({size * length_}, at::kLong),
-               targets = at::full({size * length_}, kIgnored, at::kLong);
+    const auto ids = at::zeros({size * length_}, at::kLong), targets = at::full({size * length_}, kIgnored, at::kLong);
     ids.narrow(0, 0, valid).copy_(ids_.narrow(0, first, valid));
     targets.narrow(0, 0, valid).copy_(ids_.narrow(0, first + 1, valid));
     return {ids.view({size, length_}), targets.view({size, length_})};
@@ -68,7 +69,8 @@ class Answers {
   void add(const at::Tensor& right_Q, const at::Tensor& distances_Q) {
     const auto right = right_Q.cpu().contiguous();
     for (std::int64_t i = 0; i < right.numel(); ++i) {
-      auto& [queries, answered] = counts_.at(static_cast<std::size_t>(distances_Q.const_data_ptr<std::int64_t>()[i] / range_));
+      auto& [queries, answered] =
+          counts_.at(static_cast<std::size_t>(distances_Q.const_data_ptr<std::int64_t>()[i] / range_));
       ++queries;
       answered += right.const_data_ptr<bool>()[i];
     }
@@ -80,13 +82,16 @@ class Answers {
       const auto [queries, answered] = counts_[i];
       all += queries, all_answered += answered;
       const auto first = static_cast<std::int64_t>(i) * range_;
-      if (queries > 0) result.accuracy_by_distance.push_back({first, first + range_ - 1, queries, share(answered, queries)});
+      if (queries > 0)
+        result.accuracy_by_distance.push_back({first, first + range_ - 1, queries, share(answered, queries)});
     }
     if (all > 0) result.accuracy = share(all_answered, all);
   }
 
  private:
-  static double share(std::int64_t part, std::int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); }
+  static double share(std::int64_t part, std::int64_t whole) {
+    return static_cast<double>(part) / static_cast<double>(whole);
+  }
   std::int64_t range_;
   std::array<std::pair<std::int64_t, std::int64_t>, kDistanceRanges> counts_{};
 };
@@ -139,7 +144,8 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options) {
   check_request(model, *data.tokenizer(), options);
   const bool causal = model.config().causal;
-  const auto batches = data.validation({.batch = options.batch, .length = model.config().length,
+  const auto batches = data.validation({.batch = options.batch,
+                                        .length = model.config().length,
                                         .objective = causal ? Objective::causal : Objective::masked});
   // The loss of masked tokens, each with the others before its eyes, is no code length of the text.
   return evaluate_batches(model, *batches, causal ? data.bytes_per_token() : std::nullopt, options);
@@ -151,14 +157,15 @@ Evaluation evaluate(const LanguageModel& model, const TokenData& data, const Eva
 
 Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view text,
                     const EvaluateOptions& options) {
-  require(model.config().causal, "this model is bidirectional (model.causal = false): it is evaluated on prepared text, whose validation part is "
-          "masked; prepare the text with --tokenizer MODEL/tokenizer.json");
+  require(
+      model.config().causal,
+      "this model is bidirectional (model.causal = false): it is evaluated on prepared text, whose validation part is "
+      "masked; prepare the text with --tokenizer MODEL/tokenizer.json");
   check_request(model, tokenizer, options);
   const auto ids = tokenizer.encode(text);
-  require(
-      ids.size() >= 2,
-      "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from",
-      ids.size());
+  require(ids.size() >= 2,
+          "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from",
+          ids.size());
   const TextBatches batches(ids, options.batch, model.config().length);
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);
@@ -176,8 +183,11 @@ json to_json(const Evaluation& evaluation, const std::string& prefix) {
   if (evaluation.bits_per_byte) object["bits_per_byte"] = *evaluation.bits_per_byte;
   if (evaluation.accuracy) object["accuracy"] = *evaluation.accuracy;
   for (const auto& [first, last, queries, accuracy] : evaluation.accuracy_by_distance) {
-    object["accuracy_by_distance"].push_back(
-        {{"distance", (first + last + 1) / 2}, {"first", first}, {"last", last}, {"queries", queries}, {"accuracy", accuracy}});
+    object["accuracy_by_distance"].push_back({{"distance", (first + last + 1) / 2},
+                                              {"first", first},
+                                              {"last", last},
+                                              {"queries", queries},
+                                              {"accuracy", accuracy}});
   }
   return object;
 }

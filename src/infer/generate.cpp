@@ -19,9 +19,7 @@ namespace {
 using Ids = std::vector<std::int64_t>;
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 struct Sequence {
   std::size_t number;  ///< in the result
@@ -33,9 +31,8 @@ struct Sequence {
   std::int64_t visible() const { return static_cast<std::int64_t>(ids.size() - start); }
 };
 
-void check_request(const LanguageModel& model, const Tokenizer& tokenizer,
-                   const std::vector<std::string>& prompts, const SamplingConfig& sampling,
-                   const GenerateOptions& options) {
+void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                   const SamplingConfig& sampling, const GenerateOptions& options) {
   check(sampling);
   const auto& config = model.config();
   require(config.causal,
@@ -54,8 +51,7 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
   std::vector<Ids> result;
   for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
     const auto ids = tokenizer.encode(prompts[prompt]);
-    require(!ids.empty(),
-            "prompt {} is empty: a model continues a text, so give it at least a character to start from",
+    require(!ids.empty(), "prompt {} is empty: a model continues a text, so give it at least a character to start from",
             prompt + 1);
     result.emplace_back(ids.begin(), ids.end());
   }
@@ -205,9 +201,8 @@ class Generator {
 
 }  // namespace
 
-Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
-                    const std::vector<std::string>& prompts, const SamplingConfig& sampling,
-                    const GenerateOptions& options) {
+Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                    const SamplingConfig& sampling, const GenerateOptions& options) {
   check_request(model, tokenizer, prompts, sampling, options);
   const auto ids = encode_prompts(tokenizer, prompts);
   if (options.overflow == Overflow::error) {

@@ -10,7 +10,8 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded) {
           "from the folder of its data");
   auto tokenizer = tokenizer_from_json(loaded.tokenizer);
   const auto vocabulary = loaded.model.config().vocabulary;
-  const bool masked = !loaded.model.config().causal && vocabulary == tokenizer->size() + 1;  // the mask has an id of its own
+  const bool masked =
+      !loaded.model.config().causal && vocabulary == tokenizer->size() + 1;  // the mask has an id of its own
   require(tokenizer->size() == vocabulary || masked,
           "tokenizer.json of the model folder has {} ids, but the model's vocabulary has {}: put back the "
           "file that the model was trained with",

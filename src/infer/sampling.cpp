@@ -55,7 +55,8 @@ std::int64_t likeliest(std::span<const Number> logits_V) {
 void penalise(std::span<double> logits_V, double penalty, std::span<const std::int64_t> seen) {
   if (penalty == 1) return;
   for (const auto id : seen) {
-    require(id >= 0 && static_cast<std::size_t>(id) < logits_V.size(), "seen id {}: outside the vocabulary of {} ids", id, logits_V.size());
+    require(id >= 0 && static_cast<std::size_t>(id) < logits_V.size(), "seen id {}: outside the vocabulary of {} ids",
+            id, logits_V.size());
     double& logit = logits_V[static_cast<std::size_t>(id)];
     logit = logit > 0 ? logit / penalty : logit * penalty;
   }
@@ -66,7 +67,8 @@ void penalise(std::span<double> logits_V, double penalty, std::span<const std::i
 void to_weights(std::vector<double>& logits_V, double temperature) {
   const double maximum = largest(std::span<const double>(logits_V));
   const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
-  // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the decoder's own.
+  // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the
+  // decoder's own.
   for (auto piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
 }
 
@@ -141,7 +143,8 @@ std::uint64_t mix(std::uint64_t value) {
 }
 constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 
-// Where the running sum of the weights passes `rest`. Rounding may leave a crumb at the end: then the last place that can be drawn at all.
+// Where the running sum of the weights passes `rest`. Rounding may leave a crumb at the end: then the last place that
+// can be drawn at all.
 template <class Values, class WeightOf>
 std::int64_t place_of(const Values& values, double rest, WeightOf&& weight_of) {
   std::int64_t place = -1;

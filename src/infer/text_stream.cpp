@@ -37,8 +37,7 @@ std::size_t unfinished_utf8(std::string_view text) {
 
 TextStream::TextStream(std::vector<std::string> stop) : stop_(std::move(stop)) {
   // Of two matches that end together the longer one starts first.
-  std::stable_sort(stop_.begin(), stop_.end(),
-                   [](const auto& a, const auto& b) { return a.size() > b.size(); });
+  std::stable_sort(stop_.begin(), stop_.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
 }
 
 std::size_t TextStream::held_for_stop() const {

@@ -13,7 +13,8 @@ TokenSteps::TokenSteps(const LanguageModel& model, WeightFormat format) : model_
     path_ = "decoder: " + decoder_->description();
     return;
   }
-  require(format == WeightFormat::float32, "{} weights can't be used here, since {}; use --dtype float32.", kernels::weight_format_name(format), obstacle);
+  require(format == WeightFormat::float32, "{} weights can't be used here, since {}; use --dtype float32.",
+          kernels::weight_format_name(format), obstacle);
   path_ = "general step, since " + obstacle;
 }
 

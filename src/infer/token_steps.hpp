@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "linformer/nn/decode_state.hpp"
 #include "linformer/infer/sampling.hpp"
+#include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/decoder.hpp"
 
 namespace linformer {

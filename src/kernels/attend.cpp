@@ -18,8 +18,7 @@ namespace {
 class Scratch {
  public:
   explicit Scratch(std::int64_t floats)
-      : memory_(static_cast<float*>(
-            ::operator new(static_cast<std::size_t>(floats) * sizeof(float), alignment))) {}
+      : memory_(static_cast<float*>(::operator new(static_cast<std::size_t>(floats) * sizeof(float), alignment))) {}
   ~Scratch() { ::operator delete(memory_, alignment); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -37,8 +36,7 @@ struct Cut {
   explicit Cut(const AttendShape& shape) {
     const auto size = shape.window > 0 ? shape.window : tile_rows;
     blocks = (shape.length + size - 1) / size;
-    const auto sequences = shape.batch * shape.heads,
-               threads = static_cast<std::int64_t>(at::get_num_threads());
+    const auto sequences = shape.batch * shape.heads, threads = static_cast<std::int64_t>(at::get_num_threads());
     const auto wanted =
         sequences % threads == 0 || sequences >= 8 * threads ? 1 : (4 * threads + sequences - 1) / sequences;
     runs = std::min(threads == 1 ? 1 : wanted, blocks);
@@ -101,12 +99,11 @@ class SharedGradients {
       const auto width = shape_.width, rows = slots_ / width, before = (range.first - 1) * shape_.window;
       if (shares.slot_key != nullptr) {
         add_rows(shares.slot_key, rows, width, head_of(gradients.slot_key, range), gradients.slot_key.row);
-        add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range),
-                 gradients.slot_value.row);
+        add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range), gradients.slot_value.row);
       }
       if (shares.border_key != nullptr) {
-        add_rows(shares.border_key, shape_.window, width,
-                 head_of(gradients.key, range) + before * gradients.key.row, gradients.key.row);
+        add_rows(shares.border_key, shape_.window, width, head_of(gradients.key, range) + before * gradients.key.row,
+                 gradients.key.row);
         add_rows(shares.border_value, shape_.window, width,
                  head_of(gradients.value, range) + before * gradients.value.row, gradients.value.row);
       }

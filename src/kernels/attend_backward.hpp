@@ -11,7 +11,8 @@ namespace {
 /// Working memory; *_depth: rows as the depth of a product, the same memory as the rows where these serve as they are.
 template <class Number>
 struct BackwardScratch {
-  Number *query, *query_transposed, *query_depth, *grad_output, *grad_output_transposed, *grad_output_depth, *key, *key_depth, *value, *packed;
+  Number *query, *query_transposed, *query_depth, *grad_output, *grad_output_transposed, *grad_output_depth, *key,
+      *key_depth, *value, *packed;
   float *grad_query, *grad_key, *grad_value, *weights, *grad_weights, *log_sum, *delta;
   Held* held;
 };
@@ -26,7 +27,15 @@ BackwardScratch<Number> backward_scratch(Index width, float* memory, Held& held)
   const auto numbers = [&](Index number) { return reinterpret_cast<Number*>(memory + number * tile); };
   const auto depth = [&](Index rows, Index own) { return numbers(in_number<Number> == 1 ? rows : own); };
   float* after = memory + 12 * tile;
-  return {numbers(0), numbers(1), depth(0, 2), numbers(3), numbers(4), depth(3, 5), numbers(6), depth(6, 7), numbers(8),
+  return {numbers(0),
+          numbers(1),
+          depth(0, 2),
+          numbers(3),
+          numbers(4),
+          depth(3, 5),
+          numbers(6),
+          depth(6, 7),
+          numbers(8),
           reinterpret_cast<Number*>(after),
           memory + 9 * tile,
           memory + 10 * tile,
@@ -38,8 +47,8 @@ BackwardScratch<Number> backward_scratch(Index width, float* memory, Held& held)
           &held};
 }
 
-/// Weights and gradients of the scores, times `scale`, from scores and gradients of the weights, in place, both (X, M). Returns the sum of the
-/// latter without `scale`.
+/// Weights and gradients of the scores, times `scale`, from scores and gradients of the weights, in place, both (X, M).
+/// Returns the sum of the latter without `scale`.
 template <class Number>
 float softmax_backward(Index count, Index queries, float bias, float scale, bool diagonal,
                        const BackwardScratch<Number>& scratch) {
@@ -102,20 +111,21 @@ float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const 
   }
   const ProductShape score_shape{count, queries, width};
   constexpr Band score_band = kDiagonal ? Band::columns_from_row : Band::full;
-  product<false, score_band>(score_shape, Factor<Number>{scratch.key, number_stride}, Factor<Number>{scratch.query_transposed, tile_rows},
-                             scratch.weights, tile_rows, {.accumulate = false, .factor = inputs.scale});
+  product<false, score_band>(score_shape, Factor<Number>{scratch.key, number_stride},
+                             Factor<Number>{scratch.query_transposed, tile_rows}, scratch.weights, tile_rows,
+                             {.accumulate = false, .factor = inputs.scale});
   product<false, score_band>(score_shape, Factor<Number>{scratch.value, number_stride},
                              Factor<Number>{scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
                              {.accumulate = false});
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
   const float total = softmax_backward(count, queries, bias, inputs.scale, kDiagonal, scratch);
-  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.weights, count, rows, scratch.packed), scratch.grad_output_depth,
-                         columns.grad_value, columns.grad_value_stride, scratch.grad_value);
-  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.grad_weights, count, rows, scratch.packed), scratch.query_depth,
-                         columns.grad_key, columns.grad_key_stride, scratch.grad_key);
+  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.weights, count, rows, scratch.packed),
+                         scratch.grad_output_depth, columns.grad_value, columns.grad_value_stride, scratch.grad_value);
+  add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.grad_weights, count, rows, scratch.packed),
+                         scratch.query_depth, columns.grad_key, columns.grad_key_stride, scratch.grad_key);
   product<true, kDiagonal ? Band::depth_up_to_row : Band::full>(
-      {rows, stride, count}, columns_of_scores(scratch.grad_weights, count, queries, scratch.packed), Factor<Number>{scratch.key_depth, stride},
-      scratch.grad_query, stride, {.accumulate = true});
+      {rows, stride, count}, columns_of_scores(scratch.grad_weights, count, queries, scratch.packed),
+      Factor<Number>{scratch.key_depth, stride}, scratch.grad_query, stride, {.accumulate = true});
   return columns.slots ? total : 0.0F;
 }
 
@@ -151,8 +161,8 @@ struct GradientPlaces {
     const Index own = inputs.shape.kind == SlotKind::running ? block : 0;
     columns.grad_key = rows_of(gradients.slot_key, range.batch, range.head) + own * gradients.slot_key.block +
                        at * gradients.slot_key.row;
-    columns.grad_value = rows_of(gradients.slot_value, range.batch, range.head) +
-                         own * gradients.slot_value.block + at * gradients.slot_value.row;
+    columns.grad_value = rows_of(gradients.slot_value, range.batch, range.head) + own * gradients.slot_value.block +
+                         at * gradients.slot_value.row;
     columns.grad_key_stride = gradients.slot_key.row, columns.grad_value_stride = gradients.slot_value.row;
   }
 };
@@ -164,7 +174,8 @@ void sum_deltas(Rows<Element> output, Rows<Element> grad_output, Index rows, Ind
     Vector sum{};
     for (Index j = 0; j < width && i < rows; j += vector_width) {
       const Index count = smaller(vector_width, width - j);
-      sum += load_row(output.data + i * output.stride + j, count) * load_row(grad_output.data + i * grad_output.stride + j, count);
+      sum += load_row(output.data + i * output.stride + j, count) *
+             load_row(grad_output.data + i * grad_output.stride + j, count);
     }
     delta[i] = sum_of(sum);
   }
@@ -187,8 +198,7 @@ void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, 
   transpose_tile(scratch.grad_output, tile_rows, width, scratch.grad_output_transposed);
   depth_of(grad_output, rows, width, scratch.grad_output, scratch.grad_output_depth);
   sum_deltas(tile_of(gradients.output), grad_output, rows, width, scratch.delta);
-  const float* log_sum =
-      gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
+  const float* log_sum = gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
   for (Index i = 0; i < tile_rows; ++i) scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
   for (Index i = 0; i < rows * stride; ++i) scratch.grad_query[i] = 0;
 }
@@ -204,14 +214,12 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     load_queries<Element>(inputs, gradients, tile, scratch);
     for_columns<Element>(inputs, tile, places, [&](const Columns<Element>& columns) {
-      slot_total +=
-          static_cast<double>(columns.diagonal ? backward_columns<true>(inputs, tile, columns, scratch)
-                                               : backward_columns<false>(inputs, tile, columns, scratch));
+      slot_total += static_cast<double>(columns.diagonal ? backward_columns<true>(inputs, tile, columns, scratch)
+                                                         : backward_columns<false>(inputs, tile, columns, scratch));
     });
     float* to = rows_of(gradients.query, tile.batch, tile.head) + tile.first * gradients.query.row;
     for (Index i = 0; i < tile.last - tile.first; ++i) {
-      for (Index j = 0; j < width; ++j)
-        to[i * gradients.query.row + j] = scratch.grad_query[i * stride + j];
+      for (Index j = 0; j < width; ++j) to[i * gradients.query.row + j] = scratch.grad_query[i * stride + j];
     }
   });
   *shares.slot_bias = static_cast<float>(slot_total);

@@ -132,8 +132,8 @@ void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, cons
   const Index stride = whole_vectors(shape.width);
   float* log_sum = outputs.log_sum + (tile.batch * shape.heads + tile.head) * shape.length;
   for (Index i = 0; i < tile.last - tile.first; ++i) {
-    Element* to = static_cast<Element*>(outputs.output) + tile.batch * outputs.batch +
-                  tile.head * outputs.head + (tile.first + i) * outputs.row;
+    Element* to = static_cast<Element*>(outputs.output) + tile.batch * outputs.batch + tile.head * outputs.head +
+                  (tile.first + i) * outputs.row;
     const float share = 1.0F / scratch.sum[i];
     const float* from = scratch.output + i * stride;
     for (Index j = 0; j < shape.width; ++j) narrow(from[j] * share, to[j]);
@@ -142,8 +142,7 @@ void store_output(const AttendInputs& inputs, const AttendOutputs& outputs, cons
 }
 
 template <class Element>
-void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range,
-                   float* memory) {
+void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
   const auto scratch = forward_scratch<NumberOf<Element>>(width, memory, held);
@@ -154,9 +153,8 @@ void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, con
     transpose_tile(scratch.rows, tile_rows, width, scratch.query_transposed);
     for (Index i = 0; i < rows * stride; ++i) scratch.output[i] = 0;
     for (Index i = 0; i < tile_rows; ++i) scratch.largest[i] = minus_infinity, scratch.sum[i] = 0;
-    for_columns<Element>(inputs, tile, NoGradients{}, [&](const Columns<Element>& columns) {
-      forward_columns(inputs, tile, columns, scratch);
-    });
+    for_columns<Element>(inputs, tile, NoGradients{},
+                         [&](const Columns<Element>& columns) { forward_columns(inputs, tile, columns, scratch); });
     store_output<Element>(inputs, outputs, tile, scratch);
   });
 }

@@ -16,7 +16,8 @@ void cross_entropy(const CrossEntropyRows& rows, double* loss) {
     for (auto row = begin; row < end; ++row) {
       const auto target = rows.target[row] == rows.ignore_index ? -1 : rows.target[row];
       auto* logits = static_cast<char*>(rows.logits) + row * bytes;
-      loss[row] = table.cross_entropy_row(rows.element, logits, scratch.data(), rows.vocabulary, target, rows.gradient_scale);
+      loss[row] =
+          table.cross_entropy_row(rows.element, logits, scratch.data(), rows.vocabulary, target, rows.gradient_scale);
     }
   });
 }

@@ -47,7 +47,8 @@ double exponential_sum(float* row, Index count, float largest) {
   return sum;
 }
 
-/// −log softmax(row)[target]; unless `gradient_scale` is 0 the row becomes that × (softmax − one-hot). `target` −1: ignored.
+/// −log softmax(row)[target]; unless `gradient_scale` is 0 the row becomes that × (softmax − one-hot). `target` −1:
+/// ignored.
 inline double cross_entropy_of(float* row, Index count, Index target, float gradient_scale) {
   const bool gradient = gradient_scale != 0;
   if (target < 0) {

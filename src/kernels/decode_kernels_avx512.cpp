@@ -1,4 +1,5 @@
-// The decode kernels for AVX-512 (F, BW, DQ). Standard headers come first: nothing of theirs may be compiled for more than the baseline.
+// The decode kernels for AVX-512 (F, BW, DQ). Standard headers come first: nothing of theirs may be compiled for more
+// than the baseline.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -23,7 +24,9 @@ struct V {
   static constexpr std::int64_t kLanes = 16, kIntegers = 32;
   static constexpr int kColumns = 6;
   using Float = __m512;
-  struct Integer { __m512i x; };
+  struct Integer {
+    __m512i x;
+  };
 
   static Float zero() { return _mm512_setzero_ps(); }
   static Float fill(float value) { return _mm512_set1_ps(value); }
@@ -45,21 +48,29 @@ struct V {
   }
   static __m256 half_sum(Float a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
   static void sum4(Float a, Float b, Float c, Float d, float* out) {
-    const auto sums = _mm256_hadd_ps(_mm256_hadd_ps(half_sum(a), half_sum(b)), _mm256_hadd_ps(half_sum(c), half_sum(d)));
+    const auto sums =
+        _mm256_hadd_ps(_mm256_hadd_ps(half_sum(a), half_sum(b)), _mm256_hadd_ps(half_sum(c), half_sum(d)));
     _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps(sums, 1)));
   }
   static __m512i load_pairs(const std::uint16_t* p) { return _mm512_loadu_si512(p); }
   static Float low_of(__m512i pairs) { return _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)); }
-  static Float high_of(__m512i pairs) { return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U)))); }
+  static Float high_of(__m512i pairs) {
+    return _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000U))));
+  }
 
   static Integer integer_zero() { return {_mm512_setzero_si512()}; }
-  static Integer widen(const std::int8_t* p) { return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+  static Integer widen(const std::int8_t* p) {
+    return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
   static Integer multiply_add(Integer w, const std::int16_t* x, Integer c) {
     return {_mm512_add_epi32(c.x, _mm512_madd_epi16(w.x, _mm512_loadu_si512(x)))};
   }
-  static __m256i half_sum(Integer a) { return _mm256_add_epi32(_mm512_castsi512_si256(a.x), _mm512_extracti64x4_epi64(a.x, 1)); }
+  static __m256i half_sum(Integer a) {
+    return _mm256_add_epi32(_mm512_castsi512_si256(a.x), _mm512_extracti64x4_epi64(a.x, 1));
+  }
   static void sum4(Integer a, Integer b, Integer c, Integer d, float* out) {
-    const auto sums = _mm256_hadd_epi32(_mm256_hadd_epi32(half_sum(a), half_sum(b)), _mm256_hadd_epi32(half_sum(c), half_sum(d)));
+    const auto sums =
+        _mm256_hadd_epi32(_mm256_hadd_epi32(half_sum(a), half_sum(b)), _mm256_hadd_epi32(half_sum(c), half_sum(d)));
     _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1))));
   }
 };

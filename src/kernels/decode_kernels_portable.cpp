@@ -13,8 +13,12 @@ namespace {
 struct V {
   static constexpr std::int64_t kLanes = 4, kIntegers = 8;
   static constexpr int kColumns = 2;
-  struct Float { float x[kLanes]; };
-  struct Integer { std::int32_t x[kIntegers]; };
+  struct Float {
+    float x[kLanes];
+  };
+  struct Integer {
+    std::int32_t x[kIntegers];
+  };
 
   template <class Function>
   static Float each(Function&& function) {
@@ -23,21 +27,45 @@ struct V {
     return out;
   }
   static Float zero() { return fill(0); }
-  static Float fill(float value) { return each([&](int) { return value; }); }
-  static Float load(const float* p) { return each([&](int i) { return p[i]; }); }
-  static void store(float* p, Float a) { for (int i = 0; i < kLanes; ++i) p[i] = a.x[i]; }
-  static Float add(Float a, Float b) { return each([&](int i) { return a.x[i] + b.x[i]; }); }
-  static Float subtract(Float a, Float b) { return each([&](int i) { return a.x[i] - b.x[i]; }); }
-  static Float multiply(Float a, Float b) { return each([&](int i) { return a.x[i] * b.x[i]; }); }
-  static Float divide(Float a, Float b) { return each([&](int i) { return a.x[i] / b.x[i]; }); }
-  static Float multiply_add(Float a, Float b, Float c) { return each([&](int i) { return a.x[i] * b.x[i] + c.x[i]; }); }
-  static Float largest(Float a, Float b) { return each([&](int i) { return std::max(a.x[i], b.x[i]); }); }
-  static Float least(Float a, Float b) { return each([&](int i) { return std::min(a.x[i], b.x[i]); }); }
-  static Float round(Float a) { return each([&](int i) { return std::nearbyint(a.x[i]); }); }
+  static Float fill(float value) {
+    return each([&](int) { return value; });
+  }
+  static Float load(const float* p) {
+    return each([&](int i) { return p[i]; });
+  }
+  static void store(float* p, Float a) {
+    for (int i = 0; i < kLanes; ++i) p[i] = a.x[i];
+  }
+  static Float add(Float a, Float b) {
+    return each([&](int i) { return a.x[i] + b.x[i]; });
+  }
+  static Float subtract(Float a, Float b) {
+    return each([&](int i) { return a.x[i] - b.x[i]; });
+  }
+  static Float multiply(Float a, Float b) {
+    return each([&](int i) { return a.x[i] * b.x[i]; });
+  }
+  static Float divide(Float a, Float b) {
+    return each([&](int i) { return a.x[i] / b.x[i]; });
+  }
+  static Float multiply_add(Float a, Float b, Float c) {
+    return each([&](int i) { return a.x[i] * b.x[i] + c.x[i]; });
+  }
+  static Float largest(Float a, Float b) {
+    return each([&](int i) { return std::max(a.x[i], b.x[i]); });
+  }
+  static Float least(Float a, Float b) {
+    return each([&](int i) { return std::min(a.x[i], b.x[i]); });
+  }
+  static Float round(Float a) {
+    return each([&](int i) { return std::nearbyint(a.x[i]); });
+  }
   static Float power_of_two(Float n) {
     return each([&](int i) { return std::bit_cast<float>((static_cast<std::int32_t>(n.x[i]) + 127) << 23); });
   }
-  static Float zero_below(Float value, Float x, Float limit) { return each([&](int i) { return x.x[i] < limit.x[i] ? 0.0F : value.x[i]; }); }
+  static Float zero_below(Float value, Float x, Float limit) {
+    return each([&](int i) { return x.x[i] < limit.x[i] ? 0.0F : value.x[i]; });
+  }
   static void sum4(Float a, Float b, Float c, Float d, float* out) {
     for (int i = 0; i < 4; ++i) out[i] = 0;
     for (int i = 0; i < kLanes; ++i) {
@@ -47,14 +75,20 @@ struct V {
       out[3] += d.x[i];
     }
   }
-  struct Pairs { std::uint32_t x[kLanes]; };
+  struct Pairs {
+    std::uint32_t x[kLanes];
+  };
   static Pairs load_pairs(const std::uint16_t* p) {
     Pairs out;
     for (int i = 0; i < kLanes; ++i) out.x[i] = p[2 * i] | static_cast<std::uint32_t>(p[2 * i + 1]) << 16;
     return out;
   }
-  static Float low_of(Pairs a) { return each([&](int i) { return std::bit_cast<float>(a.x[i] << 16); }); }
-  static Float high_of(Pairs a) { return each([&](int i) { return std::bit_cast<float>(a.x[i] & 0xFFFF0000U); }); }
+  static Float low_of(Pairs a) {
+    return each([&](int i) { return std::bit_cast<float>(a.x[i] << 16); });
+  }
+  static Float high_of(Pairs a) {
+    return each([&](int i) { return std::bit_cast<float>(a.x[i] & 0xFFFF0000U); });
+  }
 
   static Integer integer_zero() { return {}; }
   static Integer widen(const std::int8_t* p) {

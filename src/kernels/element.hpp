@@ -30,7 +30,8 @@ inline Vector load_wide(const std::uint16_t* from) {
   return reinterpret_cast<Vector>(__builtin_convertvector(halves, Words) << 16);
 }
 inline void store_narrow(float* to, Vector x) { store(to, x); }
-/// To nearest, ties to even; the processor's own instruction takes numbers below the smallest normal one to zero, which narrow() does not.
+/// To nearest, ties to even; the processor's own instruction takes numbers below the smallest normal one to zero, which
+/// narrow() does not.
 inline Halves narrowed(Vector x) {
 #if LINFORMER_BFLOAT16_PRODUCTS
   return reinterpret_cast<Halves>(_mm512_cvtneps_pbh(reinterpret_cast<__m512>(x)));

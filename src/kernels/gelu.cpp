@@ -12,9 +12,9 @@ void gelu_forward(const GeluRows& rows) {
 
 void gelu_backward(const GeluGradients& gradients) {
   const auto& table = current_table();
-  const auto sums = sum_over_rows(gradients.rows, gradients.width, [&](std::int64_t first, std::int64_t last, float* share) {
-    table.gelu_backward(gradients, first, last, share);
-  });
+  const auto sums = sum_over_rows(
+      gradients.rows, gradients.width,
+      [&](std::int64_t first, std::int64_t last, float* share) { table.gelu_backward(gradients, first, last, share); });
   if (gradients.grad_bias != nullptr) std::copy(sums.begin(), sums.end(), gradients.grad_bias);
 }
 

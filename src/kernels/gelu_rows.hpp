@@ -60,7 +60,8 @@ void gelu_rows(const GeluRows& in, Index first, Index last) {
 
 void gelu_backward_rows(const GeluGradients& in, Index first, Index last, float* sums) {
   for (Index row = first; row < last; ++row) {
-    in.element == Element::float32 ? gelu_backward_row<float>(in, row, sums) : gelu_backward_row<std::uint16_t>(in, row, sums);
+    in.element == Element::float32 ? gelu_backward_row<float>(in, row, sums)
+                                   : gelu_backward_row<std::uint16_t>(in, row, sums);
   }
 }
 

@@ -64,7 +64,8 @@ bool isa_supported(Isa isa) {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
   if (isa == Isa::avx512) return avx512;
   if (isa == Isa::avx512_bf16) {
-    return avx512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bf16");
+    return avx512 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bf16");
   }
 #endif
   return isa == Isa::portable;

@@ -31,7 +31,8 @@ struct KernelTable {
   void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&,
                    float* scratch);
   /// `row` in one of the elements, `scratch` as many floats.
-  double (*cross_entropy_row)(Element element, void* row, float* scratch, std::int64_t count, std::int64_t target, float gradient_scale);
+  double (*cross_entropy_row)(Element element, void* row, float* scratch, std::int64_t count, std::int64_t target,
+                              float gradient_scale);
   // Of rows [first, last); what all rows add to is added to `sums`.
   void (*layer_norm)(const LayerNormRows&, std::int64_t first, std::int64_t last);
   void (*layer_norm_backward)(const LayerNormGradients&, std::int64_t first, std::int64_t last, float* sums);

@@ -1,6 +1,6 @@
-// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. Scores of a tile are
-// held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole
-// vectors of queries, and only what belongs to queries is ever transposed.
+// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. Scores of a tile
+// are held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole vectors of
+// queries, and only what belongs to queries is ever transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
 #include "kernels/cross_entropy.hpp"
@@ -13,8 +13,7 @@ namespace {
 
 Index scratch_floats(Index width) { return backward_scratch_floats(width); }
 
-void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range,
-             float* scratch) {
+void forward(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* scratch) {
   if (inputs.element == Element::float32) {
     forward_range<float>(inputs, outputs, range, scratch);
   } else {
@@ -34,7 +33,8 @@ void backward(const AttendInputs& inputs, const AttendGradients& gradients, cons
 }  // namespace
 
 extern const KernelTable LINFORMER_TABLE;
-const KernelTable LINFORMER_TABLE{scratch_floats,  forward,   backward,           cross_entropy_row,
-                                  layer_norm_rows, layer_norm_backward_rows, gelu_rows, gelu_backward_rows};
+const KernelTable LINFORMER_TABLE{scratch_floats,    forward,           backward,
+                                  cross_entropy_row, layer_norm_rows,   layer_norm_backward_rows,
+                                  gelu_rows,         gelu_backward_rows};
 
 }  // namespace linformer::kernels

@@ -46,15 +46,16 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
   const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
   Element* normed = static_cast<Element*>(in.normed) + row * width;
   for_vectors(width, [&](Index j, Index count) {
-    const Vector y = (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count) + load_row(in.bias + j, count);
+    const Vector y =
+        (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count) + load_row(in.bias + j, count);
     store_row(normed + j, y, count);
   });
   in.mean[row] = mean;
   in.scale[row] = scale;
 }
 
-/// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight. What all rows add to is added to `sums`: the gradients
-/// of weight, of bias and of the branch's bias, one after the other.
+/// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight. What all rows add to is added to
+/// `sums`: the gradients of weight, of bias and of the branch's bias, one after the other.
 template <class Stream, class Element>
 void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sums) {
   const Index width = in.width;
@@ -65,7 +66,8 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
   Vector total{}, along{};
   if (grad != nullptr) {
     for_vectors(width, [&](Index j, Index count) {
-      const Vector y = load_row(grad + j, count), normal = (load_row(s + j, count) - mean) * scale, g = y * load_row(in.weight + j, count);
+      const Vector y = load_row(grad + j, count), normal = (load_row(s + j, count) - mean) * scale,
+                   g = y * load_row(in.weight + j, count);
       total += g;
       along += g * normal;
       add_to_row(sums + j, y * normal, count);
@@ -76,7 +78,8 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
   for_vectors(width, [&](Index j, Index count) {
     Vector dx = grad_sum != nullptr ? load_row(grad_sum + j, count) : Vector{};
     if (grad != nullptr) {
-      const Vector g = load_row(grad + j, count) * load_row(in.weight + j, count), normal = (load_row(s + j, count) - mean) * scale;
+      const Vector g = load_row(grad + j, count) * load_row(in.weight + j, count),
+                   normal = (load_row(s + j, count) - mean) * scale;
       dx += (g - middle - normal * slope) * scale;
     }
     if (in.x != nullptr) store_row(static_cast<Stream*>(in.x) + row * width + j, dx, count);

@@ -1,5 +1,5 @@
-// What small products are made of. Float32 numbers; or, where the processor multiplies bfloat16 itself, pairs of two bfloat16 numbers that
-// stand next to each other along the depth of the product.
+// What small products are made of. Float32 numbers; or, where the processor multiplies bfloat16 itself, pairs of two
+// bfloat16 numbers that stand next to each other along the depth of the product.
 #pragma once
 
 #include "kernels/element.hpp"
@@ -51,8 +51,9 @@ struct OperandOf {
 
 #if LINFORMER_BFLOAT16_PRODUCTS
 inline Vector multiply_add(Pair a, Words b, Vector sum) {
-  return reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(b),
-                                                   reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a.bits)))));
+  return reinterpret_cast<Vector>(
+      _mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), reinterpret_cast<__m512bh>(b),
+                       reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a.bits)))));
 }
 template <>
 struct OperandOf<std::uint16_t> {

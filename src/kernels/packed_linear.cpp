@@ -41,17 +41,26 @@ std::uint16_t to_bfloat16(float value) {
 
 std::string_view weight_format_name(WeightFormat format) {
   switch (format) {
-    case WeightFormat::float32: return "float32";
-    case WeightFormat::bfloat16: return "bfloat16";
-    case WeightFormat::int8: return "int8";
+    case WeightFormat::float32:
+      return "float32";
+    case WeightFormat::bfloat16:
+      return "bfloat16";
+    case WeightFormat::int8:
+      return "int8";
   }
   return "";
 }
 
-void PackedLinear::Free::operator()(std::byte* pointer) const { ::operator delete[](pointer, std::align_val_t{kAlignment}); }
+void PackedLinear::Free::operator()(std::byte* pointer) const {
+  ::operator delete[](pointer, std::align_val_t{kAlignment});
+}
 
 PackedLinear::PackedLinear(std::int64_t rows, std::int64_t columns, WeightFormat format, const DecodeKernels& kernels)
-    : rows_(rows), columns_(columns), stride_(padded(columns) * bytes_of(format)), lanes_(kernels.lanes), format_(format) {
+    : rows_(rows),
+      columns_(columns),
+      stride_(padded(columns) * bytes_of(format)),
+      lanes_(kernels.lanes),
+      format_(format) {
   data_.reset(allocate(static_cast<std::size_t>(padded_rows() * stride_)));
   bias_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);
   if (format == WeightFormat::int8) scales_.resize(static_cast<std::size_t>(padded_rows()), 0.0F);

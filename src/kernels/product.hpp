@@ -27,8 +27,7 @@ struct Result {
 
 /// kRows × kVectors of C stay in registers. A is (rows, depth), or with kTransposed (depth, rows).
 template <int kRows, int kVectors, bool kTransposed, class Number>
-inline void micro_product(Factor<Number> a, Factor<Number> b, float* c, Index c_stride, Index depth,
-                          Result result) {
+inline void micro_product(Factor<Number> a, Factor<Number> b, float* c, Index c_stride, Index depth, Result result) {
   Vector sum[kRows][kVectors] = {};
   for (Index p = 0; p < depth; ++p) {
     VectorOf<Number> b_row[kVectors];
@@ -52,8 +51,8 @@ inline void micro_product(Factor<Number> a, Factor<Number> b, float* c, Index c_
 }
 
 template <int kRows, int kVectors, bool kTransposed, class Number>
-inline void micro_product_of(Index rows, Factor<Number> a, Factor<Number> b, float* c, Index c_stride,
-                             Index depth, Result result) {
+inline void micro_product_of(Index rows, Factor<Number> a, Factor<Number> b, float* c, Index c_stride, Index depth,
+                             Result result) {
   if (rows == kRows) {
     micro_product<kRows, kVectors, kTransposed>(a, b, c, c_stride, depth, result);
   } else if constexpr (kRows > 1) {
@@ -66,8 +65,7 @@ struct ProductShape {
 };
 
 template <bool kTransposed, Band kBand, class Number>
-void product(ProductShape shape, Factor<Number> a, Factor<Number> b, float* c, Index c_stride,
-             Result result) {
+void product(ProductShape shape, Factor<Number> a, Factor<Number> b, float* c, Index c_stride, Result result) {
   constexpr Index wide = micro_vectors * vector_width;
   for (Index column = 0; column < shape.columns; column += wide) {
     const bool narrow = shape.columns - column < wide;
@@ -78,15 +76,14 @@ void product(ProductShape shape, Factor<Number> a, Factor<Number> b, float* c, I
       const bool cut = kBand == Band::depth_up_to_row && row + rows < shape.depth;
       const Index last = numbers_for<Number>(cut ? row + rows : shape.depth);
       const Factor<Number> a_part{kTransposed ? a.data + first * a.stride + row : a.data + row * a.stride + first,
-                          a.stride};
+                                  a.stride};
       const Factor<Number> b_part{b.data + first * b.stride + column, b.stride};
       float* c_part = c + row * c_stride + column;
       if (narrow) {
-        micro_product_of<micro_rows, 1, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first,
-                                                     result);
+        micro_product_of<micro_rows, 1, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first, result);
       } else {
-        micro_product_of<micro_rows, micro_vectors, kTransposed>(rows, a_part, b_part, c_part, c_stride,
-                                                                 last - first, result);
+        micro_product_of<micro_rows, micro_vectors, kTransposed>(rows, a_part, b_part, c_part, c_stride, last - first,
+                                                                 result);
       }
     }
   }

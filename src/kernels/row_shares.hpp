@@ -1,4 +1,5 @@
-// Sums over rows, spread over the engine's threads in shares of a fixed size, so that the result does not depend on the number of threads.
+// Sums over rows, spread over the engine's threads in shares of a fixed size, so that the result does not depend on the
+// number of threads.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -11,7 +12,8 @@ namespace linformer::kernels {
 
 constexpr std::int64_t share_rows = 64;
 
-/// Sums of `count` numbers over all rows: `visit(first row, last row, sums)` adds to those of its share, which are then added up in order.
+/// Sums of `count` numbers over all rows: `visit(first row, last row, sums)` adds to those of its share, which are then
+/// added up in order.
 template <class Visit>
 std::vector<float> sum_over_rows(std::int64_t rows, std::int64_t count, const Visit& visit) {
   const auto shares = (rows + share_rows - 1) / share_rows;

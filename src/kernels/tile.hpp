@@ -68,8 +68,8 @@ void transpose_tile(const Number* __restrict from, Index rows, Index width, Numb
   }
 }
 
-/// The rows of a tile as the depth of a product. Numbers: `tile`, which load_tile made of them. Pairs: of two rows each, (rows/2, width), written
-/// to `to`.
+/// The rows of a tile as the depth of a product. Numbers: `tile`, which load_tile made of them. Pairs: of two rows
+/// each, (rows/2, width), written to `to`.
 template <class Element>
 const float* depth_of(Rows<Element>, Index, Index, const float* tile, float*) {
   return tile;
@@ -136,8 +136,7 @@ struct Held {
 /// Whether the columns have to be loaded, and from now on are held.
 template <class Element>
 bool take(const Columns<Element>& columns, Held* held) {
-  if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count)
-    return false;
+  if (held->key == columns.key.data && held->value == columns.value.data && held->count == columns.count) return false;
   *held = {columns.key.data, columns.value.data, columns.count};
   return true;
 }
@@ -161,8 +160,7 @@ void for_window_tiles(const AttendShape& shape, const QueryTile& tile, const Vis
   visit(tile.first, tile.last - tile.first, true);
   const Index own = tile.block * shape.window, before = tile.block > 0 ? own - shape.window : 0;
   for (Index at = before; at < own; at += tile_rows) visit(at, smaller(tile_rows, own - at), false);
-  for (Index at = own; at < tile.first; at += tile_rows)
-    visit(at, smaller(tile_rows, tile.first - at), false);
+  for (Index at = own; at < tile.first; at += tile_rows) visit(at, smaller(tile_rows, tile.first - at), false);
 }
 
 /// Calls `visit(tile)` for the tiles of a range.
@@ -180,8 +178,7 @@ void for_query_tiles(const AttendShape& shape, const AttendRange& range, const V
 /// Calls `visit(columns)` for everything that a tile of queries meets. `Gradients` says where gradients go:
 /// see attend_backward.hpp.
 template <class Element, class Gradients, class Visit>
-void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients,
-                 const Visit& visit) {
+void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients, const Visit& visit) {
   const auto& shape = inputs.shape;
   if (shape.window > 0) {
     const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head),

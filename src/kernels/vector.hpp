@@ -40,10 +40,8 @@ inline Vector lane_numbers() {
 /// eˣ for x ≤ 88: 2ⁿ·eʳ with |r| ≤ ½ ln 2 and a polynomial for eʳ; within 2 units in the last place. Below
 /// the smallest normal number it is 0; NaN stays NaN.
 inline Vector exponential(Vector x) {
-  constexpr float smallest = -87.33654F, log2_e = 1.44269504F, ln2_high = 0.693359375F,
-                  ln2_low = -2.12194440e-4F;
-  constexpr float rounder =
-      12582912.0F;  // 1.5·2²³: adding it rounds to an integer, which then stands in the low bits
+  constexpr float smallest = -87.33654F, log2_e = 1.44269504F, ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
+  constexpr float rounder = 12582912.0F;  // 1.5·2²³: adding it rounds to an integer, which then stands in the low bits
   const Vector bounded = x < smallest ? all_of(smallest) : x;
   const Vector shifted = bounded * log2_e + rounder;
   const Vector n = shifted - rounder;

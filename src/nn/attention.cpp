@@ -42,7 +42,8 @@ std::int64_t LayerState::bytes() const {
 
 std::unique_ptr<DecodeState::Layer> LayerState::select(const std::vector<std::int64_t>& rows) const {
   std::vector<at::Tensor> copies;
-  for (const auto& tensor : tensors) copies.push_back(tensor.index_select(0, at::tensor(rows, at::kLong).to(tensor.device())));
+  for (const auto& tensor : tensors)
+    copies.push_back(tensor.index_select(0, at::tensor(rows, at::kLong).to(tensor.device())));
   return std::make_unique<LayerState>(std::move(copies));
 }
 
@@ -61,7 +62,9 @@ StatePointer join(const std::vector<StatePointer>& states) {
   return std::make_unique<LayerState>(std::move(joined));
 }
 
-at::Tensor identity_values(std::int64_t count, const at::Tensor& like) { return at::eye(count, like.options()).view({1, 1, count, count}); }
+at::Tensor identity_values(std::int64_t count, const at::Tensor& like) {
+  return at::eye(count, like.options()).view({1, 1, count, count});
+}
 
 void reserve(at::Tensor& tensor, std::int64_t length) {
   const auto held = tensor.size(2);
@@ -71,13 +74,21 @@ void reserve(at::Tensor& tensor, std::int64_t length) {
 Attention::Attention(const LayerContext& context)
     : heads_(context.config.heads),
       head_width_(context.config.head_width()),
-      query_(context.parameters, context.name + ".query", context.config.width, context.config.width, context.config.initializer_range),
-      key_(context.parameters, context.name + ".key", context.config.width, context.config.width, context.config.initializer_range),
-      value_(context.parameters, context.name + ".value", context.config.width, context.config.width, context.config.initializer_range),
-      output_(context.parameters, context.name + ".output", context.config.width, context.config.width, residual_deviation(context.config)) {}
+      query_(context.parameters, context.name + ".query", context.config.width, context.config.width,
+             context.config.initializer_range),
+      key_(context.parameters, context.name + ".key", context.config.width, context.config.width,
+           context.config.initializer_range),
+      value_(context.parameters, context.name + ".value", context.config.width, context.config.width,
+             context.config.initializer_range),
+      output_(context.parameters, context.name + ".output", context.config.width, context.config.width,
+              residual_deviation(context.config)) {}
 
-at::Tensor Attention::split(const at::Tensor& x_BNd) const { return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2); }
-ops::Branch Attention::merge(const at::Tensor& x_BHND) const { return output_.branch(x_BHND.transpose(1, 2).flatten(2)); }
+at::Tensor Attention::split(const at::Tensor& x_BNd) const {
+  return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2);
+}
+ops::Branch Attention::merge(const at::Tensor& x_BHND) const {
+  return output_.branch(x_BHND.transpose(1, 2).flatten(2));
+}
 Heads Attention::heads_of(const at::Tensor& x) const { return {split(query_(x)), split(key_(x)), split(value_(x))}; }
 
 ops::Branch Attention::forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const {
@@ -89,7 +100,8 @@ std::pair<ops::Branch, StatePointer> Attention::prefill(const at::Tensor& x_BNd)
   return {merge(attend(x_BNd, heads, std::nullopt)), state_after(x_BNd, heads)};
 }
 
-ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const {
+ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions,
+                            LayerState& state) const {
   return merge(attend_step(x_B1d, heads_of(x_B1d), positions, state));
 }
 

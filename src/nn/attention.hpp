@@ -31,16 +31,19 @@ using StatePointer = std::unique_ptr<LayerState>;
 
 /// One state of several, in order; shorter tensors are padded with zeros.
 StatePointer join(const std::vector<StatePointer>& states);
-/// Decoding sums and mixes in the weights' own dtype, float32 or wider: while this lives, autocast doesn't touch this thread's products.
+/// Decoding sums and mixes in the weights' own dtype, float32 or wider: while this lives, autocast doesn't touch this
+/// thread's products.
 class AutocastOff {
  public:
-  explicit AutocastOff(at::DeviceType device) : exclude_(at::autocast::get_autocast_dispatch_key_from_device_type(device)) {}
+  explicit AutocastOff(at::DeviceType device)
+      : exclude_(at::autocast::get_autocast_dispatch_key_from_device_type(device)) {}
 
  private:
   c10::impl::ExcludeDispatchKeyGuard exclude_;
 };
 
-/// Values, a row each for `count` entries, that make an attention's output its weights on them: (count,count) as (1,1,count,count).
+/// Values, a row each for `count` entries, that make an attention's output its weights on them: (count,count) as
+/// (1,1,count,count).
 at::Tensor identity_values(std::int64_t count, const at::Tensor& like);
 
 /// Room for `length` entries in dimension 2, at least doubling what is there.
@@ -56,11 +59,13 @@ struct LayerContext {
   Parameters& parameters;
   const ModelConfig& config;
   std::int64_t layer;
-  std::string name;           ///< "blocks.0.attention"
-  SharedProjection& shared;   ///< filled by the first layer where sharing is layerwise
+  std::string name;          ///< "blocks.0.attention"
+  SharedProjection& shared;  ///< filled by the first layer where sharing is layerwise
 };
 
-struct Heads { at::Tensor query, key, value; };  ///< (B,H,N,D) each
+struct Heads {
+  at::Tensor query, key, value;
+};  ///< (B,H,N,D) each
 
 class Attention {
  public:
@@ -76,7 +81,8 @@ class Attention {
   ops::Branch step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
 
  protected:
-  virtual at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const = 0;
+  virtual at::Tensor attend(const at::Tensor& x, const Heads& heads,
+                            const std::optional<at::Tensor>& padding_mask) const = 0;
   virtual StatePointer state_after(const at::Tensor& x, const Heads& heads) const = 0;
   virtual at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                                  LayerState& state) const = 0;

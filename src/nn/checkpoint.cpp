@@ -27,13 +27,15 @@ at::Generator generator_of(const at::Tensor& x) { return at::globalContext().def
 
 Circumstances circumstances_of(const at::Tensor& x) {
   const auto device = x.device().type();
-  return {generator_of(x).get_state(), at::autocast::is_autocast_enabled(device), at::autocast::get_autocast_dtype(device)};
+  return {generator_of(x).get_state(), at::autocast::is_autocast_enabled(device),
+          at::autocast::get_autocast_dtype(device)};
 }
 
 // While it lives, things stand as they did then; whatever `body` throws, they are put back.
 class Reinstated {
  public:
-  Reinstated(const at::Tensor& x, const Circumstances& then) : generator_(generator_of(x)), device_(x.device().type()), now_(circumstances_of(x)) {
+  Reinstated(const at::Tensor& x, const Circumstances& then)
+      : generator_(generator_of(x)), device_(x.device().type()), now_(circumstances_of(x)) {
     set(then);
   }
   ~Reinstated() { set(now_); }
@@ -51,7 +53,8 @@ class Reinstated {
   Circumstances now_;
 };
 
-// Without a graph a converted weight must not enter the autocast cache, where a later use would find it without its gradient.
+// Without a graph a converted weight must not enter the autocast cache, where a later use would find it without its
+// gradient.
 class CacheOff {
  public:
   CacheOff() : was_(at::autocast::is_autocast_cache_enabled()) { at::autocast::set_autocast_cache_enabled(false); }
@@ -76,7 +79,8 @@ at::Tensor rerun(const Saved& saved, const at::Tensor& x) {
 }
 
 struct Checkpoint : torch::autograd::Function<Checkpoint> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const c10::intrusive_ptr<Saved>& saved, at::TensorList inputs) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const c10::intrusive_ptr<Saved>& saved,
+                            at::TensorList inputs) {
     saved->circumstances = circumstances_of(inputs[0]);
     context->saved_data["body"] = c10::IValue::make_capsule(saved);
     context->save_for_backward(inputs.vec());
@@ -85,7 +89,8 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
     return saved->body(inputs[0]);
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     const auto saved = c10::static_intrusive_pointer_cast<Saved>(context->saved_data["body"].toCapsule());
     const auto held = context->get_saved_variables();
     const auto x = held[0].detach().requires_grad_(held[0].requires_grad());

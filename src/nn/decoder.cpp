@@ -28,7 +28,8 @@ struct Rows {
   std::int64_t stride = 0;
   std::vector<float> data;
   Rows() = default;
-  Rows(std::int64_t count, std::int64_t width) : stride(padded(width)), data(static_cast<std::size_t>(count * stride)) {}
+  Rows(std::int64_t count, std::int64_t width)
+      : stride(padded(width)), data(static_cast<std::size_t>(count * stride)) {}
   float* row(std::int64_t index) { return data.data() + index * stride; }
 };
 
@@ -82,16 +83,25 @@ std::string Decoder::obstacle(const LanguageModel& model) {
   const auto& weight = model.output_weight();
   if (!model.config().causal) return "the model is bidirectional";
   if (!weight.device().is_cpu()) return "the model is on " + weight.device().str();
-  if (weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16) return std::string("the model's weights are ") + c10::toString(weight.scalar_type());
+  if (weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16)
+    return std::string("the model's weights are ") + c10::toString(weight.scalar_type());
   return "";
 }
 
 Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
-    : config(model.config()), format(options.format), isa(kernels::current_isa()), kernels(kernels::decode_kernels(isa)) {
+    : config(model.config()),
+      format(options.format),
+      isa(kernels::current_isa()),
+      kernels(kernels::decode_kernels(isa)) {
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : model.parameters()) named.emplace(name, as_float(tensor));
-  const auto global = [&](const std::string& name) { const auto found = named.find(name); return found == named.end() ? at::Tensor() : found->second; };
-  const nn::FindParameter find = [&](std::int64_t layer, const std::string& name) { return global(fmt::format("blocks.{}.{}", layer, name)); };
+  const auto global = [&](const std::string& name) {
+    const auto found = named.find(name);
+    return found == named.end() ? at::Tensor() : found->second;
+  };
+  const nn::FindParameter find = [&](std::int64_t layer, const std::string& name) {
+    return global(fmt::format("blocks.{}.{}", layer, name));
+  };
   const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
     std::vector<at::Tensor> weights, biases;
     for (const auto& name : names) {
@@ -105,16 +115,21 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     return linear;
   };
   for (std::int64_t i = 0; i < config.layers; ++i) {
-    const auto norm = [&](const std::string& name) { return nn::DecoderNorm{find(i, name + ".weight"), find(i, name + ".bias")}; };
+    const auto norm = [&](const std::string& name) {
+      return nn::DecoderNorm{find(i, name + ".weight"), find(i, name + ".bias")};
+    };
     nn::DecoderAttention attention(config, i, find);
-    auto input = attention.score_rows() > 0 ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
-                                            : pack(i, {"attention.query", "attention.key", "attention.value"});
-    layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input), pack(i, {"attention.output"}),
-                      pack(i, {"feed_forward.up"}), pack(i, {"feed_forward.down"}), std::move(attention)});
+    auto input = attention.score_rows() > 0
+                     ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
+                     : pack(i, {"attention.query", "attention.key", "attention.value"});
+    layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input),
+                      pack(i, {"attention.output"}), pack(i, {"feed_forward.up"}), pack(i, {"feed_forward.down"}),
+                      std::move(attention)});
   }
   token_embedding = global("token_embedding.weight");
   position_embedding = global("position_embedding.weight");
-  if (config.position == Position::sinusoidal) position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
+  if (config.position == Position::sinusoidal)
+    position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
   final_norm = {global("final_norm.weight"), global("final_norm.bias")};
   const auto output = as_float(model.output_weight());
   head = PackedLinear(output.size(0), output.size(1), format, kernels);
@@ -152,7 +167,8 @@ void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
 
 void Decoder::Impl::normalise(int member, const nn::DecoderNorm& norm) {
   team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
-    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width, normed.row(row));
+    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width,
+                      normed.row(row));
   });
 }
 
@@ -160,11 +176,18 @@ void Decoder::Impl::multiply(int member, const PackedLinear& linear, Rows& from,
   const auto stride = padded(linear.columns()), rows = linear.padded_rows();
   if (format == WeightFormat::int8) {
     team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
-      kernels.quantise(from.row(row), linear.columns(), linear.quantise_limit(), integers.data() + row * stride, &scales[static_cast<std::size_t>(row)]);
+      kernels.quantise(from.row(row), linear.columns(), linear.quantise_limit(), integers.data() + row * stride,
+                       &scales[static_cast<std::size_t>(row)]);
     });
   }
-  const kernels::Product product{.weights = linear.weights(), .x = from.data.data(), .quantised = {integers.data(), scales.data()},
-                                 .x_stride = stride, .y = to.data.data(), .y_stride = to.stride, .batch = batch(), .add = add};
+  const kernels::Product product{.weights = linear.weights(),
+                                 .x = from.data.data(),
+                                 .quantised = {integers.data(), scales.data()},
+                                 .x_stride = stride,
+                                 .y = to.data.data(),
+                                 .y_stride = to.stride,
+                                 .batch = batch(),
+                                 .add = add};
   const auto shares = team->size() == 1 ? 1 : 4 * team->size();
   team->share(member, rows, padded((rows + shares - 1) / shares), [&](std::int64_t first, std::int64_t last) {
     kernels.multiply(product, first, last);
@@ -178,8 +201,10 @@ void Decoder::Impl::work_layer(int member, std::size_t index) {
   multiply(member, layer.input, normed, inputs, false, false);
   team->share(member, batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
     const auto row = item / config.heads, head_index = item % config.heads;
-    layer.attention.attend(kernels, places[static_cast<std::size_t>(row)], head_index, positions[static_cast<std::size_t>(row)], inputs.row(row),
-                           members[static_cast<std::size_t>(member)][index], attended.row(row) + head_index * config.head_width());
+    layer.attention.attend(kernels, places[static_cast<std::size_t>(row)], head_index,
+                           positions[static_cast<std::size_t>(row)], inputs.row(row),
+                           members[static_cast<std::size_t>(member)][index],
+                           attended.row(row) + head_index * config.head_width());
   });
   multiply(member, layer.output, attended, x, true, false);
   normalise(member, layer.feed_forward_norm);
@@ -195,8 +220,11 @@ void Decoder::Impl::operator()(int member) {
 
 Decoder::Decoder(const LanguageModel& model, const DecoderOptions& options) {
   const auto reason = obstacle(model);
-  require(reason.empty(), "{}: the fast decoder serves causal float32 and bfloat16 models on the CPU; use LanguageModel::step.", reason);
-  require(options.threads >= 0, "decoder threads {}: expected 1 or more, or 0 for as many as LibTorch uses.", options.threads);
+  require(reason.empty(),
+          "{}: the fast decoder serves causal float32 and bfloat16 models on the CPU; use LanguageModel::step.",
+          reason);
+  require(options.threads >= 0, "decoder threads {}: expected 1 or more, or 0 for as many as LibTorch uses.",
+          options.threads);
   impl_ = std::make_unique<Impl>(model, options);
 }
 Decoder::~Decoder() = default;
@@ -219,10 +247,14 @@ void Decoder::load(DecodeState state) {
 
 void Decoder::step(std::span<const std::int64_t> ids) {
   auto& impl = *impl_;
-  require(!ids.empty() && ids.size() == impl.positions.size(), "ids: expected one for each of the {} sequences.", impl.positions.size());
-  for (const auto id : ids) require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id, impl.config.vocabulary);
+  require(!ids.empty() && ids.size() == impl.positions.size(), "ids: expected one for each of the {} sequences.",
+          impl.positions.size());
+  for (const auto id : ids)
+    require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id,
+            impl.config.vocabulary);
   const auto last = *std::max_element(impl.positions.begin(), impl.positions.end());
-  require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last, impl.config.length);
+  require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last,
+          impl.config.length);
   if (std::exchange(impl.loaded, false)) kernels::rest_engine_threads();  // what read the prompt
   impl.team->settle();
   for (auto& layer : impl.layers) layer.attention.make_room(last);
@@ -285,11 +317,17 @@ WeightFormat faster_format(const LanguageModel& model) {
   Rows x(1, output.size(1)), y(1, rows);
   const auto seconds_of = [&](const PackedLinear& linear) {
     const auto start = std::chrono::steady_clock::now();
-    kernels.multiply({.weights = linear.weights(), .x = x.data.data(), .quantised = {}, .x_stride = x.stride, .y = y.data.data(), .y_stride = y.stride},
+    kernels.multiply({.weights = linear.weights(),
+                      .x = x.data.data(),
+                      .quantised = {},
+                      .x_stride = x.stride,
+                      .y = y.data.data(),
+                      .y_stride = y.stride},
                      0, rows / 4 * 4);
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  PackedLinear wide(rows, output.size(1), WeightFormat::float32, kernels), narrow(rows, output.size(1), WeightFormat::bfloat16, kernels);
+  PackedLinear wide(rows, output.size(1), WeightFormat::float32, kernels),
+      narrow(rows, output.size(1), WeightFormat::bfloat16, kernels);
   for (auto* linear : {&wide, &narrow}) linear->set_rows(0, rows, weight.const_data_ptr<float>(), nullptr);
   double wide_seconds = 1e9, narrow_seconds = 1e9;
   for (int round = 0; round < 5; ++round) {
@@ -300,8 +338,8 @@ WeightFormat faster_format(const LanguageModel& model) {
 }
 
 std::string Decoder::description() const {
-  return fmt::format("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format), kernels::isa_name(impl_->isa), impl_->team->size(),
-                     impl_->team->size() == 1 ? "" : "s");
+  return fmt::format("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format),
+                     kernels::isa_name(impl_->isa), impl_->team->size(), impl_->team->size() == 1 ? "" : "s");
 }
 
 }  // namespace linformer

@@ -12,59 +12,86 @@ namespace linformer::nn {
 using kernels::DecodeKernels, kernels::VisibleKeys, kernels::padded;
 
 HeadRows::HeadRows(std::int64_t sequences, std::int64_t heads, std::int64_t length, std::int64_t width)
-    : sequences_(sequences), heads_(heads), length_(length), width_(width), stride_(padded(width)),
+    : sequences_(sequences),
+      heads_(heads),
+      length_(length),
+      width_(width),
+      stride_(padded(width)),
       data_(static_cast<std::size_t>(sequences * heads * length * stride_)) {}
 
 void HeadRows::copy(std::int64_t sequence, std::int64_t first, const at::Tensor& rows_HLD) {
   if (rows_HLD.size(1) == 0) return;
-  at::from_blob(row(sequence, 0, 0), {heads_, length_, stride_}, at::kFloat).narrow(1, first, rows_HLD.size(1)).narrow(2, 0, width_).copy_(rows_HLD);
+  at::from_blob(row(sequence, 0, 0), {heads_, length_, stride_}, at::kFloat)
+      .narrow(1, first, rows_HLD.size(1))
+      .narrow(2, 0, width_)
+      .copy_(rows_HLD);
 }
 
 void HeadRows::grow(std::int64_t length) {
   std::vector<float> grown(static_cast<std::size_t>(sequences_ * heads_ * length * stride_));
   const auto held = length_ * stride_;
-  for (std::int64_t i = 0; i < sequences_ * heads_; ++i) std::copy_n(data_.data() + i * held, held, grown.data() + i * length * stride_);
+  for (std::int64_t i = 0; i < sequences_ * heads_; ++i)
+    std::copy_n(data_.data() + i * held, held, grown.data() + i * length * stride_);
   data_ = std::move(grown);
   length_ = length;
 }
 
 DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer, const FindParameter& find)
-    : heads_(config.heads), width_(config.head_width()), stride_(padded(width_)), window_(config.window()), length_(config.length) {
+    : heads_(config.heads),
+      width_(config.head_width()),
+      stride_(padded(width_)),
+      window_(config.window()),
+      length_(config.length) {
   if (config.attention.kind == AttentionKind::softmax) return;
   const bool block = config.attention.summary == Summary::block;
   kind_ = window_ == 0 ? Kind::prefix : block ? Kind::block : Kind::running;
   slots_ = block ? config.block_slots_of(layer) : config.slots_of(layer);
   const auto local = [&](const std::string& name) { return find(layer, "attention." + name); };
-  const auto norm = [&](const std::string& name) { return DecoderNorm{local(name + "_norm.weight"), local(name + "_norm.bias")}; };
+  const auto norm = [&](const std::string& name) {
+    return DecoderNorm{local(name + "_norm.weight"), local(name + "_norm.bias")};
+  };
   slot_key_norm_ = norm("slot_key");
   slot_value_norm_ = norm("slot_value");
   window_key_norm_ = norm("window_key");
   window_value_norm_ = norm("window_value");
   slot_bias_.resize(static_cast<std::size_t>(heads_), 0.0F);
-  if (const auto bias = local("slot_bias"); bias.defined()) std::copy_n(bias.const_data_ptr<float>(), heads_, slot_bias_.begin());
+  if (const auto bias = local("slot_bias"); bias.defined())
+    std::copy_n(bias.const_data_ptr<float>(), heads_, slot_bias_.begin());
 
   if (slots_ == 0) return;  // a window alone
   // A shared projection is stored under its first owner's name.
-  const auto shared = [&](const std::string& name) { return local(name).defined() ? local(name) : find(0, "attention." + name); };
+  const auto shared = [&](const std::string& name) {
+    return local(name).defined() ? local(name) : find(0, "attention." + name);
+  };
   const auto positions = block ? window_ : length_;
   switch (config.attention.projection) {
-    case Projection::dynamic: dynamic_ = true; break;
-    case Projection::max: segment_ = positions / slots_; break;
+    case Projection::dynamic:
+      dynamic_ = true;
+      break;
+    case Projection::max:
+      segment_ = positions / slots_;
+      break;
     case Projection::mean:
       segment_ = 0;
-      projection_key_ = at::eye(slots_).repeat_interleave(positions / slots_, 1).div_(static_cast<double>(positions / slots_)).contiguous();
+      projection_key_ = at::eye(slots_)
+                            .repeat_interleave(positions / slots_, 1)
+                            .div_(static_cast<double>(positions / slots_))
+                            .contiguous();
       projection_value_ = projection_key_;
       break;
     case Projection::convolution:
     case Projection::linear: {
       const auto own = [&](const at::Tensor& given) {
-        if (config.attention.projection == Projection::linear) return (kind_ == Kind::prefix ? given.transpose(-1, -2) : given).contiguous();
+        if (config.attention.projection == Projection::linear)
+          return (kind_ == Kind::prefix ? given.transpose(-1, -2) : given).contiguous();
         // A kernel (segment) or (H,segment) along the diagonal of (r,W).
         const auto diagonal = at::eye(slots_).unsqueeze(-1) * given.unsqueeze(-2).unsqueeze(-2);
         return diagonal.flatten(-2).contiguous();
       };
       projection_key_ = own(shared("projection_key"));
-      const auto value = config.attention.sharing == Sharing::none || config.attention.sharing == Sharing::headwise ? local("projection_value") : at::Tensor();
+      const auto value = config.attention.sharing == Sharing::none || config.attention.sharing == Sharing::headwise
+                             ? local("projection_value")
+                             : at::Tensor();
       projection_value_ = value.defined() ? own(value) : projection_key_;
       break;
     }
@@ -72,9 +99,12 @@ DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer
 }
 
 DecoderAttention::Scratch DecoderAttention::scratch() const {
-  const auto most = kind_ == Kind::softmax ? length_ : kind_ == Kind::block ? slots_ * (length_ / window_ + 1) + 2 * window_ : slots_ + 2 * window_;
+  const auto most = kind_ == Kind::softmax ? length_
+                    : kind_ == Kind::block ? slots_ * (length_ / window_ + 1) + 2 * window_
+                                           : slots_ + 2 * window_;
   const auto floats = [](std::int64_t count) { return std::vector<float>(static_cast<std::size_t>(count)); };
-  return {floats(stride_), floats(padded(most) + kernels::kPadding), floats(stride_), floats(kind_ == Kind::block ? slots_ * window_ : 0)};
+  return {floats(stride_), floats(padded(most) + kernels::kPadding), floats(stride_),
+          floats(kind_ == Kind::block ? slots_ * window_ : 0)};
 }
 
 void DecoderAttention::load(const LayerState& state, const std::vector<std::int64_t>& positions) {
@@ -100,8 +130,9 @@ void DecoderAttention::load(const LayerState& state, const std::vector<std::int6
   }
 }
 
-// The state of the general path holds of keys, then of values: columns (2W recent positions, then slots) as they are attended to; the raw
-// recent positions and the raw sums, both empty where the columns are raw; then dynamic scores (nn/linformer_window.cpp).
+// The state of the general path holds of keys, then of values: columns (2W recent positions, then slots) as they are
+// attended to; the raw recent positions and the raw sums, both empty where the columns are raw; then dynamic scores
+// (nn/linformer_window.cpp).
 void DecoderAttention::load_window(const LayerState& state, const std::vector<std::int64_t>& positions) {
   const auto sequences = static_cast<std::int64_t>(positions.size());
   const auto part = [&](std::size_t index) { return state.tensors.at(index); };
@@ -118,7 +149,8 @@ void DecoderAttention::load_window(const LayerState& state, const std::vector<st
     const std::size_t first = is_key ? 0 : 3;
     const auto columns = part(first), raw = part(first + 1), sums = part(first + 2);
     recent(is_key ? key_ : value_, raw.size(2) > 0 ? raw : columns.narrow(2, 0, 2 * window_), width_);
-    const auto slots = sums.size(2) > 0 ? sums : columns.narrow(2, 2 * window_, std::min(room, columns.size(2) - 2 * window_));
+    const auto slots =
+        sums.size(2) > 0 ? sums : columns.narrow(2, 2 * window_, std::min(room, columns.size(2) - 2 * window_));
     auto& rows = is_key ? slot_key_ : slot_value_;
     rows = HeadRows(sequences, heads_, room, width_);
     for (std::int64_t i = 0; i < sequences; ++i) rows.copy(i, 0, slots[i]);
@@ -129,7 +161,8 @@ void DecoderAttention::load_window(const LayerState& state, const std::vector<st
     if (norm.empty()) return;
     to = HeadRows(sequences, heads_, from.length(), width_);
     for (std::int64_t i = 0; i < sequences; ++i) {
-      for (std::int64_t head = 0; head < heads_; ++head) normalise(kernels, norm, from, to, {i, head, 0, nullptr, nullptr, nullptr, nullptr}, 0, from.length());
+      for (std::int64_t head = 0; head < heads_; ++head)
+        normalise(kernels, norm, from, to, {i, head, 0, nullptr, nullptr, nullptr, nullptr}, 0, from.length());
     }
   };
   normed(window_key_norm_, key_, normed_key_);
@@ -146,20 +179,22 @@ void DecoderAttention::make_room(std::int64_t position) {
   value_.grow(length);
 }
 
-void DecoderAttention::normalise(const DecodeKernels& kernels, const DecoderNorm& norm, HeadRows& from, HeadRows& to, const Token& token,
-                                 std::int64_t first, std::int64_t count) const {
+void DecoderAttention::normalise(const DecodeKernels& kernels, const DecoderNorm& norm, HeadRows& from, HeadRows& to,
+                                 const Token& token, std::int64_t first, std::int64_t count) const {
   for (auto i = first; i < first + count; ++i) {
-    kernels.normalise(from.row(token.sequence, token.head, i), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), width_,
-                      to.row(token.sequence, token.head, i));
+    kernels.normalise(from.row(token.sequence, token.head, i), norm.weight.const_data_ptr<float>(),
+                      norm.bias.const_data_ptr<float>(), width_, to.row(token.sequence, token.head, i));
   }
 }
 
-void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequence, std::int64_t head, std::int64_t position, const float* inputs,
-                              Scratch& scratch, float* out) {
+void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequence, std::int64_t head,
+                              std::int64_t position, const float* inputs, Scratch& scratch, float* out) {
   const auto d = heads_ * width_;
   const float* query = inputs + head * width_;
   const Token token{sequence, head, position, query, query + d, query + 2 * d, inputs + 3 * d + head * slots_};
-  const auto put = [&](HeadRows& rows, std::int64_t index, const float* values) { std::copy_n(values, width_, rows.row(sequence, head, index)); };
+  const auto put = [&](HeadRows& rows, std::int64_t index, const float* values) {
+    std::copy_n(values, width_, rows.row(sequence, head, index));
+  };
   VisibleKeys visible[3];
   int parts = 1;
   if (kind_ == Kind::softmax) {
@@ -169,9 +204,11 @@ void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequenc
   } else if (kind_ == Kind::prefix) {
     // S += E[:, t]·kᵀ, U += F[:, t]·vᵀ (maths 3).
     const auto column = [&](const at::Tensor& projection_PK) {
-      return projection_PK.const_data_ptr<float>() + ((projection_PK.dim() == 3 ? head * length_ : 0) + position) * slots_;
+      return projection_PK.const_data_ptr<float>() +
+             ((projection_PK.dim() == 3 ? head * length_ : 0) + position) * slots_;
     };
-    for (const auto& [projection, values, sums] : {std::tuple{&projection_key_, token.key, &slot_key_}, std::tuple{&projection_value_, token.value, &slot_value_}}) {
+    for (const auto& [projection, values, sums] : {std::tuple{&projection_key_, token.key, &slot_key_},
+                                                   std::tuple{&projection_value_, token.value, &slot_value_}}) {
       std::copy_n(values, width_, scratch.out.data());
       kernels.add_slots({column(*projection), 1, scratch.out.data(), sums->row(sequence, head, 0), slots_, 1, stride_});
     }
@@ -187,7 +224,8 @@ void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequenc
 }
 
 // Stores the token and lists what it sees: slots of blocks 0..c−2, block c−1, block c up to itself (maths 4).
-int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& token, Scratch& scratch, VisibleKeys* visible) {
+int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& token, Scratch& scratch,
+                                 VisibleKeys* visible) {
   const auto current = token.position / window_, offset = token.position % window_;
   const auto here = current % 2 * window_, before = (1 - current % 2) * window_, place = here + offset;
   if (offset == 0 && current >= 2 && slots_ > 0) freeze(kernels, token, current - 2, scratch);
@@ -200,7 +238,8 @@ int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& toke
   int parts = 0;
   if (current >= 2 && slots_ > 0) {
     const auto count = kind_ == Kind::block ? (current - 1) * slots_ : slots_;
-    visible[parts++] = {row(seen_slot_key(), 0), row(seen_slot_value(), 0), count, slot_bias_[static_cast<std::size_t>(token.head)]};
+    visible[parts++] = {row(seen_slot_key(), 0), row(seen_slot_value(), 0), count,
+                        slot_bias_[static_cast<std::size_t>(token.head)]};
   }
   if (current >= 1) visible[parts++] = {row(seen_key(), before), row(seen_value(), before), window_, 0.0F};
   visible[parts++] = {row(seen_key(), here), row(seen_value(), here), offset + 1, 0.0F};
@@ -219,21 +258,26 @@ void DecoderAttention::freeze(const DecodeKernels& kernels, const Token& token, 
     float* out = slots->row(token.sequence, token.head, first);
     if (running) {
       const auto own = projection.dim() == 3 ? token.head * slots_ * length_ : 0;
-      kernels.add_slots({projection.const_data_ptr<float>() + own + block * window_, length_, rows, out, slots_, window_, stride_});
+      kernels.add_slots(
+          {projection.const_data_ptr<float>() + own + block * window_, length_, rows, out, slots_, window_, stride_});
     } else if (segment_ > 0) {
       largest_of_segments(rows, out);
     } else {
       std::fill_n(out, slots_ * stride_, 0.0F);
-      kernels.add_slots({block_weights(token, half, projection, scratch), window_, rows, out, slots_, window_, stride_});
+      kernels.add_slots(
+          {block_weights(token, half, projection, scratch), window_, rows, out, slots_, window_, stride_});
     }
     const auto& norm = is_key ? slot_key_norm_ : slot_value_norm_;
-    if (!norm.empty()) normalise(kernels, norm, *slots, is_key ? seen_slot_key() : seen_slot_value(), token, first, slots_);
+    if (!norm.empty())
+      normalise(kernels, norm, *slots, is_key ? seen_slot_key() : seen_slot_value(), token, first, slots_);
   }
 }
 
 // (r,W): the learned projection, or the softmax over the block's positions of its scores.
-const float* DecoderAttention::block_weights(const Token& token, std::int64_t half, const at::Tensor& projection, Scratch& scratch) const {
-  if (!dynamic_) return projection.const_data_ptr<float>() + (projection.dim() == 3 ? token.head * slots_ * window_ : 0);
+const float* DecoderAttention::block_weights(const Token& token, std::int64_t half, const at::Tensor& projection,
+                                             Scratch& scratch) const {
+  if (!dynamic_)
+    return projection.const_data_ptr<float>() + (projection.dim() == 3 ? token.head * slots_ * window_ : 0);
   for (std::int64_t slot = 0; slot < slots_; ++slot) {
     float* weights = scratch.projection.data() + slot * window_;
     float maximum = -std::numeric_limits<float>::infinity(), total = 0;
@@ -258,7 +302,8 @@ void DecoderAttention::largest_of_segments(const float* rows, float* slots) cons
 
 std::int64_t DecoderAttention::bytes_a_sequence() const {
   std::int64_t total = 0;
-  for (const auto* rows : {&key_, &value_, &normed_key_, &normed_value_, &slot_key_, &slot_value_, &normed_slot_key_, &normed_slot_value_, &scores_}) {
+  for (const auto* rows : {&key_, &value_, &normed_key_, &normed_value_, &slot_key_, &slot_value_, &normed_slot_key_,
+                           &normed_slot_value_, &scores_}) {
     total += rows->bytes_a_sequence();
   }
   return total;

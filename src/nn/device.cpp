@@ -1,8 +1,8 @@
 #include "linformer/nn/device.hpp"
 
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
@@ -18,8 +18,8 @@ namespace linformer {
 
 namespace {
 
-// The CUDA wheel's library registers its kernels when it is loaded. It must come before LibTorch is first asked about CUDA,
-// because LibTorch remembers that answer.
+// The CUDA wheel's library registers its kernels when it is loaded. It must come before LibTorch is first asked about
+// CUDA, because LibTorch remembers that answer.
 void load_cuda(const std::string& name) {
   static const bool loaded = [] {
     Dl_info info{};
@@ -31,11 +31,12 @@ void load_cuda(const std::string& name) {
            dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) != nullptr;
   }();
   require(loaded,
-          "device '{}': this LibTorch has no CUDA library (libtorch_cuda.so). Use --device cpu, or build with TORCH_DIR= naming a "
+          "device '{}': this LibTorch has no CUDA library (libtorch_cuda.so). Use --device cpu, or build with "
+          "TORCH_DIR= naming a "
           "CUDA build of PyTorch.",
           name);
-  require(at::globalContext().hasCUDA(), "device '{}': LibTorch finds no CUDA device. Check the driver (nvidia-smi), or use --device cpu.",
-          name);
+  require(at::globalContext().hasCUDA(),
+          "device '{}': LibTorch finds no CUDA device. Check the driver (nvidia-smi), or use --device cpu.", name);
 }
 
 // The best of a few products of two n×n matrices, in multiply-adds a second.
@@ -57,8 +58,9 @@ double product_rate(std::int64_t n, at::ScalarType dtype, at::Device device) {
 }  // namespace
 
 at::Device parse_device(const std::string& name) {
-  const bool cuda = name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
-                                       std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; }));
+  const bool cuda =
+      name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
+                         std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; }));
   require(name == "cpu" || cuda, "device '{}': expected cpu, cuda or cuda:NUMBER.", name);
   if (!cuda) return at::kCPU;
   load_cuda(name);
@@ -89,15 +91,21 @@ at::ScalarType choose_dtype(DType dtype, at::Device device) {
 
 std::string dtype_name(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kFloat: return "float32";
-    case at::kBFloat16: return "bfloat16";
-    case at::kHalf: return "float16";
-    case at::kDouble: return "float64";
-    default: return c10::toString(dtype);
+    case at::kFloat:
+      return "float32";
+    case at::kBFloat16:
+      return "bfloat16";
+    case at::kHalf:
+      return "float16";
+    case at::kDouble:
+      return "float64";
+    default:
+      return c10::toString(dtype);
   }
 }
 
-AutocastGuard::AutocastGuard(at::ScalarType dtype, at::DeviceType device) : device_(device), active_(dtype == at::kBFloat16) {
+AutocastGuard::AutocastGuard(at::ScalarType dtype, at::DeviceType device)
+    : device_(device), active_(dtype == at::kBFloat16) {
   if (!active_) return;
   was_enabled_ = at::autocast::is_autocast_enabled(device_);
   was_dtype_ = at::autocast::get_autocast_dtype(device_);

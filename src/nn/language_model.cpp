@@ -27,10 +27,12 @@ struct Block {
   Linear up, down;
   std::vector<at::Tensor> parameters;  // all that it uses, shared ones included
 
-  /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` makes the attention's branch from the norm; `drop` is the dropout.
+  /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` makes the attention's branch from the norm;
+  /// `drop` is the dropout.
   template <class Attend, class Drop>
   at::Tensor forward(const at::Tensor& x, const Attend& attend, const Drop& drop) const {
-    const auto [sum, normed] = ops::add_layer_norm(x, drop(attend(attention_norm.for_products(x))), feed_forward_norm.parameters());
+    const auto [sum, normed] =
+        ops::add_layer_norm(x, drop(attend(attention_norm.for_products(x))), feed_forward_norm.parameters());
     return ops::add_branch(sum, drop(feed_forward(normed)));
   }
   template <class Attend>
@@ -54,7 +56,9 @@ struct LanguageModel::Impl {
   Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters);
   void add_block(std::int64_t layer, nn::SharedProjection& shared);
   at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
-  at::Tensor drop(const at::Tensor& x, bool training) const { return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x; }
+  at::Tensor drop(const at::Tensor& x, bool training) const {
+    return config.dropout > 0 && training ? at::dropout(x, config.dropout, true) : x;
+  }
   Branch drop(const Branch& branch, bool training) const {
     if (!training || config.dropout == 0) return branch;
     const auto& product = branch.product;
@@ -68,16 +72,21 @@ struct LanguageModel::Impl {
 LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters)
     : config(resolved_config), parameters(std::move(first_parameters)) {
   require(config.vocabulary > 0, "model.vocabulary {}: expected the number of token ids.", config.vocabulary);
-  token_embedding = parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, config.initializer_range);
+  token_embedding =
+      parameters.normal("token_embedding.weight", {config.vocabulary, config.width}, config.initializer_range);
   if (config.position == Position::learned) {
-    position_embedding = parameters.normal("position_embedding.weight", {config.length, config.width}, config.initializer_range);
+    position_embedding =
+        parameters.normal("position_embedding.weight", {config.length, config.width}, config.initializer_range);
   } else if (config.position == Position::sinusoidal) {
-    position_embedding = nn::sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
+    position_embedding =
+        nn::sinusoidal_table(config.length, config.width).to(token_embedding.options().requires_grad(std::nullopt));
   }
   nn::SharedProjection shared;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) add_block(layer, shared);
   final_norm = Norm(parameters, "final_norm", config.width);
-  output = config.tied ? token_embedding : parameters.normal("output.weight", {config.vocabulary, config.width}, config.initializer_range);
+  output = config.tied
+               ? token_embedding
+               : parameters.normal("output.weight", {config.vocabulary, config.width}, config.initializer_range);
 }
 
 void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& shared) {
@@ -87,10 +96,14 @@ void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& sh
   block.attention_norm = Norm(parameters, name + ".attention_norm", config.width);
   block.attention = nn::make_attention({parameters, config, layer, name + ".attention", shared});
   block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width);
-  block.up = Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width(), config.initializer_range);
-  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width, nn::residual_deviation(config));
-  for (std::size_t i = first; i < parameters.list().size(); ++i) block.parameters.push_back(parameters.list()[i].second);
-  if (layer > 0 && config.attention.kind == AttentionKind::linformer && config.attention.sharing == Sharing::layerwise) {
+  block.up =
+      Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width(), config.initializer_range);
+  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width,
+                      nn::residual_deviation(config));
+  for (std::size_t i = first; i < parameters.list().size(); ++i)
+    block.parameters.push_back(parameters.list()[i].second);
+  if (layer > 0 && config.attention.kind == AttentionKind::linformer &&
+      config.attention.sharing == Sharing::layerwise) {
     for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {
       if (tensor.defined()) block.parameters.push_back(tensor);
     }
@@ -101,7 +114,8 @@ void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& sh
 void LanguageModel::Impl::check_ids(const at::Tensor& ids) const {
   require(ids.scalar_type() == at::kLong && ids.numel() > 0, "ids: expected at least one int64 id.");
   const auto least = ids.min().item<std::int64_t>(), most = ids.max().item<std::int64_t>();
-  require(least >= 0 && most < config.vocabulary, "token id {}: outside the vocabulary of {} ids.", least < 0 ? least : most, config.vocabulary);
+  require(least >= 0 && most < config.vocabulary, "token id {}: outside the vocabulary of {} ids.",
+          least < 0 ? least : most, config.vocabulary);
 }
 
 void LanguageModel::Impl::check_text(const at::Tensor& ids_BN) const {
@@ -152,18 +166,21 @@ void LanguageModel::to(at::Device device, at::ScalarType dtype) {
     tensor.set_data(tensor.detach().to(device, dtype));
   }
   auto& table = impl_->position_embedding;
-  if (table.defined() && !table.requires_grad()) table = nn::sinusoidal_table(impl_->config.length, impl_->config.width).to(device, dtype);
+  if (table.defined() && !table.requires_grad())
+    table = nn::sinusoidal_table(impl_->config.length, impl_->config.width).to(device, dtype);
 }
 
 at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions& options) const {
   const auto& model = *impl_;
   model.check_text(ids_BN);
-  require(!options.padding_mask || !model.config.causal, "padding_mask: only for bidirectional models; a causal one needs none, since padding comes last.");
+  require(!options.padding_mask || !model.config.causal,
+          "padding_mask: only for bidirectional models; a causal one needs none, since padding comes last.");
   auto x = model.drop(model.embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), options.training);
   for (const auto& block : model.blocks) {
     const auto body = [&model, &block, options](const at::Tensor& input) {
-      return block.forward(input, [&](const at::Tensor& normed) { return block.attention->forward(normed, options.padding_mask); },
-                           [&](const Branch& branch) { return model.drop(branch, options.training); });
+      return block.forward(
+          input, [&](const at::Tensor& normed) { return block.attention->forward(normed, options.padding_mask); },
+          [&](const Branch& branch) { return model.drop(branch, options.training); });
     };
     x = options.checkpoint && at::GradMode::is_enabled() ? nn::checkpointed(body, x, block.parameters) : body(x);
   }
@@ -191,8 +208,10 @@ void LanguageModel::attention_weights(const at::Tensor& ids_BN, const WeightsVis
 std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std::vector<std::int64_t>>& prompts) const {
   const at::NoGradGuard no_grad;
   const auto& model = *impl_;
-  require(model.config.causal, "this model is bidirectional (model.causal false): each of its outputs sees the whole text, so it can't write "
-                               "what comes next. Train one with model.causal true.");
+  require(
+      model.config.causal,
+      "this model is bidirectional (model.causal false): each of its outputs sees the whole text, so it can't write "
+      "what comes next. Train one with model.causal true.");
   require(!prompts.empty(), "prompts: expected at least one.");
   std::vector<std::vector<nn::StatePointer>> states(model.blocks.size());
   std::vector<at::Tensor> logits;
@@ -200,7 +219,8 @@ std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std:
   for (const auto& prompt : prompts) {
     require(!prompt.empty(), "prompt: expected at least one token.");
     const auto count = static_cast<std::int64_t>(prompt.size());
-    require(count <= model.config.length, "prompt of {} tokens: longer than model.length {}. Shorten it.", count, model.config.length);
+    require(count <= model.config.length, "prompt of {} tokens: longer than model.length {}. Shorten it.", count,
+            model.config.length);
     const auto ids = at::tensor(prompt, at::kLong).unsqueeze(0).to(model.output.device());
     model.check_ids(ids);
     auto [last, layers] = model.read(ids);
@@ -216,10 +236,12 @@ std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std:
 at::Tensor LanguageModel::step(const at::Tensor& ids_B, DecodeState& state) const {
   const at::NoGradGuard no_grad;
   const auto& model = *impl_;
-  require(ids_B.dim() == 1 && ids_B.size(0) == state.batch(), "ids: expected one for each of the {} sequences.", state.batch());
+  require(ids_B.dim() == 1 && ids_B.size(0) == state.batch(), "ids: expected one for each of the {} sequences.",
+          state.batch());
   model.check_ids(ids_B);
   for (const auto position : state.positions()) {
-    require(position < model.config.length, "position {}: past model.length {}. Start again from a shorter text.", position, model.config.length);
+    require(position < model.config.length, "position {}: past model.length {}. Start again from a shorter text.",
+            position, model.config.length);
   }
   const auto positions = at::tensor(state.positions(), at::kLong).to(ids_B.device());
   auto x = model.embed(ids_B.unsqueeze(1), positions.unsqueeze(1));

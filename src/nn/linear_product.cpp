@@ -15,11 +15,11 @@ namespace linformer::nn {
 namespace {
 
 using Bias = std::optional<at::Tensor>;
-using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&, const Bias&, std::string_view, c10::List<std::optional<at::Scalar>>,
-                                std::optional<std::string_view>);
+using OneDnnLinear = at::Tensor(const at::Tensor&, const at::Tensor&, const Bias&, std::string_view,
+                                c10::List<std::optional<at::Scalar>>, std::optional<std::string_view>);
 
-// PyTorch's own operator for compiled models, which reaches oneDNN with float32. Where it is missing, or of another version's signature, MKL
-// serves.
+// PyTorch's own operator for compiled models, which reaches oneDNN with float32. Where it is missing, or of another
+// version's signature, MKL serves.
 std::optional<c10::TypedOperatorHandle<OneDnnLinear>> find_onednn() {
   const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
   if (!found || !found->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
@@ -55,7 +55,8 @@ bool onednn_is_faster() {
     if (!onednn()) return false;
     const c10::InferenceMode guard;
     const auto x = at::ones({512, 384}, at::kFloat), weight = at::ones({384, 384}, at::kFloat);
-    return 1.3 * best_seconds([&] { onednn_linear(x, weight, std::nullopt); }) < best_seconds([&] { at::linear(x, weight); });
+    return 1.3 * best_seconds([&] { onednn_linear(x, weight, std::nullopt); }) <
+           best_seconds([&] { at::linear(x, weight); });
   }();
   return faster;
 }
@@ -65,8 +66,9 @@ thread_local ProductLibrary forced = ProductLibrary::measured;
 constexpr std::int64_t few_rows = 32;  // below, the weights are what is read, and the libraries are level
 
 bool takes_onednn(const at::Tensor& x, const at::Tensor& weight) {
-  const bool possible = !c10::GradMode::is_enabled() && x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
-                        x.dim() >= 2 && !at::autocast::is_autocast_enabled(at::kCPU);
+  const bool possible = !c10::GradMode::is_enabled() && x.is_cpu() && x.scalar_type() == at::kFloat &&
+                        weight.scalar_type() == at::kFloat && x.dim() >= 2 &&
+                        !at::autocast::is_autocast_enabled(at::kCPU);
   if (!possible || forced != ProductLibrary::measured) return possible && forced == ProductLibrary::onednn;
   return x.numel() >= few_rows * x.size(-1) && onednn_is_faster();
 }

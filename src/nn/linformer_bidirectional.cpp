@@ -15,8 +15,10 @@ class BidirectionalAttention final : public Attention {
       : Attention(context), maker_(context, false), reassociate_(context.config.attention.reassociate) {}
 
   ops::Branch forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const override {
-    if (!reassociate_ || maker_.projection != Projection::linear || !maker_.shared_by_heads) return Attention::forward(x_BNd, padding_mask);
-    // E (X Wᵀ + 1 bᵀ) = (E X) Wᵀ + (E 1) bᵀ: the sequence is shortened before the products with W (maths 1, reassociation).
+    if (!reassociate_ || maker_.projection != Projection::linear || !maker_.shared_by_heads)
+      return Attention::forward(x_BNd, padding_mask);
+    // E (X Wᵀ + 1 bᵀ) = (E X) Wᵀ + (E 1) bᵀ: the sequence is shortened before the products with W (maths 1,
+    // reassociation).
     const auto n = x_BNd.size(1);
     auto present = at::ones({x_BNd.size(0), n, 1}, x_BNd.options());
     if (padding_mask) present = padding_mask->logical_not().unsqueeze(-1).to(x_BNd.scalar_type());
@@ -26,7 +28,9 @@ class BidirectionalAttention final : public Attention {
       return split(at::matmul(shortened, linear.weight.t().to(shortened.scalar_type())) + mass * linear.bias);
     };
     // Expanded, since matmul would fold the batch into columns: a copy of x, and a gradient that lies across it.
-    const auto shorten = [&](const at::Tensor& projection) { return at::bmm(projection.narrow(1, 0, n).expand({x.size(0), -1, -1}), x); };
+    const auto shorten = [&](const at::Tensor& projection) {
+      return at::bmm(projection.narrow(1, 0, n).expand({x.size(0), -1, -1}), x);
+    };
     const auto [e, f] = maker_.projections(x.scalar_type());
     const auto key_x = shorten(e);
     const auto value_x = f.is_same(e) ? key_x : shorten(f);
@@ -42,11 +46,16 @@ class BidirectionalAttention final : public Attention {
   }
 
  protected:
-  at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const override {
-    return mix(heads.query, maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.key_padding_mask = padding_mask}));
+  at::Tensor attend(const at::Tensor& x, const Heads& heads,
+                    const std::optional<at::Tensor>& padding_mask) const override {
+    return mix(heads.query,
+               maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.key_padding_mask = padding_mask}));
   }
-  StatePointer state_after(const at::Tensor&, const Heads&) const override { fail("a bidirectional model has no decode state."); }
-  at::Tensor attend_step(const at::Tensor&, const Heads&, const std::vector<std::int64_t>&, LayerState&) const override {
+  StatePointer state_after(const at::Tensor&, const Heads&) const override {
+    fail("a bidirectional model has no decode state.");
+  }
+  at::Tensor attend_step(const at::Tensor&, const Heads&, const std::vector<std::int64_t>&,
+                         LayerState&) const override {
     fail("a bidirectional model can't continue a sequence.");
   }
 
@@ -62,6 +71,8 @@ class BidirectionalAttention final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> make_bidirectional(const LayerContext& context) { return std::make_unique<BidirectionalAttention>(context); }
+std::unique_ptr<Attention> make_bidirectional(const LayerContext& context) {
+  return std::make_unique<BidirectionalAttention>(context);
+}
 
 }  // namespace linformer::nn

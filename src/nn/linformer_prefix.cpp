@@ -13,7 +13,8 @@ namespace {
 class PrefixAttention final : public Attention {
  public:
   explicit PrefixAttention(const LayerContext& context) : Attention(context), maker_(context, false) {
-    require(maker_.projection == Projection::linear, "attention.projection {}: prefix attention (attention.window 0) needs linear.",
+    require(maker_.projection == Projection::linear,
+            "attention.projection {}: prefix attention (attention.window 0) needs linear.",
             enum_name(maker_.projection));
   }
 
@@ -23,7 +24,8 @@ class PrefixAttention final : public Attention {
     const auto projection = maker_.key.narrow(-1, 0, x.size(1));
     const auto* product = projection.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd";
     const auto sums_BHNKD = at::einsum(product, {projection, heads.key}).cumsum(2);
-    const auto logits_BHNK = at::einsum("bhnd,bhnkd->bhnk", {heads.query, sums_BHNKD}) / std::sqrt(static_cast<double>(head_width_));
+    const auto logits_BHNK =
+        at::einsum("bhnd,bhnkd->bhnk", {heads.query, sums_BHNKD}) / std::sqrt(static_cast<double>(head_width_));
     return {.slots = at::softmax(logits_BHNK, -1)};
   }
 
@@ -49,7 +51,8 @@ class PrefixAttention final : public Attention {
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
     sums[0].add_(column(maker_.key, rows) * heads.key.to(dtype));
     sums[1].add_(column(maker_.value, rows) * heads.value.to(dtype));
-    const auto weights = at::softmax(at::matmul(heads.query.to(dtype), sums[0].transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
+    const auto weights = at::softmax(
+        at::matmul(heads.query.to(dtype), sums[0].transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
     return at::matmul(weights, sums[1]).to(heads.query.scalar_type());
   }
 
@@ -64,6 +67,8 @@ class PrefixAttention final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> make_prefix(const LayerContext& context) { return std::make_unique<PrefixAttention>(context); }
+std::unique_ptr<Attention> make_prefix(const LayerContext& context) {
+  return std::make_unique<PrefixAttention>(context);
+}
 
 }  // namespace linformer::nn

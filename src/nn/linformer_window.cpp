@@ -1,5 +1,6 @@
-// Causal window attention with running or block slots (maths 4). Shape letters as in docs/maths.md; L columns of one softmax while decoding:
-// the 2W positions of the previous and the current block, then the slots of the blocks before them.
+// Causal window attention with running or block slots (maths 4). Shape letters as in docs/maths.md; L columns of one
+// softmax while decoding: the 2W positions of the previous and the current block, then the slots of the blocks before
+// them.
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -15,8 +16,8 @@ namespace linformer::nn {
 
 namespace {
 
-// A decode state holds these three of the keys, the same of the values, then what dynamic projection scores the 2W positions with. Where
-// nothing is normalised, kRaw and kSums are empty: the columns are raw themselves.
+// A decode state holds these three of the keys, the same of the values, then what dynamic projection scores the 2W
+// positions with. Where nothing is normalised, kRaw and kSums are empty: the columns are raw themselves.
 enum Part : std::size_t { kColumns, kRaw, kSums, kParts };
 constexpr std::size_t kScores = 2 * kParts;
 
@@ -29,7 +30,9 @@ class WindowAttention final : public Attention {
         window_(context.config.window()),
         block_(context.config.attention.summary == Summary::block),
         maker_(context, block_) {
-    const auto norm = [&](const char* name) { return Norm(context.parameters, context.name + "." + name, head_width_); };
+    const auto norm = [&](const char* name) {
+      return Norm(context.parameters, context.name + "." + name, head_width_);
+    };
     const bool slots = maker_.slots > 0;
     if (context.config.normalise() != Normalise::none) {
       if (slots) keys_.slot_norm = norm("slot_key_norm");
@@ -54,17 +57,23 @@ class WindowAttention final : public Attention {
       sizes.back() = rows.size(1);
       return rows.expand(sizes);
     };
-    const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}), none = at::zeros({x.size(0), heads_, n, entries}, x.options());
-    const auto on_positions = ops::reference::attend(heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(x));
-    const auto on_slots = ops::reference::attend(heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(x));
-    return {.positions = on_positions, .slots = on_slots, .reads = maker_.reads(x, heads_, {.window = window_, .block = block_})};
+    const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}),
+               none = at::zeros({x.size(0), heads_, n, entries}, x.options());
+    const auto on_positions = ops::reference::attend(
+        heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(x));
+    const auto on_slots = ops::reference::attend(
+        heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(x));
+    return {.positions = on_positions,
+            .slots = on_slots,
+            .reads = maker_.reads(x, heads_, {.window = window_, .block = block_})};
   }
 
  protected:
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
     const auto dtype = heads.query.scalar_type();
-    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype), values_.window_norm.of_heads(heads.value).to(dtype),
-                       slots_of(x, heads), attend_options(heads.query));
+    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype),
+                       values_.window_norm.of_heads(heads.value).to(dtype), slots_of(x, heads),
+                       attend_options(heads.query));
   }
 
   StatePointer state_after(const at::Tensor& x, const Heads& heads) const override {
@@ -83,7 +92,8 @@ class WindowAttention final : public Attention {
       slots = finished(scores, heads.key.narrow(2, 0, first), heads.value.narrow(2, 0, first), 0);
     }
     std::vector<at::Tensor> tensors;
-    for (const auto& [side, all, made] : {std::tuple{&keys_, heads.key, slots.key}, std::tuple{&values_, heads.value, slots.value}}) {
+    for (const auto& [side, all, made] :
+         {std::tuple{&keys_, heads.key, slots.key}, std::tuple{&values_, heads.value, slots.value}}) {
       const auto raw = recent(all);
       tensors.push_back(at::cat({scale_rows(side->window_norm, raw), scale_rows(side->slot_norm, made)}, 2));
       tensors.push_back(side->normalised() ? raw : raw.narrow(2, 0, 0));
@@ -102,7 +112,9 @@ class WindowAttention final : public Attention {
     cross_borders(positions, held);
     const auto rows = at::tensor(positions, at::kLong).to(x.device());
     const auto place = (rows.remainder(window_) + window_).view({-1, 1, 1, 1});
-    const auto put = [&](at::Tensor& to, const at::Tensor& row_BH1x) { to.scatter_(2, place.expand(row_BH1x.sizes()), row_BH1x); };
+    const auto put = [&](at::Tensor& to, const at::Tensor& row_BH1x) {
+      to.scatter_(2, place.expand(row_BH1x.sizes()), row_BH1x);
+    };
     for (const auto& [side, row] : {std::pair{&keys_, wide(heads.key)}, std::pair{&values_, wide(heads.value)}}) {
       put(held[side->first], scale_rows(side->window_norm, row));
       if (side->normalised()) put(held[side->first + kRaw], row);
@@ -124,7 +136,8 @@ class WindowAttention final : public Attention {
   // As the softmax sees them: normalised, in the arithmetic's dtype.
   ops::Slots slots_of(const at::Tensor& x, const Heads& heads) const {
     const auto dtype = heads.query.scalar_type();
-    const auto slots = maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
+    const auto slots =
+        maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
     return {keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
   }
 
@@ -138,14 +151,19 @@ class WindowAttention final : public Attention {
 
   ops::Slots empty_slots(const at::Tensor& key_BHMD) const {
     const auto count = block_ ? 0 : maker_.slots;
-    const auto slots = at::zeros({key_BHMD.size(0), heads_, count, head_width_}, output_.weight.options().requires_grad(std::nullopt));
+    const auto slots =
+        at::zeros({key_BHMD.size(0), heads_, count, head_width_}, output_.weight.options().requires_grad(std::nullopt));
     return {slots, slots.clone()};
   }
 
-  // What finished blocks, of which the first one starts at `first`, come to: their slots, or their share of the running sums.
-  ops::Slots finished(const at::Tensor& scores, const at::Tensor& key, const at::Tensor& value, std::int64_t first) const {
+  // What finished blocks, of which the first one starts at `first`, come to: their slots, or their share of the running
+  // sums.
+  ops::Slots finished(const at::Tensor& scores, const at::Tensor& key, const at::Tensor& value,
+                      std::int64_t first) const {
     if (maker_.slots == 0) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
-    if (block_) return maker_(scores.defined() ? wide(scores) : scores, wide(key), wide(value), {.window = window_, .block = true});
+    if (block_)
+      return maker_(scores.defined() ? wide(scores) : scores, wide(key), wide(value),
+                    {.window = window_, .block = true});
     return {at::matmul(maker_.key.narrow(-1, first, key.size(2)), wide(key)),
             at::matmul(maker_.value.narrow(-1, first, key.size(2)), wide(value))};
   }
@@ -154,7 +172,8 @@ class WindowAttention final : public Attention {
   void cross_borders(const std::vector<std::int64_t>& positions, std::vector<at::Tensor>& held) const {
     std::map<std::int64_t, std::vector<std::int64_t>> rows_at;
     for (std::size_t row = 0; row < positions.size(); ++row) {
-      if (positions[row] > 0 && positions[row] % window_ == 0) rows_at[positions[row]].push_back(static_cast<std::int64_t>(row));
+      if (positions[row] > 0 && positions[row] % window_ == 0)
+        rows_at[positions[row]].push_back(static_cast<std::int64_t>(row));
     }
     for (const auto& [position, row_list] : rows_at) {
       const auto rows = at::tensor(row_list, at::kLong).to(held[0].device());
@@ -175,7 +194,8 @@ class WindowAttention final : public Attention {
     const auto first = 2 * window_ + (block_ ? leaving * maker_.slots : 0);
     for (const auto& [side, slots] : {std::pair{&keys_, added.key}, std::pair{&values_, added.value}}) {
       auto& columns = held[side->first];
-      if (first + maker_.slots > columns.size(2)) columns = at::constant_pad_nd(columns, {0, 0, 0, first + maker_.slots - columns.size(2)});
+      if (first + maker_.slots > columns.size(2))
+        columns = at::constant_pad_nd(columns, {0, 0, 0, first + maker_.slots - columns.size(2)});
       auto columns_of_slots = columns.narrow(2, first, maker_.slots);
       if (block_) {
         columns_of_slots.index_copy_(0, rows, scale_rows(side->slot_norm, slots));
@@ -183,17 +203,20 @@ class WindowAttention final : public Attention {
       }
       auto& sums = side->normalised() ? held[side->first + kSums] : columns_of_slots;
       sums.index_add_(0, rows, slots);
-      if (side->normalised()) columns_of_slots.index_copy_(0, rows, scale_rows(side->slot_norm, sums.index_select(0, rows)));
+      if (side->normalised())
+        columns_of_slots.index_copy_(0, rows, scale_rows(side->slot_norm, sums.index_select(0, rows)));
     }
   }
 
-  // One query a row against recent positions and slots in one softmax; what a row doesn't see gets a bias of minus infinity.
+  // One query a row against recent positions and slots in one softmax; what a row doesn't see gets a bias of minus
+  // infinity.
   at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const std::vector<at::Tensor>& held) const {
     const auto& key_BHLD = held[keys_.first];
     const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
     const auto spots = at::arange(2 * window_, rows.options());
     const auto first = at::where(current > 0, at::zeros_like(rows), at::full_like(rows, window_));
-    const auto window_hidden = (spots.unsqueeze(0) > offset.unsqueeze(1)).logical_or(spots.unsqueeze(0) < first.unsqueeze(1));
+    const auto window_hidden =
+        (spots.unsqueeze(0) > offset.unsqueeze(1)).logical_or(spots.unsqueeze(0) < first.unsqueeze(1));
     const auto before = (current - 1).clamp_min(0);  // blocks that are slots
     const auto visible = block_ ? before * maker_.slots : before.clamp_max(1) * maker_.slots;
     const auto slot_count = key_BHLD.size(2) - 2 * window_;
@@ -201,7 +224,8 @@ class WindowAttention final : public Attention {
     const auto hidden_B11L = at::cat({window_hidden, slots_hidden}, 1).unsqueeze(1).unsqueeze(1);
     auto logits_BH1L = at::matmul(wide(query), key_BHLD.transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_));
     if (slot_bias_.defined()) logits_BH1L.narrow(3, 2 * window_, slot_count).add_(slot_bias_.view({1, -1, 1, 1}));
-    const auto weights = at::softmax(logits_BH1L.masked_fill(hidden_B11L, -std::numeric_limits<double>::infinity()), -1);
+    const auto weights =
+        at::softmax(logits_BH1L.masked_fill(hidden_B11L, -std::numeric_limits<double>::infinity()), -1);
     return at::matmul(weights, held[values_.first]).to(query.scalar_type());
   }
 
@@ -214,6 +238,8 @@ class WindowAttention final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> make_window(const LayerContext& context) { return std::make_unique<WindowAttention>(context); }
+std::unique_ptr<Attention> make_window(const LayerContext& context) {
+  return std::make_unique<WindowAttention>(context);
+}
 
 }  // namespace linformer::nn

@@ -15,13 +15,15 @@
 
 namespace linformer {
 
-void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer, const json& extra) {
+void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
+                const json& extra) {
   auto config = model.config();
   json object = {{"format_version", 1}};
   object.update(to_json(fields_of(config)));
   if (tokenizer.is_object()) {
     // Only the tokenizer knows its hash: one made up here from the text would never match it again.
-    require(tokenizer.contains("hash"), "tokenizer: expected the vocabulary's \"hash\", as Tokenizer::to_json() writes it.");
+    require(tokenizer.contains("hash"),
+            "tokenizer: expected the vocabulary's \"hash\", as Tokenizer::to_json() writes it.");
     object["tokenizer"] = {{"name", tokenizer.value("name", "")}, {"hash", tokenizer["hash"]}};
     write_atomically(folder / "tokenizer.json", tokenizer.dump());
   }
@@ -38,7 +40,8 @@ LoadedModel load_model(const std::filesystem::path& folder) {
   auto object = read_json(config_file);
   require(object.is_object() && object.contains("format_version") && object["format_version"] == 1,
           "{}: expected \"format_version\": 1; this program reads no other version.", config_file);
-  require(object.contains("model") && object.contains("attention"), "{}: expected the sections model and attention.", config_file);
+  require(object.contains("model") && object.contains("attention"), "{}: expected the sections model and attention.",
+          config_file);
   ModelConfig config;
   from_json(fields_of(config), object, config_file, {"format_version", "tokenizer", "train", "data", "seed"});
   const auto weights = (folder / "model.safetensors").string();
@@ -46,16 +49,19 @@ LoadedModel load_model(const std::filesystem::path& folder) {
   std::map<std::string, at::Tensor> unused(file.tensors.begin(), file.tensors.end());
   LanguageModel model(config, [&](const std::string& name, at::IntArrayRef shape) {
     auto found = unused.extract(name);
-    require(!found.empty(), "{}: tensor '{}' is missing; config.json and the weights don't belong together.", weights, name);
+    require(!found.empty(), "{}: tensor '{}' is missing; config.json and the weights don't belong together.", weights,
+            name);
     const auto& tensor = found.mapped();
-    require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.", weights, name,
-            dtype_name(tensor.scalar_type()));
+    require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.",
+            weights, name, dtype_name(tensor.scalar_type()));
     require(tensor.sizes() == shape, "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
             fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
-    require(at::isfinite(tensor).all().item<bool>(), "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
+    require(at::isfinite(tensor).all().item<bool>(),
+            "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
     return tensor;
   });
-  require(unused.empty(), "{}: tensor '{}' belongs to no part of this model.", weights, unused.empty() ? "" : unused.begin()->first);
+  require(unused.empty(), "{}: tensor '{}' belongs to no part of this model.", weights,
+          unused.empty() ? "" : unused.begin()->first);
   const auto tokenizer_file = folder / "tokenizer.json";
   auto tokenizer = std::filesystem::exists(tokenizer_file) ? read_json(tokenizer_file) : json();
   return {std::move(model), std::move(object), std::move(tokenizer)};

@@ -1,7 +1,7 @@
 #include "nn/parameters.hpp"
 
-#include <ATen/autocast_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/autocast_mode.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/movedim.h>
 #include <ATen/ops/randn.h>
@@ -25,7 +25,8 @@ at::Tensor Parameters::constant(const std::string& name, at::IntArrayRef shape, 
   return add(name, shape, [&] { return at::full(shape, value, at::kFloat); });
 }
 
-at::Tensor Parameters::around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start, double deviation) {
+at::Tensor Parameters::around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start,
+                              double deviation) {
   return add(name, shape, [&] { return at::randn(shape, generator_, at::kFloat).mul_(deviation).add_(start()); });
 }
 
@@ -35,17 +36,21 @@ at::Tensor Parameters::add(const std::string& name, at::IntArrayRef shape, const
   return list_.back().second;
 }
 
-double residual_deviation(const ModelConfig& config) { return config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers)); }
+double residual_deviation(const ModelConfig& config) {
+  return config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers));
+}
 
 Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation)
-    : weight(parameters.normal(name + ".weight", {out, in}, deviation)), bias(parameters.constant(name + ".bias", {out}, 0)) {}
+    : weight(parameters.normal(name + ".weight", {out, in}, deviation)),
+      bias(parameters.constant(name + ".bias", {out}, 0)) {}
 
 at::Tensor Linear::operator()(const at::Tensor& x) const { return linear_product(x, weight, bias); }
 
 ops::Branch Linear::branch(const at::Tensor& x) const { return {linear_product(x, weight), bias}; }
 
 Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
-    : weight(parameters.constant(name + ".weight", {width}, 1)), bias(parameters.constant(name + ".bias", {width}, 0)) {}
+    : weight(parameters.constant(name + ".weight", {width}, 1)),
+      bias(parameters.constant(name + ".bias", {width}, 0)) {}
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
   return weight.defined() ? ops::layer_norm(x, parameters(), x.scalar_type()) : x;

@@ -15,8 +15,8 @@
 
 namespace linformer::nn {
 
-/// Names and tensors in the order of their making. Values come from one generator of its own, in float32 whatever the dtype, so that a seed
-/// means the same model everywhere.
+/// Names and tensors in the order of their making. Values come from one generator of its own, in float32 whatever the
+/// dtype, so that a seed means the same model everywhere.
 class Parameters {
  public:
   Parameters(std::uint64_t seed, at::TensorOptions options);
@@ -25,7 +25,8 @@ class Parameters {
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double deviation);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
   /// `start()` (float32, CPU, expands to `shape`) plus noise of `deviation`.
-  at::Tensor around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start, double deviation);
+  at::Tensor around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start,
+                    double deviation);
 
   const std::vector<std::pair<std::string, at::Tensor>>& list() const { return list_; }
 
@@ -37,7 +38,8 @@ class Parameters {
   std::vector<std::pair<std::string, at::Tensor>> list_;
 };
 
-/// Standard deviation of fresh weights whose products are added to the residual stream, of which there are two a layer (GPT-2).
+/// Standard deviation of fresh weights whose products are added to the residual stream, of which there are two a layer
+/// (GPT-2).
 double residual_deviation(const ModelConfig& config);
 
 /// y = x Wᵀ + b; weight (out,in), bias (out).
@@ -60,7 +62,8 @@ struct Norm {
   /// Of a residual stream, in the dtype that matrix products take: that of autocast where it is on, else x's own.
   at::Tensor for_products(const at::Tensor& x) const;
   ops::LayerNorm parameters() const { return {weight, bias}; }
-  /// Of rows split into heads, (B,H,…,D). Heads lie next to each other in memory where a linear layer made them: then there is no copy.
+  /// Of rows split into heads, (B,H,…,D). Heads lie next to each other in memory where a linear layer made them: then
+  /// there is no copy.
   at::Tensor of_heads(const at::Tensor& x_BHxD) const;
 };
 

@@ -21,8 +21,16 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "safetensors data is little-endian");
 constexpr std::uint64_t kLargestHeader = 100'000'000;
 constexpr std::uint64_t kLargestExtent = std::uint64_t{1} << 62;
-constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{{"F64", at::kDouble}, {"F32", at::kFloat}, {"F16", at::kHalf},
-    {"BF16", at::kBFloat16}, {"I64", at::kLong}, {"I32", at::kInt}, {"I16", at::kShort}, {"I8", at::kChar}, {"U8", at::kByte}, {"BOOL", at::kBool}}};
+constexpr std::array<std::pair<const char*, at::ScalarType>, 10> kTypes{{{"F64", at::kDouble},
+                                                                         {"F32", at::kFloat},
+                                                                         {"F16", at::kHalf},
+                                                                         {"BF16", at::kBFloat16},
+                                                                         {"I64", at::kLong},
+                                                                         {"I32", at::kInt},
+                                                                         {"I16", at::kShort},
+                                                                         {"I8", at::kChar},
+                                                                         {"U8", at::kByte},
+                                                                         {"BOOL", at::kBool}}};
 
 struct Entry {
   std::string name;
@@ -38,32 +46,42 @@ std::uint64_t whole(const json& value, const std::string& place) {
 
 Entry read_entry(const std::string& file, const std::string& name, const json& object, std::uint64_t data_size) {
   const auto place = fmt::format("{}: tensor '{}'", file, name);
-  require(object.is_object() && object.contains("dtype") && object.contains("shape") && object.contains("data_offsets") &&
-              object["dtype"].is_string() && object["shape"].is_array() && object["data_offsets"].is_array() && object["data_offsets"].size() == 2,
+  require(object.is_object() && object.contains("dtype") && object.contains("shape") &&
+              object.contains("data_offsets") && object["dtype"].is_string() && object["shape"].is_array() &&
+              object["data_offsets"].is_array() && object["data_offsets"].size() == 2,
           "{}: expected dtype, shape and two data_offsets.", place);
   const auto dtype = object["dtype"].get<std::string>();
   const auto* known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& type) { return dtype == type.first; });
-  require(known != kTypes.end(), "{}: dtype '{}' is not known (F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL are).", place, dtype);
-  Entry entry{name, known->second, {}, whole(object["data_offsets"][0], place), whole(object["data_offsets"][1], place)};
-  require(entry.begin <= entry.end && entry.end <= data_size, "{}: offsets {} to {} lie outside the {} bytes of data; the file is damaged or cut.",
-          place, entry.begin, entry.end, data_size);
-  std::uint64_t bytes = c10::elementSize(entry.type), extent = bytes;  // extent: what strides reach, empty dimensions counted as 1
+  require(known != kTypes.end(), "{}: dtype '{}' is not known (F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL are).",
+          place, dtype);
+  Entry entry{
+      name, known->second, {}, whole(object["data_offsets"][0], place), whole(object["data_offsets"][1], place)};
+  require(entry.begin <= entry.end && entry.end <= data_size,
+          "{}: offsets {} to {} lie outside the {} bytes of data; the file is damaged or cut.", place, entry.begin,
+          entry.end, data_size);
+  std::uint64_t bytes = c10::elementSize(entry.type),
+                extent = bytes;  // extent: what strides reach, empty dimensions counted as 1
   for (const auto& size : object["shape"]) {
     const auto count = whole(size, place);
-    require(count <= kLargestExtent && !__builtin_mul_overflow(extent, std::max<std::uint64_t>(count, 1), &extent) && extent <= kLargestExtent, "{}: its shape is too large.", place);
+    require(count <= kLargestExtent && !__builtin_mul_overflow(extent, std::max<std::uint64_t>(count, 1), &extent) &&
+                extent <= kLargestExtent,
+            "{}: its shape is too large.", place);
     bytes *= count;
     entry.shape.push_back(static_cast<std::int64_t>(count));
   }
-  require(bytes == entry.end - entry.begin, "{}: shape and dtype need {} bytes, offsets give {}.", place, bytes, entry.end - entry.begin);
+  require(bytes == entry.end - entry.begin, "{}: shape and dtype need {} bytes, offsets give {}.", place, bytes,
+          entry.end - entry.begin);
   return entry;
 }
 
 // No holes, no overlap, nothing after the last one.
 void check_layout(const std::string& file, std::vector<Entry> entries, std::uint64_t data_size) {
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   std::uint64_t reached = 0;
   for (const auto& entry : entries) {
-    require(entry.begin == reached, "{}: tensor '{}' starts at byte {}, expected {}: tensors overlap or leave a hole.", file, entry.name, entry.begin, reached);
+    require(entry.begin == reached, "{}: tensor '{}' starts at byte {}, expected {}: tensors overlap or leave a hole.",
+            file, entry.name, entry.begin, reached);
     reached = entry.end;
   }
   require(reached == data_size, "{}: {} bytes of data, of which tensors use {}.", file, data_size, reached);
@@ -85,8 +103,9 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
   require(bytes.size() >= 8, "{}: {} bytes; a safetensors file has at least 8.", file, bytes.size());
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
-  require(header_size <= kLargestHeader && header_size <= bytes.size() - 8, "{}: its header claims {} bytes, the file has {}; damaged, cut or not safetensors.",
-          file, header_size, bytes.size());
+  require(header_size <= kLargestHeader && header_size <= bytes.size() - 8,
+          "{}: its header claims {} bytes, the file has {}; damaged, cut or not safetensors.", file, header_size,
+          bytes.size());
   const auto header = parse_json({reinterpret_cast<const char*>(bytes.data()) + 8, header_size}, file);
   require(header.is_object(), "{}: its header is not a JSON object.", file);
   const auto data = bytes.subspan(8 + header_size);
@@ -118,7 +137,8 @@ void write_safetensors(const std::filesystem::path& path, const TensorFile& file
   std::uint64_t offset = 0;
   std::vector<at::Tensor> tensors;
   for (const auto& [name, tensor] : file.tensors) {
-    const auto* known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& type) { return type.second == tensor.scalar_type(); });
+    const auto* known = std::find_if(kTypes.begin(), kTypes.end(),
+                                     [&](const auto& type) { return type.second == tensor.scalar_type(); });
     require(known != kTypes.end(), "tensor '{}': its dtype can't be stored.", name);
     require(!header.contains(name), "tensor '{}': named twice.", name);
     tensors.push_back(tensor.detach().cpu().contiguous());

@@ -34,7 +34,9 @@ at::Tensor draw(const LayerContext& context, const std::string& name, const Slot
     const auto mean = [&] { return at::full({1}, 1.0 / static_cast<double>(maker.segment), at::kFloat); };
     return context.parameters.around(name, shape, mean, noise(maker.segment));
   }
-  if (!random) return context.parameters.around(name, shape, [&] { return segment_means(maker.slots, maker.length); }, noise(maker.length));
+  if (!random)
+    return context.parameters.around(
+        name, shape, [&] { return segment_means(maker.slots, maker.length); }, noise(maker.length));
   const auto variance = 1.0 / static_cast<double>(context.config.causal || block ? maker.length : maker.slots);
   return context.parameters.normal(name, shape, std::sqrt(variance));
 }
@@ -42,7 +44,8 @@ at::Tensor draw(const LayerContext& context, const std::string& name, const Slot
 }  // namespace
 
 SlotMaker::SlotMaker(const LayerContext& context, bool block)
-    : projection(context.config.attention.projection), shared_by_heads(context.config.attention.sharing != Sharing::none) {
+    : projection(context.config.attention.projection),
+      shared_by_heads(context.config.attention.sharing != Sharing::none) {
   const auto& config = context.config;
   slots = block ? config.block_slots_of(context.layer) : config.slots_of(context.layer);
   length = block ? config.window() : config.length;
@@ -54,7 +57,8 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
       scores = context.shared.scores;
       return;
     }
-    scores = Linear(context.parameters, context.name + ".projection", config.width, config.heads * slots, config.initializer_range);
+    scores = Linear(context.parameters, context.name + ".projection", config.width, config.heads * slots,
+                    config.initializer_range);
     context.shared.scores = scores;
   } else if (projection == Projection::linear || projection == Projection::convolution) {
     if (layerwise && context.shared.key.defined()) {
@@ -70,8 +74,8 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
 
 std::pair<at::Tensor, at::Tensor> SlotMaker::projections(at::ScalarType dtype) const {
   if (!key.is_same(value)) return {key.to(dtype), value.to(dtype)};
-  // A view of its own gathers what the layer adds to the gradient before other layers' shares: the order, so each bit, in which a recomputed
-  // layer has it too (checkpoint.hpp).
+  // A view of its own gathers what the layer adds to the gradient before other layers' shares: the order, so each bit,
+  // in which a recomputed layer has it too (checkpoint.hpp).
   const auto both = key.view_as(key).to(dtype);
   return {both, both};
 }
@@ -87,8 +91,8 @@ at::Tensor SlotMaker::reads(const at::Tensor& x_BNd, std::int64_t heads, const o
   return ops::summarise_dynamic(marks, marks, scores_of(x_BNd, heads), options).value;
 }
 
-ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
-                                 const ops::SummariseOptions& options) const {
+ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD,
+                                 const at::Tensor& value_BHMD, const ops::SummariseOptions& options) const {
   if (slots == 0) return {key_BHMD.narrow(2, 0, 0), value_BHMD.narrow(2, 0, 0)};
   const auto dtype = key_BHMD.scalar_type();
   switch (projection) {
@@ -96,13 +100,16 @@ ops::Slots SlotMaker::operator()(const at::Tensor& scores_BHKM, const at::Tensor
       const auto [e, f] = projections(dtype);
       return ops::summarise_linear(key_BHMD, value_BHMD, e, f, options);
     }
-    case Projection::dynamic: return ops::summarise_dynamic(key_BHMD, value_BHMD, scores_BHKM, options);
+    case Projection::dynamic:
+      return ops::summarise_dynamic(key_BHMD, value_BHMD, scores_BHKM, options);
     case Projection::convolution: {
       const auto [e, f] = projections(dtype);
       return ops::summarise_convolution(key_BHMD, value_BHMD, e, f, options);
     }
-    case Projection::mean: return ops::summarise_mean(key_BHMD, value_BHMD, segment, options);
-    case Projection::max: return ops::summarise_max(key_BHMD, value_BHMD, segment, options);
+    case Projection::mean:
+      return ops::summarise_mean(key_BHMD, value_BHMD, segment, options);
+    case Projection::max:
+      return ops::summarise_max(key_BHMD, value_BHMD, segment, options);
   }
   return {};
 }

@@ -16,12 +16,15 @@ class SoftmaxAttention final : public Attention {
 
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto heads = heads_of(x);
-    return {.positions = ops::reference::softmax_attention(heads.query, heads.key, identity_values(x.size(1), x), {.causal = causal_})};
+    return {.positions = ops::reference::softmax_attention(heads.query, heads.key, identity_values(x.size(1), x),
+                                                           {.causal = causal_})};
   }
 
  protected:
-  at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>& padding_mask) const override {
-    return ops::softmax_attention(heads.query, heads.key, heads.value, {.causal = causal_, .key_padding_mask = padding_mask});
+  at::Tensor attend(const at::Tensor&, const Heads& heads,
+                    const std::optional<at::Tensor>& padding_mask) const override {
+    return ops::softmax_attention(heads.query, heads.key, heads.value,
+                                  {.causal = causal_, .key_padding_mask = padding_mask});
   }
 
   StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
@@ -41,7 +44,8 @@ class SoftmaxAttention final : public Attention {
     ops::SoftmaxOptions options;
     const bool ragged = *std::min_element(positions.begin(), positions.end()) + 1 != longest;
     if (ragged) options.key_padding_mask = at::arange(longest, rows.options()).unsqueeze(0) > rows.unsqueeze(1);
-    return ops::softmax_attention(heads.query, cached[0].narrow(2, 0, longest), cached[1].narrow(2, 0, longest), options);
+    return ops::softmax_attention(heads.query, cached[0].narrow(2, 0, longest), cached[1].narrow(2, 0, longest),
+                                  options);
   }
 
  private:
@@ -50,6 +54,8 @@ class SoftmaxAttention final : public Attention {
 
 }  // namespace
 
-std::unique_ptr<Attention> make_softmax(const LayerContext& context) { return std::make_unique<SoftmaxAttention>(context); }
+std::unique_ptr<Attention> make_softmax(const LayerContext& context) {
+  return std::make_unique<SoftmaxAttention>(context);
+}
 
 }  // namespace linformer::nn

@@ -23,7 +23,8 @@ void ThreadTeam::wait_while(const std::atomic<std::uint64_t>& value, std::uint64
   value.wait(old, std::memory_order_acquire);
 }
 
-ThreadTeam::ThreadTeam(int size) : size_(size), idle_(static_cast<std::uint64_t>(size - 1)), stages_(static_cast<std::size_t>(size)) {
+ThreadTeam::ThreadTeam(int size)
+    : size_(size), idle_(static_cast<std::uint64_t>(size - 1)), stages_(static_cast<std::size_t>(size)) {
   for (int member = 1; member < size; ++member) threads_.emplace_back([this, member] { serve(member); });
 }
 
@@ -36,7 +37,8 @@ ThreadTeam::~ThreadTeam() {
 
 void ThreadTeam::settle() {
   const auto all = static_cast<std::uint64_t>(size_ - 1);
-  for (auto idle = idle_.load(std::memory_order_acquire); idle != all; idle = idle_.load(std::memory_order_acquire)) wait_while(idle_, idle);
+  for (auto idle = idle_.load(std::memory_order_acquire); idle != all; idle = idle_.load(std::memory_order_acquire))
+    wait_while(idle_, idle);
 }
 
 void ThreadTeam::start() {

@@ -16,9 +16,8 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
                              const SoftmaxOptions& options) {
   check_query_key_value(query, key, value, options.causal);
   check_padding_mask(options.key_padding_mask, key);
-  return choose_path(options.path) == Path::reference
-             ? reference::softmax_attention(query, key, value, options)
-             : composed::softmax_attention(query, key, value, options);
+  return choose_path(options.path) == Path::reference ? reference::softmax_attention(query, key, value, options)
+                                                      : composed::softmax_attention(query, key, value, options);
 }
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
@@ -50,8 +49,7 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
                      const AttentionOptions& options) {
   require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
   require(options.causal || options.window == 0,
-          "window is {} without causal; a window is for the causal form: set causal, or window = 0",
-          options.window);
+          "window is {} without causal; a window is for the causal form: set causal, or window = 0", options.window);
   require(!options.causal || !options.key_padding_mask,
           "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at "
           "the end");
@@ -63,13 +61,11 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
     return prefix_attention(query, key, value, projection_key, projection_value,
                             {.scale = options.scale, .path = options.path});
   }
-  const auto slots =
-      options.path == Path::reference
-          ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
-          : summarise_linear(key, value, projection_key, projection_value, summarise);
-  return attend(
-      query, key, value, slots,
-      {.causal = options.causal, .window = options.window, .scale = options.scale, .path = options.path});
+  const auto slots = options.path == Path::reference
+                         ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)
+                         : summarise_linear(key, value, projection_key, projection_value, summarise);
+  return attend(query, key, value, slots,
+                {.causal = options.causal, .window = options.window, .scale = options.scale, .path = options.path});
 }
 
 }  // namespace linformer::ops

@@ -17,12 +17,11 @@ void check_attention_tensor(std::string_view name, const at::Tensor& tensor, std
           tensor.defined() ? shape_text(tensor) : "undefined", letters);
   require(at::isFloatingType(tensor.scalar_type()), "{} has dtype {}; expected a floating-point one", name,
           c10::toString(tensor.scalar_type()));
-  require(tensor.size(2) > 0 && tensor.size(3) > 0,
-          "{} has shape {}; expected at least one position and one channel", name, shape_text(tensor));
+  require(tensor.size(2) > 0 && tensor.size(3) > 0, "{} has shape {}; expected at least one position and one channel",
+          name, shape_text(tensor));
 }
 
-void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query,
-                       std::int64_t window) {
+void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query, std::int64_t window) {
   const auto blocks = window > 0 ? ceil_divide(query.size(2), window) : 0;
   const bool running = window > 0 && slot.defined() && slot.dim() == 5;
   const bool dims = slot.defined() && (slot.dim() == 4 || running);
@@ -32,11 +31,10 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
   require(sizes, "{} has shape {}; expected {}, as query is {} and window {}", name,
           slot.defined() ? shape_text(slot) : "undefined",
           window > 0
-              ? fmt::format(
-                    "(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
-                    "for running ones",
-                    query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1), blocks,
-                    query.size(3))
+              ? fmt::format("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
+                            "for running ones",
+                            query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1), blocks,
+                            query.size(3))
               : fmt::format("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
           shape_text(query), window);
 }
@@ -56,26 +54,24 @@ void check_key_value(const at::Tensor& key, const at::Tensor& value) {
           shape_text(key));
 }
 
-void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                           bool same_length) {
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length) {
   check_attention_tensor("query", query, "(B,H,N,D)");
   check_key_value(key, value);
   require(key.size(0) == query.size(0) && key.size(1) == query.size(1) && key.size(3) == query.size(3),
-          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), as query is {}", shape_text(key),
-          query.size(0), query.size(1), query.size(3), shape_text(query));
-  require(
-      !same_length || key.size(2) == query.size(2),
-      "key has {} positions and query {}; a causal form needs as many of both. Cross attention is for the "
-      "bidirectional form (causal = false)",
-      key.size(2), query.size(2));
+          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), as query is {}", shape_text(key), query.size(0),
+          query.size(1), query.size(3), shape_text(query));
+  require(!same_length || key.size(2) == query.size(2),
+          "key has {} positions and query {}; a causal form needs as many of both. Cross attention is for the "
+          "bidirectional form (causal = false)",
+          key.size(2), query.size(2));
 }
 
-void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key,
-                      std::int64_t length, bool exact) {
+void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length,
+                      bool exact) {
   const bool dims = projection.defined() && (projection.dim() == 2 || projection.dim() == 3);
   const bool heads = dims && (projection.dim() == 2 || projection.size(0) == key.size(1));
-  const bool columns = heads && projection.size(-2) > 0 &&
-                       (exact ? projection.size(-1) == length : projection.size(-1) >= length);
+  const bool columns =
+      heads && projection.size(-2) > 0 && (exact ? projection.size(-1) == length : projection.size(-1) >= length);
   require(columns, "{} has shape {}; expected {}, as key is {}", name,
           projection.defined() ? shape_text(projection) : "undefined",
           exact ? fmt::format("(r,W) = (r,{0}) or (H,r,W) = ({1},r,{0})", length, key.size(1))
@@ -89,16 +85,15 @@ void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor&
           "key_padding_mask has dtype {}; expected bool (true = padding)",
           mask->defined() ? c10::toString(mask->scalar_type()) : "undefined");
   require(mask->dim() == 2 && mask->size(0) == key.size(0) && mask->size(1) == key.size(2),
-          "key_padding_mask has shape {}; expected (B,M) = ({}, {}), as key is {}", shape_text(*mask),
-          key.size(0), key.size(2), shape_text(key));
+          "key_padding_mask has shape {}; expected (B,M) = ({}, {}), as key is {}", shape_text(*mask), key.size(0),
+          key.size(2), shape_text(key));
 }
 
 void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
   require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
   require(options.causal || options.window == 0,
-          "window is {} without causal; a window is for the causal form: set causal, or window = 0",
-          options.window);
+          "window is {} without causal; a window is for the causal form: set causal, or window = 0", options.window);
   require(!options.causal || options.window > 0,
           "causal attention to given slots needs a window of 1 or more (window is 0): slots that sum the "
           "whole sequence "
@@ -155,21 +150,20 @@ at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim) {
   return tensor.cumsum(dim, at::kFloat).to(tensor.scalar_type());
 }
 
-void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value,
-                       const at::Tensor& key, std::int64_t length, bool exact) {
+void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value, const at::Tensor& key,
+                       std::int64_t length, bool exact) {
   check_projection("projection_key", projection_key, key, length, exact);
   check_projection("projection_value", projection_value, key, length, exact);
   require(projection_key.size(-2) == projection_value.size(-2),
-          "projection_value has shape {}; expected as many slots as projection_key, {}",
-          shape_text(projection_value), shape_text(projection_key));
+          "projection_value has shape {}; expected as many slots as projection_key, {}", shape_text(projection_value),
+          shape_text(projection_key));
 }
 
 void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                           const at::Tensor& projection_value, const SummariseOptions& options) {
   check_key_value(key, value);
   check_summarise(options, key);
-  check_projections(projection_key, projection_value, key, options.block ? options.window : key.size(2),
-                    options.block);
+  check_projections(projection_key, projection_value, key, options.block ? options.window : key.size(2), options.block);
 }
 
 }  // namespace linformer::ops

@@ -16,15 +16,14 @@ namespace linformer::ops {
 std::string shape_text(const at::Tensor& tensor);
 
 /// query (B,H,N,D), key and value (B,H,M,D), floating point, N = M where `same_length`.
-void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                           bool same_length);
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length);
 void check_key_value(const at::Tensor& key, const at::Tensor& value);
 /// (rows, columns) or (H, rows, columns), where `columns` is at least, or with `exact` just, `length`.
-void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key,
-                      std::int64_t length, bool exact);
+void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length,
+                      bool exact);
 /// Both projections, and that they make equally many slots.
-void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value,
-                       const at::Tensor& key, std::int64_t length, bool exact);
+void check_projections(const at::Tensor& projection_key, const at::Tensor& projection_value, const at::Tensor& key,
+                       std::int64_t length, bool exact);
 /// What summarise_linear takes, on either path.
 void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                           const at::Tensor& projection_value, const SummariseOptions& options);

@@ -27,8 +27,7 @@ at::Tensor softmax_for(const at::Tensor& logits, const at::Tensor& values) {
 at::Tensor unread_zero(const at::Tensor& like, std::initializer_list<at::Tensor> unread) {
   auto zero = at::zeros({}, like.options());
   for (const auto& tensor : unread) {
-    if (tensor.defined() && tensor.requires_grad())
-      zero = zero + tensor.narrow(0, 0, 0).sum().to(like.scalar_type());
+    if (tensor.defined() && tensor.requires_grad()) zero = zero + tensor.narrow(0, 0, 0).sum().to(like.scalar_type());
   }
   return zero;
 }
@@ -76,13 +75,11 @@ at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::
                         const std::optional<at::Tensor>& slot_bias) {
   const auto& query = tail.query_BHTWD;
   const auto blocks = query.size(2), window = query.size(3), slots = slot_key.size(2);
-  auto slot_logits = at::matmul(query.flatten(2, 3), slot_key.mT())
-                         .view({query.size(0), query.size(1), blocks, window, slots});
+  auto slot_logits =
+      at::matmul(query.flatten(2, 3), slot_key.mT()).view({query.size(0), query.size(1), blocks, window, slots});
   const auto options = slot_logits.options();
-  auto visible_T1G = at::full({blocks, blocks}, minus_infinity, options)
-                         .triu(1)
-                         .repeat_interleave(slots / blocks, 1)
-                         .unsqueeze(1);
+  auto visible_T1G =
+      at::full({blocks, blocks}, minus_infinity, options).triu(1).repeat_interleave(slots / blocks, 1).unsqueeze(1);
   slot_logits.add_(slot_bias ? visible_T1G + slot_bias->to(options).view({-1, 1, 1, 1}) : visible_T1G);
   auto window_logits = at::matmul(query, tail.key_BHTXD.mT()).add_(window_mask(window, options));
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
@@ -96,8 +93,8 @@ at::Tensor previous_and_own(const at::Tensor& x, std::int64_t blocks, std::int64
   return at::cat({from_one.narrow(2, 0, blocks), from_one.narrow(2, 1, blocks)}, 3);
 }
 
-at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                         const Slots& slots, const AttendOptions& options) {
+at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                         const AttendOptions& options) {
   const auto window = options.window, length = query.size(2), tail_blocks = ceil_divide(length, window) - 2;
   const auto scale = scale_or_default(options.scale, query);
   const auto bias = options.slot_bias.value_or(at::Tensor());
@@ -107,8 +104,8 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
                                                          value.narrow(2, 0, head), {}, 0.0, true, scale);
   if (tail_blocks <= 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
 
-  const Tail tail{to_blocks(query * scale, 2 * window, tail_blocks, window),
-                  previous_and_own(key, tail_blocks, window), previous_and_own(value, tail_blocks, window)};
+  const Tail tail{to_blocks(query * scale, 2 * window, tail_blocks, window), previous_and_own(key, tail_blocks, window),
+                  previous_and_own(value, tail_blocks, window)};
   const bool running = slots.key.dim() == 5;
   // Only what some block sees: entries 2… of running slots, all but the last two blocks' slots otherwise.
   const auto visible = running ? tail_blocks : slots.key.size(2) / (tail_blocks + 2) * tail_blocks;
@@ -164,12 +161,10 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
   if (!options.key_padding_mask)
     return at::scaled_dot_product_attention(query, key, value, {}, 0.0, options.causal, scale);
   auto visible = options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1);  // (B,1,1,M)
-  if (options.causal)
-    visible = visible.logical_and(at::ones({query.size(2), key.size(2)}, visible.options()).tril());
+  if (options.causal) visible = visible.logical_and(at::ones({query.size(2), key.size(2)}, visible.options()).tril());
   // A row that sees nothing would be 0/0: let it see all, then set its output to zero.
   const auto blind = visible.any(-1, true).logical_not();
-  const auto out =
-      at::scaled_dot_product_attention(query, key, value, visible.logical_or(blind), 0.0, false, scale);
+  const auto out = at::scaled_dot_product_attention(query, key, value, visible.logical_or(blind), 0.0, false, scale);
   return out.masked_fill(blind, 0.0);
 }
 

@@ -17,7 +17,8 @@ namespace linformer::ops {
 
 namespace {
 
-/// Logits held at once, where the caller leaves the chunk to us. Fewer rows make the products slow, more only cost memory.
+/// Logits held at once, where the caller leaves the chunk to us. Fewer rows make the products slow, more only cost
+/// memory.
 constexpr std::int64_t chunk_bytes = std::int64_t{1} << 26;
 
 /// What a pass over all chunks gathers: the sum of the losses, and the gradients of their mean.
@@ -75,14 +76,15 @@ void add_short(const at::Tensor& sum, const at::Tensor& x) {
 
 /// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory
 /// for the chunk.
-void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd,
-               const at::Tensor& target_C, std::int64_t first, std::int64_t ignore_index,
-               const at::Tensor& memory_CV) {
+void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd, const at::Tensor& target_C,
+               std::int64_t first, std::int64_t ignore_index, const at::Tensor& memory_CV) {
   auto logits_CV = memory_CV.narrow(0, 0, hidden_Cd.size(0));
   at::mm_out(logits_CV, hidden_Cd, weight_Vd.t());
-  if (!logits_CV.is_cpu() || logits_CV.scalar_type() != at::kBFloat16) logits_CV = logits_CV.to(sums.loss.scalar_type());
+  if (!logits_CV.is_cpu() || logits_CV.scalar_type() != at::kBFloat16)
+    logits_CV = logits_CV.to(sums.loss.scalar_type());
   const bool gradient = sums.grad_hidden_Rd.defined() || sums.grad_weight_Vd.defined();
-  sums.loss.add_(losses_of(logits_CV, target_C, ignore_index, gradient ? sums.share : 0.0).sum().to(sums.loss.scalar_type()));
+  sums.loss.add_(
+      losses_of(logits_CV, target_C, ignore_index, gradient ? sums.share : 0.0).sum().to(sums.loss.scalar_type()));
   if (!gradient) return;
   const auto grad_CV = logits_CV.to(hidden_Cd.scalar_type());
   if (sums.grad_hidden_Rd.defined()) {
@@ -110,9 +112,8 @@ std::int64_t choose_chunk(std::int64_t rows, const at::Tensor& weight_Vd) {
 class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden_Rd,
-                            const at::Tensor& weight_Vd, const at::Tensor& target_R,
-                            std::int64_t ignore_index, std::int64_t chunk, bool hidden_gradient,
-                            bool weight_gradient) {
+                            const at::Tensor& weight_Vd, const at::Tensor& target_R, std::int64_t ignore_index,
+                            std::int64_t chunk, bool hidden_gradient, bool weight_gradient) {
     const auto rows = hidden_Rd.size(0);
     const auto sum_options =
         hidden_Rd.options().dtype(is_short_float(hidden_Rd) ? at::kFloat : hidden_Rd.scalar_type());
@@ -161,22 +162,22 @@ void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
           "hidden has shape {} and dtype {}; expected (…,d) of a floating-point dtype", shape_text(hidden),
           c10::toString(hidden.scalar_type()));
   require(weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0,
-          "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}", shape_text(weight),
-          hidden.size(-1), shape_text(hidden));
+          "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}", shape_text(weight), hidden.size(-1),
+          shape_text(hidden));
   require(weight.scalar_type() == hidden.scalar_type(),
-          "weight has dtype {} and hidden {}; expected the same: cast one of them",
-          c10::toString(weight.scalar_type()), c10::toString(hidden.scalar_type()));
+          "weight has dtype {} and hidden {}; expected the same: cast one of them", c10::toString(weight.scalar_type()),
+          c10::toString(hidden.scalar_type()));
   require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64",
           c10::toString(target.scalar_type()));
   require(target.sizes() == hidden.sizes().slice(0, hidden.dim() - 1),
-          "target has shape {}; expected that of hidden without its last dimension, hidden is {}",
-          shape_text(target), shape_text(hidden));
+          "target has shape {}; expected that of hidden without its last dimension, hidden is {}", shape_text(target),
+          shape_text(hidden));
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more rows", options.chunk);
 }
 
 void check_targets(const at::Tensor& target, std::int64_t vocabulary, std::int64_t ignore_index) {
-  const auto wrong = target.masked_select(
-      target.ne(ignore_index).logical_and(target.lt(0).logical_or(target.ge(vocabulary))));
+  const auto wrong =
+      target.masked_select(target.ne(ignore_index).logical_and(target.lt(0).logical_or(target.ge(vocabulary))));
   if (wrong.numel() == 0) return;
   fail("target holds {} value(s) outside the vocabulary, the first {}; expected 0 to {}, or ignore_index, {}",
        wrong.numel(), wrong[0].item<std::int64_t>(), vocabulary - 1, ignore_index);

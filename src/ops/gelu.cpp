@@ -29,7 +29,8 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    require(!at::GradMode::is_enabled(), "bias_gelu has no second derivative but in float64. Call backward without create_graph, or use float64");
+    require(!at::GradMode::is_enabled(),
+            "bias_gelu has no second derivative but in float64. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
     const auto &x = saved[0], &bias = saved[1];
     const auto grad_out = gradients[0].contiguous(), grad_x = at::empty_like(x);
@@ -49,11 +50,14 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
 }  // namespace
 
 at::Tensor bias_gelu(const at::Tensor& x, const at::Tensor& bias) {
-  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()), "x has shape {} and dtype {}; expected (…,h) of a floating-point dtype",
-          shape_text(x), c10::toString(x.scalar_type()));
-  require(bias.dim() == 1 && bias.size(0) == x.size(-1), "bias has shape {}; expected (h) as in x, {}", shape_text(bias), shape_text(x));
+  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()),
+          "x has shape {} and dtype {}; expected (…,h) of a floating-point dtype", shape_text(x),
+          c10::toString(x.scalar_type()));
+  require(bias.dim() == 1 && bias.size(0) == x.size(-1), "bias has shape {}; expected (h) as in x, {}",
+          shape_text(bias), shape_text(x));
   const bool short_or_single = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
-  if (x.is_cpu() && bias.is_cpu() && short_or_single && bias.scalar_type() == at::kFloat) return BiasGelu::apply(x, bias);
+  if (x.is_cpu() && bias.is_cpu() && short_or_single && bias.scalar_type() == at::kFloat)
+    return BiasGelu::apply(x, bias);
   return at::gelu(x + bias.to(x.scalar_type()));
 }
 

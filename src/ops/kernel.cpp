@@ -52,19 +52,17 @@ struct Call {
     const auto kind = running      ? kernels::SlotKind::running
                       : window > 0 ? kernels::SlotKind::block
                                    : kernels::SlotKind::whole;
-    const auto slots = kind == kernels::SlotKind::block
-                           ? slot_key.size(2) / ceil_divide(query.size(2), window)
-                           : slot_key.size(-2);
-    return {
-        .shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
-        .element = element_of(query.scalar_type()),
-        .query = view_of(query),
-        .key = view_of(key),
-        .value = view_of(value),
-        .slot_key = view_of(slot_key),
-        .slot_value = view_of(slot_value),
-        .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
-        .scale = static_cast<float>(scale)};
+    const auto slots =
+        kind == kernels::SlotKind::block ? slot_key.size(2) / ceil_divide(query.size(2), window) : slot_key.size(-2);
+    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
+            .element = element_of(query.scalar_type()),
+            .query = view_of(query),
+            .key = view_of(key),
+            .value = view_of(value),
+            .slot_key = view_of(slot_key),
+            .slot_value = view_of(slot_value),
+            .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
+            .scale = static_cast<float>(scale)};
   }
 };
 
@@ -84,8 +82,8 @@ class Attend : public torch::autograd::Function<Attend> {
     const auto out = empty_by_position(query, query.scalar_type());
     const auto log_sum_BHN =
         at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
-    kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1),
-                                            out.stride(2), log_sum_BHN.mutable_data_ptr<float>()});
+    kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
+                                            log_sum_BHN.mutable_data_ptr<float>()});
     context->save_for_backward(
         {call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias, out, log_sum_BHN});
     context->saved_data["window"] = window;
@@ -117,16 +115,16 @@ class Attend : public torch::autograd::Function<Attend> {
     const auto grad_key = zeros_of_window(call.key), grad_value = zeros_of_window(call.key);
     const auto grad_slot_key = zeros(call.slot_key), grad_slot_value = zeros(call.slot_key);
     const auto grad_bias = call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor();
-    kernels::attend_backward(
-        call.inputs(), {.output = view_of(out),
-                        .grad_output = view_of(grad_out),
-                        .log_sum = saved[7].const_data_ptr<float>(),
-                        .query = float_view_of(grad_query),
-                        .key = float_view_of(grad_key),
-                        .value = float_view_of(grad_value),
-                        .slot_key = float_view_of(grad_slot_key),
-                        .slot_value = float_view_of(grad_slot_value),
-                        .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
+    kernels::attend_backward(call.inputs(),
+                             {.output = view_of(out),
+                              .grad_output = view_of(grad_out),
+                              .log_sum = saved[7].const_data_ptr<float>(),
+                              .query = float_view_of(grad_query),
+                              .key = float_view_of(grad_key),
+                              .value = float_view_of(grad_value),
+                              .slot_key = float_view_of(grad_slot_key),
+                              .slot_value = float_view_of(grad_slot_value),
+                              .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
     const auto dtype = out.scalar_type();
     return {grad_query.to(dtype),
             grad_key.to(dtype),
@@ -157,8 +155,8 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   const auto dtype = query.scalar_type();
   auto slot_bias = options.slot_bias;
   if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
-  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype),
-                       slot_bias, options.window, scale_or_default(options.scale, query));
+  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
+                       options.window, scale_or_default(options.scale, query));
 }
 
 }  // namespace linformer::ops::kernel

@@ -28,8 +28,9 @@ const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor
 class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
  public:
   static variable_list forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& product,
-                               const std::optional<at::Tensor>& branch_bias, const std::optional<at::Tensor>& norm_weight,
-                               const std::optional<at::Tensor>& norm_bias, at::ScalarType dtype) {
+                               const std::optional<at::Tensor>& branch_bias,
+                               const std::optional<at::Tensor>& norm_weight, const std::optional<at::Tensor>& norm_bias,
+                               at::ScalarType dtype) {
     const auto input = x.contiguous(), branch = product ? product->contiguous() : at::Tensor();
     const auto weight = norm_weight.value_or(at::Tensor());
     const auto width = x.size(-1), rows = rows_of(x);
@@ -62,10 +63,12 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    require(!at::GradMode::is_enabled(),
-            "add_layer_norm has no second derivative but in float64. Call backward without create_graph, or use float64");
+    require(
+        !at::GradMode::is_enabled(),
+        "add_layer_norm has no second derivative but in float64. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
-    const auto dtype = context->saved_data["dtype"].toScalarType(), stream = context->saved_data["stream"].toScalarType();
+    const auto dtype = context->saved_data["dtype"].toScalarType(),
+               stream = context->saved_data["stream"].toScalarType();
     const bool branch = context->saved_data["branch"].toBool(), normed = !saved.empty();
     const auto grad_sum = branch && gradients[0].defined() ? gradients[0].contiguous() : at::Tensor();
     const auto grad_normed = normed && gradients.back().defined() ? gradients.back().contiguous() : at::Tensor();
@@ -74,7 +77,9 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const auto& like = grad_sum.defined() ? grad_sum : grad_normed;
     const auto options = like.options().dtype(at::kFloat);
     const auto width = like.size(-1);
-    const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) { return at::empty(sizes, options.dtype(type)); };
+    const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
+      return at::empty(sizes, options.dtype(type));
+    };
     // Without a norm the sum's gradient is x's; in one dtype x's is the branch's.
     found[0] = normed ? empty(like.sizes(), stream) : grad_sum;
     const bool same = dtype == stream;
@@ -100,26 +105,36 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
   }
 };
 
-void check_norm(const LayerNorm& norm) { require(norm.weight.defined() && norm.bias.defined(), "a layer norm needs weight and bias; one is undefined"); }
+void check_norm(const LayerNorm& norm) {
+  require(norm.weight.defined() && norm.bias.defined(), "a layer norm needs weight and bias; one is undefined");
+}
 
-void check_branch(const Branch& branch) { require(branch.product.defined(), "the branch has no product; expected a tensor like x"); }
+void check_branch(const Branch& branch) {
+  require(branch.product.defined(), "the branch has no product; expected a tensor like x");
+}
 
 void check(const at::Tensor& x, const Branch& branch, const LayerNorm& norm) {
-  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()), "x has shape {} and dtype {}; expected (…,d) of a floating-point dtype",
-          shape_text(x), c10::toString(x.scalar_type()));
-  require(!branch.product.defined() || branch.product.sizes() == x.sizes(), "the branch's product has shape {}; expected that of x, {}",
+  require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()),
+          "x has shape {} and dtype {}; expected (…,d) of a floating-point dtype", shape_text(x),
+          c10::toString(x.scalar_type()));
+  require(!branch.product.defined() || branch.product.sizes() == x.sizes(),
+          "the branch's product has shape {}; expected that of x, {}",
           branch.product.defined() ? shape_text(branch.product) : "", shape_text(x));
   for (const auto& row : {branch.bias, norm.weight, norm.bias}) {
-    require(!row.defined() || (row.dim() == 1 && row.size(0) == x.size(-1)), "a bias or weight has shape {}; expected (d) as in x, {}",
-            row.defined() ? shape_text(row) : "", shape_text(x));
+    require(!row.defined() || (row.dim() == 1 && row.size(0) == x.size(-1)),
+            "a bias or weight has shape {}; expected (d) as in x, {}", row.defined() ? shape_text(row) : "",
+            shape_text(x));
   }
 }
 
-std::optional<at::Tensor> if_defined(const at::Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
+std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional(tensor) : std::nullopt;
+}
 
 /// {sum, normed} without those that nothing is given for.
 variable_list run_kernel(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
-  return AddLayerNorm::apply(x, if_defined(branch.product), if_defined(branch.bias), if_defined(norm.weight), if_defined(norm.bias), dtype);
+  return AddLayerNorm::apply(x, if_defined(branch.product), if_defined(branch.bias), if_defined(norm.weight),
+                             if_defined(norm.bias), dtype);
 }
 
 bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
@@ -127,7 +142,8 @@ bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& n
     if (row.defined() && !(row.is_cpu() && row.scalar_type() == at::kFloat && row.is_contiguous())) return false;
   }
   const auto served = [](at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; };
-  return x.is_cpu() && (!branch.product.defined() || branch.product.is_cpu()) && served(x.scalar_type()) && served(dtype);
+  return x.is_cpu() && (!branch.product.defined() || branch.product.is_cpu()) && served(x.scalar_type()) &&
+         served(dtype);
 }
 
 at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {

@@ -15,14 +15,13 @@ namespace linformer::ops {
 namespace {
 
 bool is_block(const std::string& summary) {
-  require(summary == "running" || summary == "block", "summary is \"{}\"; expected running or block",
-          summary);
+  require(summary == "running" || summary == "block", "summary is \"{}\"; expected running or block", summary);
   return summary == "block";
 }
 
 at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                              const at::Tensor& projection_key, const at::Tensor& projection_value,
-                              bool causal, std::int64_t window, std::string summary,
+                              const at::Tensor& projection_key, const at::Tensor& projection_value, bool causal,
+                              std::int64_t window, std::string summary,
                               const std::optional<at::Tensor>& key_padding_mask, std::optional<double> scale,
                               std::string path) {
   return attention(query, key, value, projection_key, projection_value,
@@ -35,16 +34,14 @@ at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, co
 }
 
 at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                           const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal,
-                           std::int64_t window, const std::optional<at::Tensor>& slot_bias,
-                           std::optional<double> scale, std::string path) {
-  return attend(
-      query, key, value, {slot_key, slot_value},
-      {.causal = causal, .window = window, .slot_bias = slot_bias, .scale = scale, .path = parse_path(path)});
+                           const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal, std::int64_t window,
+                           const std::optional<at::Tensor>& slot_bias, std::optional<double> scale, std::string path) {
+  return attend(query, key, value, {slot_key, slot_value},
+                {.causal = causal, .window = window, .slot_bias = slot_bias, .scale = scale, .path = parse_path(path)});
 }
 
-at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& weight,
-                                  const at::Tensor& target, std::int64_t ignore_index, std::int64_t chunk) {
+at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
+                                  std::int64_t ignore_index, std::int64_t chunk) {
   return linear_cross_entropy(hidden, weight, target, {.ignore_index = ignore_index, .chunk = chunk});
 }
 

@@ -51,8 +51,8 @@ at::Tensor keep_read(const at::Tensor& slots, const at::Tensor& read) {
   return slots.masked_fill(read.logical_not().repeat_interleave(each).unsqueeze(1), 0.0);
 }
 
-at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                         const Slots& slots, const AttendOptions& options) {
+at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
+                         const AttendOptions& options) {
   const auto length = query.size(2), blocks = ceil_divide(length, options.window);
   const auto scale = scale_or_default(options.scale, query);
   const auto block_N = block_of_position(length, options.window, query);
@@ -72,19 +72,17 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
     slot_visible = block_of_slot.unsqueeze(0).le(block_N.unsqueeze(1).sub(2));
   }
   const auto count = slot_logits.size(-1);
-  const auto logits =
-      at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
+  const auto logits = at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
   const auto weights = masked_softmax(logits, at::cat({slot_visible, visible_in_window(block_N)}, -1));
   const auto slot_weights = weights.narrow(-1, 0, count);
-  const auto from_slots =
-      running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N)})
-              : at::matmul(slot_weights, slot_value);
+  const auto from_slots = running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N)})
+                                  : at::matmul(slot_weights, slot_value);
   return from_slots + at::matmul(weights.narrow(-1, count, length), value);
 }
 
 /// E[:, first:first+count] x[first:first+count] of maths 1 and 4: (B,H,K,D). `column` is where E starts.
-at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std::int64_t first,
-                         std::int64_t count, std::int64_t column) {
+at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std::int64_t first, std::int64_t count,
+                         std::int64_t column) {
   return at::matmul(projection.narrow(-1, column, count), x.narrow(2, first, count));
 }
 
@@ -99,9 +97,9 @@ at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const
   std::vector<at::Tensor> entries;
   for (std::int64_t block = 0; block < ceil_divide(length, window); ++block) {
     const auto first = block * window;
-    entries.push_back(
-        options.block ? project_range(projection, x_BHMD, first, std::min(window, length - first), 0)
-                      : project_range(projection, x_BHMD, 0, std::max<std::int64_t>(first - window, 0), 0));
+    entries.push_back(options.block
+                          ? project_range(projection, x_BHMD, first, std::min(window, length - first), 0)
+                          : project_range(projection, x_BHMD, 0, std::max<std::int64_t>(first - window, 0), 0));
   }
   return options.block ? at::cat(entries, 2) : at::stack(entries, 2);
 }
@@ -129,8 +127,7 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   const Slots wide_slots{wide(slots.key), wide(slots.value)};
   if (options.window > 0)
     return attend_window(wide(query), wide(key), wide(value), wide_slots, options).to(query.scalar_type());
-  const auto logits_BHNK =
-      at::matmul(wide(query), wide_slots.key.mT()) * scale_or_default(options.scale, query);
+  const auto logits_BHNK = at::matmul(wide(query), wide_slots.key.mT()) * scale_or_default(options.scale, query);
   return at::matmul(at::softmax(add_slot_bias(logits_BHNK, options.slot_bias), -1), wide_slots.value)
       .to(query.scalar_type());
 }
@@ -148,8 +145,7 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                        const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
-  return {project(wide(projection_key), wide(key), options),
-          project(wide(projection_value), wide(value), options)};
+  return {project(wide(projection_key), wide(key), options), project(wide(projection_value), wide(value), options)};
 }
 
 }  // namespace linformer::ops::reference

@@ -1,5 +1,5 @@
-// Shape letters: B batch, M positions, H heads, D head width, K slots, P projection length, W window, T blocks, S = T−2 blocks that are summed,
-// G groups of heads with a projection of their own (1 or H), C = H/G·D channels of a group.
+// Shape letters: B batch, M positions, H heads, D head width, K slots, P projection length, W window, T blocks, S = T−2
+// blocks that are summed, G groups of heads with a projection of their own (1 or H), C = H/G·D channels of a group.
 #include "ops/running_slots.hpp"
 
 #include <ATen/ATen.h>
@@ -26,7 +26,8 @@ at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor
   return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, std::min<std::int64_t>(blocks, 2), 0});
 }
 
-/// One batch entry and one group of heads: how its pieces lie in the tensors of a call. x and its gradient are (B,M,H·D), slots (B,T,K,H·D).
+/// One batch entry and one group of heads: how its pieces lie in the tensors of a call. x and its gradient are
+/// (B,M,H·D), slots (B,T,K,H·D).
 struct Sizes {
   std::int64_t groups, channels, summed, window;
 
@@ -34,7 +35,10 @@ struct Sizes {
     return projection_GKP[group].narrow(1, 0, summed * window).unflatten(1, {summed, window}).transpose(0, 1);
   }
   at::Tensor x_SWC(const at::Tensor& x_BMd, std::int64_t batch, std::int64_t group) const {
-    return x_BMd[batch].narrow(0, 0, summed * window).unflatten(0, {summed, window}).narrow(2, group * channels, channels);
+    return x_BMd[batch]
+        .narrow(0, 0, summed * window)
+        .unflatten(0, {summed, window})
+        .narrow(2, group * channels, channels);
   }
   at::Tensor slots_SKC(const at::Tensor& slots_BSKd, std::int64_t batch, std::int64_t group) const {
     return slots_BSKd[batch].narrow(2, group * channels, channels);
@@ -43,15 +47,19 @@ struct Sizes {
 
 Sizes sizes_of(const at::Tensor& projection_GKP, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto groups = projection_GKP.size(0);
-  return {groups, x_BHMD.size(1) * x_BHMD.size(3) / groups, std::max<std::int64_t>(ceil_divide(x_BHMD.size(2), window) - 2, 0), window};
+  return {groups, x_BHMD.size(1) * x_BHMD.size(3) / groups,
+          std::max<std::int64_t>(ceil_divide(x_BHMD.size(2), window) - 2, 0), window};
 }
 
-at::Tensor with_groups(const at::Tensor& projection) { return projection.dim() == 2 ? projection.unsqueeze(0) : projection; }
+at::Tensor with_groups(const at::Tensor& projection) {
+  return projection.dim() == 2 ? projection.unsqueeze(0) : projection;
+}
 
 /// (B,H,M,D) → (B,M,H·D); no copy where it lies so.
 at::Tensor by_position(const at::Tensor& x_BHMD) { return x_BHMD.transpose(1, 2).flatten(2); }
 
-/// Running sums over dimension 1, in float32 at least; `first` = true: entry t becomes the sum of 0..t, else of t..last.
+/// Running sums over dimension 1, in float32 at least; `first` = true: entry t becomes the sum of 0..t, else of
+/// t..last.
 void sum_in_place(const at::Tensor& x_BSKd, bool first) {
   const auto count = x_BSKd.size(1);
   const bool wide = !is_short_float(x_BSKd);
@@ -70,7 +78,8 @@ void sum_in_place(const at::Tensor& x_BSKd, bool first) {
 
 class RunningSlots : public torch::autograd::Function<RunningSlots> {
  public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& projection, const at::Tensor& x_BHMD,
+                            std::int64_t window) {
     const auto projection_GKP = with_groups(projection);
     const auto sizes = sizes_of(projection_GKP, x_BHMD, window);
     const auto x_BMd = by_position(x_BHMD);
@@ -99,17 +108,22 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
     const auto x_BMd = by_position(saved[1]);
     const auto blocks = gradients[0].size(2);
     // Own memory, since others may hold the gradient: the running sums are made in it.
-    const auto grad_BSKd = gradients[0].narrow(2, blocks - sizes.summed, sizes.summed).permute({0, 2, 3, 1, 4})
-                               .clone(at::MemoryFormat::Contiguous).flatten(3);
+    const auto grad_BSKd = gradients[0]
+                               .narrow(2, blocks - sizes.summed, sizes.summed)
+                               .permute({0, 2, 3, 1, 4})
+                               .clone(at::MemoryFormat::Contiguous)
+                               .flatten(3);
     sum_in_place(grad_BSKd, false);
     const auto grad_projection_GKP = context->needs_input_grad(0) ? at::zeros_like(projection_GKP) : at::Tensor();
     const auto grad_x_BMd = context->needs_input_grad(1) ? at::empty(x_BMd.sizes(), x_BMd.options()) : at::Tensor();
-    if (grad_x_BMd.defined()) grad_x_BMd.narrow(1, sizes.summed * window, x_BMd.size(1) - sizes.summed * window).zero_();
+    if (grad_x_BMd.defined())
+      grad_x_BMd.narrow(1, sizes.summed * window, x_BMd.size(1) - sizes.summed * window).zero_();
     for (std::int64_t b = 0; b < x_BMd.size(0) && sizes.summed > 0; ++b) {
       for (std::int64_t group = 0; group < sizes.groups; ++group) {
         const auto grad_SKC = sizes.slots_SKC(grad_BSKd, b, group);
         if (grad_projection_GKP.defined()) {
-          sizes.projection_SKW(grad_projection_GKP, group).baddbmm_(grad_SKC, sizes.x_SWC(x_BMd, b, group).transpose(1, 2));
+          sizes.projection_SKW(grad_projection_GKP, group)
+              .baddbmm_(grad_SKC, sizes.x_SWC(x_BMd, b, group).transpose(1, 2));
         }
         if (grad_x_BMd.defined()) {
           auto grad_SWC = sizes.x_SWC(grad_x_BMd, b, group);
@@ -118,13 +132,14 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
       }
     }
     return {grad_projection_GKP.defined() ? grad_projection_GKP.view(saved[0].sizes()) : at::Tensor(),
-            grad_x_BMd.defined() ? grad_x_BMd.unflatten(2, {saved[1].size(1), saved[1].size(3)}).transpose(1, 2) : at::Tensor(),
+            grad_x_BMd.defined() ? grad_x_BMd.unflatten(2, {saved[1].size(1), saved[1].size(3)}).transpose(1, 2)
+                                 : at::Tensor(),
             {}};
   }
 
  private:
-  static variable_list derivable_backward(const at::Tensor& projection, const at::Tensor& x_BHMD, const at::Tensor& gradient,
-                                          std::int64_t window) {
+  static variable_list derivable_backward(const at::Tensor& projection, const at::Tensor& x_BHMD,
+                                          const at::Tensor& gradient, std::int64_t window) {
     const auto slots = composed_running_slots(projection, x_BHMD, window);
     variable_list wanted;
     for (const auto& input : {projection, x_BHMD}) {

@@ -30,8 +30,7 @@ at::Tensor project_whole(const at::Tensor& projection, const at::Tensor& x_BHMD)
 
 at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto blocks = composed::to_blocks(x_BHMD, 0, ceil_divide(x_BHMD.size(2), window), window);
-  return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks})
-      .flatten(2, 3);
+  return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks}).flatten(2, 3);
 }
 
 at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options) {
@@ -45,9 +44,8 @@ void check_segments(std::string_view kind, std::int64_t segment, const Summarise
   require(options.window == 0 || options.block,
           "{} summaries are bidirectional or of blocks; running ones need the linear projection", kind);
   require(segment > 0, "segment of the {} summary is {}; expected 1 or more", kind, segment);
-  require(options.window % segment == 0,
-          "segment of the {} summary is {}; expected a divisor of the window, {}", kind, segment,
-          options.window);
+  require(options.window % segment == 0, "segment of the {} summary is {}; expected a divisor of the window, {}", kind,
+          segment, options.window);
 }
 
 /// Positions to segments: (B,H,M,D) → (B,H,S,segment,D), padded with zeros at the end; whole blocks where
@@ -99,20 +97,18 @@ Slots summarise_dynamic(const at::Tensor& key, const at::Tensor& value, const at
   require(options.window == 0 || options.block,
           "dynamic summaries are bidirectional or of blocks; running ones need the linear projection");
   const auto length = key.size(2);
-  require(scores.dim() == 4 && scores.size(0) == key.size(0) && scores.size(1) == key.size(1) &&
-              scores.size(2) > 0 && scores.size(3) == length,
-          "scores has shape {}; expected (B,H,K,M) = ({},{},K,{}), as key is {}", shape_text(scores),
-          key.size(0), key.size(1), length, shape_text(key));
+  require(scores.dim() == 4 && scores.size(0) == key.size(0) && scores.size(1) == key.size(1) && scores.size(2) > 0 &&
+              scores.size(3) == length,
+          "scores has shape {}; expected (B,H,K,M) = ({},{},K,{}), as key is {}", shape_text(scores), key.size(0),
+          key.size(1), length, shape_text(key));
   if (options.window == 0) {
-    const auto present = options.key_padding_mask
-                             ? options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1)
-                             : at::ones({1, 1, 1, length}, key.options().dtype(at::kBool));
+    const auto present = options.key_padding_mask ? options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1)
+                                                  : at::ones({1, 1, 1, length}, key.options().dtype(at::kBool));
     const auto weights_BHKM = softmax_present(scores, present, key.scalar_type());
     return {at::matmul(weights_BHKM, zero_padding(key, options.key_padding_mask)),
             at::matmul(weights_BHKM, zero_padding(value, options.key_padding_mask))};
   }
-  const auto window = options.window, blocks = ceil_divide(length, window),
-             missing = blocks * window - length;
+  const auto window = options.window, blocks = ceil_divide(length, window), missing = blocks * window - length;
   const auto padded = missing > 0 ? at::constant_pad_nd(scores, {0, missing}) : scores;
   const auto scores_BHTrW = padded.unflatten(-1, {blocks, window}).transpose(2, 3);
   const auto present_T1W =

@@ -21,7 +21,8 @@ class Canvas {
     std::string text;
     for (std::size_t x = 0; x < columns_; ++x) {
       const unsigned code = 0x2800u + cells_[y * columns_ + x];
-      for (const unsigned byte : {0xe0u | code >> 12, 0x80u | (code >> 6 & 0x3fu), 0x80u | (code & 0x3fu)}) text += static_cast<char>(byte);
+      for (const unsigned byte : {0xe0u | code >> 12, 0x80u | (code >> 6 & 0x3fu), 0x80u | (code & 0x3fu)})
+        text += static_cast<char>(byte);
     }
     return text;
   }
@@ -31,7 +32,8 @@ class Canvas {
   std::vector<unsigned char> cells_;
 };
 
-// The mean of the finite values that fall on each of `count` places; places without any lie on the line between their neighbours.
+// The mean of the finite values that fall on each of `count` places; places without any lie on the line between their
+// neighbours.
 std::vector<double> place_means(std::span<const double> values, std::size_t count) {
   std::vector<double> sums(count), counts(count);
   for (std::size_t i = 0; i < values.size(); ++i) {
@@ -44,7 +46,8 @@ std::vector<double> place_means(std::span<const double> values, std::size_t coun
   }
   for (std::size_t k = 0; k + 1 < filled.size(); ++k) {
     const auto begin = filled[k], end = filled[k + 1];
-    for (auto i = begin + 1; i < end; ++i) sums[i] = std::lerp(sums[begin], sums[end], static_cast<double>(i - begin) / static_cast<double>(end - begin));
+    for (auto i = begin + 1; i < end; ++i)
+      sums[i] = std::lerp(sums[begin], sums[end], static_cast<double>(i - begin) / static_cast<double>(end - begin));
   }
   std::fill(sums.begin(), sums.begin() + static_cast<std::ptrdiff_t>(filled.front()), sums[filled.front()]);
   std::fill(sums.begin() + static_cast<std::ptrdiff_t>(filled.back()), sums.end(), sums[filled.back()]);

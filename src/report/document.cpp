@@ -31,7 +31,8 @@ bool holds(const fs::path& folder, const char* file) {
 // Sorts the folder by what it holds; false when it is nothing of ours.
 bool recognise(const fs::path& folder, Found& found) {
   const bool run = holds(folder, "metrics.jsonl") && holds(folder, "config.json");
-  const bool benchmark = holds(folder, "benchmark.jsonl"), ablation = holds(folder, "ablation.json"), inspection = holds(folder, "inspect.jsonl");
+  const bool benchmark = holds(folder, "benchmark.jsonl"), ablation = holds(folder, "ablation.json"),
+             inspection = holds(folder, "inspect.jsonl");
   if (run) found.runs.push_back(folder);
   if (benchmark) found.benchmarks.push_back(folder);
   if (ablation) found.ablations.push_back(folder);
@@ -45,10 +46,12 @@ bool search(const fs::path& folder, int depth, Found& found) {
   bool any = recognise(folder, found);
   if (any || depth == 0) return any;
   std::vector<fs::path> parts;
-  for (fs::directory_iterator entry(folder, fs::directory_options::skip_permission_denied, ignored), end; !ignored && entry != end; entry.increment(ignored)) {
+  for (fs::directory_iterator entry(folder, fs::directory_options::skip_permission_denied, ignored), end;
+       !ignored && entry != end; entry.increment(ignored)) {
     const auto name = entry->path().filename().string();
     std::error_code unreadable;
-    if (entry->is_directory(unreadable) && !name.starts_with(".") && name != "checkpoints") parts.push_back(entry->path());
+    if (entry->is_directory(unreadable) && !name.starts_with(".") && name != "checkpoints")
+      parts.push_back(entry->path());
   }
   std::ranges::sort(parts);
   for (const auto& part : parts) any = search(part, depth - 1, found) || any;
@@ -62,8 +65,11 @@ void find(const fs::path& folder, Found& found, report::Remarks& remarks) {
   } else if (!fs::is_directory(folder, ignored)) {
     remarks.add(folder, "is a file; expected the folder of a run, benchmark, ablation or inspection");
   } else if (!search(folder, kDepth, found)) {
-    remarks.add(folder, holds(folder, "config.json") ? "a run without metrics.jsonl: nothing is trained yet, or this is a checkpoint; give the run's folder"
-                                                     : "holds no run, benchmark, ablation or inspection; left out");
+    remarks.add(
+        folder,
+        holds(folder, "config.json")
+            ? "a run without metrics.jsonl: nothing is trained yet, or this is a checkpoint; give the run's folder"
+            : "holds no run, benchmark, ablation or inspection; left out");
   }
 }
 
@@ -71,7 +77,8 @@ std::string ending(const fs::path& path, std::size_t parts) {
   fs::path result;
   auto rest = path.lexically_normal();
   if (!rest.has_filename()) rest = rest.parent_path();
-  for (std::size_t i = 0; i < parts && rest.has_filename(); ++i, rest = rest.parent_path()) result = result.empty() ? rest.filename() : rest.filename() / result;
+  for (std::size_t i = 0; i < parts && rest.has_filename(); ++i, rest = rest.parent_path())
+    result = result.empty() ? rest.filename() : rest.filename() / result;
   return result.empty() ? path.string() : result.string();
 }
 
@@ -79,7 +86,8 @@ std::string ending(const fs::path& path, std::size_t parts) {
 void name_by_path(json& list) {
   for (std::size_t parts = 1; parts <= 8; ++parts) {
     std::map<std::string, std::set<std::string>> paths;
-    for (const auto& one : list) paths[ending(one["path"].get<std::string>(), parts)].insert(one["path"].get<std::string>());
+    for (const auto& one : list)
+      paths[ending(one["path"].get<std::string>(), parts)].insert(one["path"].get<std::string>());
     for (auto& one : list) {
       const auto name = ending(one["path"].get<std::string>(), parts);
       if (one["name"] == "" && (paths[name].size() == 1 || parts == 8)) one["name"] = name;
@@ -103,12 +111,17 @@ json read_report(const std::vector<fs::path>& folders, const ReportOptions& opti
   Found found;
   report::Remarks remarks;
   for (const auto& folder : folders) find(folder, found, remarks);
-  const auto points = std::clamp<std::size_t>(kSharedPoints / std::max<std::size_t>(found.runs.size(), 1), 60, options.points);
+  const auto points =
+      std::clamp<std::size_t>(kSharedPoints / std::max<std::size_t>(found.runs.size(), 1), 60, options.points);
   json document = {{"version", options.version}, {"command", options.command}, {"time", std::time(nullptr)}};
-  document["runs"] = read_all(found.runs, [&](const fs::path& folder) { return report::read_run(folder, points, remarks); });
-  document["benchmarks"] = read_all(found.benchmarks, [&](const fs::path& folder) { return report::read_benchmark(folder, remarks); });
-  document["ablations"] = read_all(found.ablations, [&](const fs::path& folder) { return report::read_ablation(folder, remarks); });
-  document["inspections"] = read_all(found.inspections, [&](const fs::path& folder) { return report::read_inspection(folder, remarks); });
+  document["runs"] =
+      read_all(found.runs, [&](const fs::path& folder) { return report::read_run(folder, points, remarks); });
+  document["benchmarks"] =
+      read_all(found.benchmarks, [&](const fs::path& folder) { return report::read_benchmark(folder, remarks); });
+  document["ablations"] =
+      read_all(found.ablations, [&](const fs::path& folder) { return report::read_ablation(folder, remarks); });
+  document["inspections"] =
+      read_all(found.inspections, [&](const fs::path& folder) { return report::read_inspection(folder, remarks); });
   document["remarks"] = remarks.list();
   return document;
 }

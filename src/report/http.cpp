@@ -19,13 +19,20 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 
 std::string_view reason(int status) {
   switch (status) {
-    case 200: return "OK";
-    case 400: return "Bad Request";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 431: return "Request Header Fields Too Large";
-    default: return "Internal Server Error";
+    case 200:
+      return "OK";
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 431:
+      return "Request Header Fields Too Large";
+    default:
+      return "Internal Server Error";
   }
 }
 
@@ -44,7 +51,8 @@ Request parse_request(std::string_view bytes) {
   for (auto rest = bytes.substr(std::min(line.size() + 2, bytes.size())); !rest.empty();) {
     const auto header = rest.substr(0, rest.find("\r\n"));
     const auto colon = header.find(':');
-    if (colon != std::string_view::npos && equal_ignoring_case(header.substr(0, colon), "host")) request.host = trimmed(header.substr(colon + 1));
+    if (colon != std::string_view::npos && equal_ignoring_case(header.substr(0, colon), "host"))
+      request.host = trimmed(header.substr(colon + 1));
     if (header.empty()) break;
     rest.remove_prefix(std::min(header.size() + 2, rest.size()));
   }
@@ -52,14 +60,17 @@ Request parse_request(std::string_view bytes) {
 }
 
 bool is_this_machine(std::string_view host, int port) {
-  return std::ranges::any_of(std::initializer_list<std::string_view>{"127.0.0.1", "localhost"}, [&](std::string_view name) {
-    return equal_ignoring_case(host, fmt::format("{}:{}", name, port)) || (port == 80 && equal_ignoring_case(host, name));
-  });
+  return std::ranges::any_of(std::initializer_list<std::string_view>{"127.0.0.1", "localhost"},
+                             [&](std::string_view name) {
+                               return equal_ignoring_case(host, fmt::format("{}:{}", name, port)) ||
+                                      (port == 80 && equal_ignoring_case(host, name));
+                             });
 }
 
 std::string to_bytes(const Response& response, bool head) {
   return fmt::format(
-             "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+             "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: "
+             "no-store\r\nX-Content-Type-Options: nosniff\r\n"
              "Cross-Origin-Resource-Policy: same-origin\r\nX-Frame-Options: DENY\r\nConnection: close\r\n\r\n",
              response.status, reason(response.status), response.type, response.body.size()) +
          (head ? "" : response.body);

@@ -20,8 +20,9 @@ class Remarks {
   json list_ = json::array();
 };
 
-/// Calls `use` with each object of the file. Lines that don't parse, or whose use throws because a key is missing or of another type, are
-/// counted in one remark; a last line without its newline is one that is being written, or that a kill cut.
+/// Calls `use` with each object of the file. Lines that don't parse, or whose use throws because a key is missing or of
+/// another type, are counted in one remark; a last line without its newline is one that is being written, or that a
+/// kill cut.
 void read_lines(const std::filesystem::path& path, Remarks& remarks, const std::function<void(json&)>& use);
 
 /// A whole JSON file; null with a remark when it is missing or damaged.

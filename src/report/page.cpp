@@ -2,7 +2,8 @@
 
 #include <string_view>
 
-// The page that cmake/ReportPage.cmake assembles, put into this object file as it is: a string literal of this size costs seconds to compile.
+// The page that cmake/ReportPage.cmake assembles, put into this object file as it is: a string literal of this size
+// costs seconds to compile.
 __asm__(
     ".pushsection .rodata\n"
     ".global linformer_report_page_begin\n"
@@ -37,7 +38,8 @@ std::string escaped(const std::string& text) {
 }  // namespace
 
 std::string render_page(const json& document, bool live) {
-  const std::string_view page(linformer_report_page_begin, static_cast<std::size_t>(linformer_report_page_end - linformer_report_page_begin));
+  const std::string_view page(linformer_report_page_begin,
+                              static_cast<std::size_t>(linformer_report_page_end - linformer_report_page_begin));
   const auto place = page.find(kPlace);
   auto shown = document;
   shown["live"] = live;

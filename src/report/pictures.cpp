@@ -28,13 +28,16 @@ void run_gnuplot(const fs::path& folder, const std::string& script) {
   pid_t child = 0;
   const int error = posix_spawnp(&child, name.c_str(), &actions, nullptr, arguments, environ);
   posix_spawn_file_actions_destroy(&actions);
-  require(error != ENOENT, "gnuplot is missing, which draws the pictures: apt-get install gnuplot-nox, or leave out --pictures");
+  require(error != ENOENT,
+          "gnuplot is missing, which draws the pictures: apt-get install gnuplot-nox, or leave out --pictures");
   require(error == 0, "gnuplot can't be started: {}", std::strerror(error));
   int status = 0;
   while (waitpid(child, &status, 0) < 0) require(errno == EINTR, "waiting for gnuplot: {}", std::strerror(errno));
   // posix_spawnp may find out only in the child that there is no such program.
-  require(!(WIFEXITED(status) && WEXITSTATUS(status) == 127), "gnuplot is missing, which draws the pictures: apt-get install gnuplot-nox, or leave out --pictures");
-  require(WIFEXITED(status) && WEXITSTATUS(status) == 0, "gnuplot could not draw {}; its message is above (Debian's gnuplot-nox can)", (folder / script).string());
+  require(!(WIFEXITED(status) && WEXITSTATUS(status) == 127),
+          "gnuplot is missing, which draws the pictures: apt-get install gnuplot-nox, or leave out --pictures");
+  require(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+          "gnuplot could not draw {}; its message is above (Debian's gnuplot-nox can)", (folder / script).string());
 }
 
 }  // namespace

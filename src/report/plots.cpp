@@ -24,7 +24,8 @@ const char* colour(std::size_t i) { return kColours[i % kColours.size()]; }
 
 // Transformers are grey: causal ones cool, bidirectional ones warm.
 std::string colour_of_form(const std::string& form) {
-  static const std::map<std::string, std::size_t> own{{"running", 0}, {"block", 1}, {"prefix", 2}, {"window-only", 3}, {"bidirectional", 5}};
+  static const std::map<std::string, std::size_t> own{
+      {"running", 0}, {"block", 1}, {"prefix", 2}, {"window-only", 3}, {"bidirectional", 5}};
   if (const auto found = own.find(form); found != own.end()) return colour(found->second);
   const bool plain = form.ends_with("plain");
   if (form.starts_with("bidirectional")) return plain ? "#cdb89c" : "#94714a";
@@ -41,7 +42,8 @@ std::string lighter(const std::string& colour, double share) {
   return mixed;
 }
 
-// Lines of one colour, such as those of one form with several K, grow lighter one after the other and have marks of their own.
+// Lines of one colour, such as those of one form with several K, grow lighter one after the other and have marks of
+// their own.
 void tell_apart(std::vector<Line>& lines) {
   std::map<std::string, int> total, seen;
   for (const auto& line : lines) ++total[line.colour];
@@ -52,7 +54,9 @@ void tell_apart(std::vector<Line>& lines) {
   }
 }
 
-double at(const json& list, std::size_t i) { return i < list.size() && list[i].is_number() ? list[i].get<double>() : kNone; }
+double at(const json& list, std::size_t i) {
+  return i < list.size() && list[i].is_number() ? list[i].get<double>() : kNone;
+}
 
 std::vector<std::array<double, 2>> joined(const json& x, const json& y) {
   std::vector<std::array<double, 2>> points;
@@ -83,25 +87,36 @@ std::array<double, 2> after_the_fall(const std::vector<Line>& lines) {
     }
   }
   const double margin = 0.04 * (high - low);
-  return high > low && highest - low > 1.3 * (high - low) ? std::array{low - margin, high + margin} : std::array<double, 2>{};
+  return high > low && highest - low > 1.3 * (high - low) ? std::array{low - margin, high + margin}
+                                                          : std::array<double, 2>{};
 }
 
 void add_losses(const json& runs, std::vector<Plot>& plots) {
   std::vector<const json*> order;
   for (const auto& run : runs) order.push_back(&run);
   const bool bits = mixed_vocabularies(runs);
-  std::ranges::stable_sort(order, {}, [](const json* run) { return number((*run)["summary"], "best_bits_per_byte", std::numeric_limits<double>::max()); });
-  Plot plot{.name = "loss", .x = "step", .y = bits ? "validation loss, bits a byte" : "loss, nats a token", .lines = {}, .bars = {}};
+  std::ranges::stable_sort(order, {}, [](const json* run) {
+    return number((*run)["summary"], "best_bits_per_byte", std::numeric_limits<double>::max());
+  });
+  Plot plot{.name = "loss",
+            .x = "step",
+            .y = bits ? "validation loss, bits a byte" : "loss, nats a token",
+            .lines = {},
+            .bars = {}};
   std::vector<Line> validation;  // in front of the training losses, which are noise beside them
   for (std::size_t i = 0; i < std::min(order.size(), kRuns); ++i) {
     const auto& run = *order[i];
     const auto name = run["name"].get<std::string>();
     const auto& evaluations = run["evaluations"];
     const auto judged = joined(evaluations["step"], evaluations[bits ? "bits_per_byte" : "loss"]);
-    if (judged.size() > 1) validation.push_back({.title = name + (bits ? "" : ", validation"), .colour = colour(i), .dots = true, .points = judged});
+    if (judged.size() > 1)
+      validation.push_back(
+          {.title = name + (bits ? "" : ", validation"), .colour = colour(i), .dots = true, .points = judged});
     if (!bits) {
-      plot.lines.push_back({.title = judged.size() > 1 ? name + ", training" : name, .colour = judged.size() > 1 ? lighter(colour(i), 0.6) : colour(i),
-                            .points = joined(run["curve"]["step"], run["curve"]["loss"]), .width = 1});
+      plot.lines.push_back({.title = judged.size() > 1 ? name + ", training" : name,
+                            .colour = judged.size() > 1 ? lighter(colour(i), 0.6) : colour(i),
+                            .points = joined(run["curve"]["step"], run["curve"]["loss"]),
+                            .width = 1});
     }
   }
   std::ranges::move(validation, std::back_inserter(plot.lines));
@@ -110,13 +125,14 @@ void add_losses(const json& runs, std::vector<Plot>& plots) {
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
-// As in the page (src/report/page/speed.js), what differs among points of one form at one length makes lines of their own; what follows from the length, such as
-// the slots that blocks can have, does not.
+// As in the page (src/report/page/speed.js), what differs among points of one form at one length makes lines of their
+// own; what follows from the length, such as the slots that blocks can have, does not.
 struct Varied {
   const char *key, *label;
 };
-constexpr std::array kVaried{Varied{"slots", "K "}, Varied{"window", "window "}, Varied{"sharing", "sharing "}, Varied{"width", "width "}, Varied{"layers", "layers "},
-                             Varied{"dtype", ""},   Varied{"threads", "threads "}, Varied{"batch", "batch "}};
+constexpr std::array kVaried{Varied{"slots", "K "},         Varied{"window", "window "}, Varied{"sharing", "sharing "},
+                             Varied{"width", "width "},     Varied{"layers", "layers "}, Varied{"dtype", ""},
+                             Varied{"threads", "threads "}, Varied{"batch", "batch "}};
 using Points = std::vector<const json*>;
 
 std::map<std::string, std::vector<Varied>> varied_by_form(const Points& points) {
@@ -139,7 +155,8 @@ std::string line_name(const json& point, const std::vector<Varied>& varied) {
   if (text(point, "decode") == "reread") name += ", rereads its window";
   for (const auto& [key, label] : varied) {
     const auto value = point.value(key, json());
-    if (!value.is_null()) name += fmt::format(", {}{}", label, value.is_string() ? value.get<std::string>() : dump(value));
+    if (!value.is_null())
+      name += fmt::format(", {}{}", label, value.is_string() ? value.get<std::string>() : dump(value));
   }
   return name;
 }
@@ -157,7 +174,8 @@ std::vector<Line> lines_of(Points points, const char* key, double scale, bool pe
     auto line = std::ranges::find(lines, name, &Line::title);
     if (line == lines.end()) {
       const bool dashed = text(*point, "decode") == "reread" || form.ends_with("plain");
-      line = lines.insert(line, {.title = name, .colour = colour_of_form(form), .dashed = dashed, .dots = true, .points = {}});
+      line = lines.insert(
+          line, {.title = name, .colour = colour_of_form(form), .dashed = dashed, .dots = true, .points = {}});
     }
     line->points.push_back({length, value});
   }
@@ -183,7 +201,9 @@ std::vector<Upright> crossings_of(const json& benchmark, const std::string& task
 void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
   std::map<std::string, Points> groups;
   for (const auto& point : benchmark["points"]) {
-    if (text(point, "status") == "ok") groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(&point);
+    if (text(point, "status") == "ok")
+      groups[text(point, "task") + (text(point, "preset").empty() ? "" : "-" + text(point, "preset"))].push_back(
+          &point);
   }
   for (const auto& [name, points] : groups) {
     for (const bool time : {true, false}) {
@@ -193,8 +213,15 @@ void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
         for (const auto& [length, value] : line.points) lengths.insert(length);
       }
       if (lengths.size() < 3) continue;
-      plots.push_back({.name = file_name_of(fmt::format("{}-{}", time ? "time" : "memory", name)), .x = "N, tokens", .y = time ? "time a token, ms" : "peak memory, MB", .log_x = true,
-                       .log_y = true, .lines = std::move(lines), .bars = {}, .uprights = crossings_of(benchmark, text(*points.front(), "task"), time ? "time_length" : "memory_length")});
+      plots.push_back(
+          {.name = file_name_of(fmt::format("{}-{}", time ? "time" : "memory", name)),
+           .x = "N, tokens",
+           .y = time ? "time a token, ms" : "peak memory, MB",
+           .log_x = true,
+           .log_y = true,
+           .lines = std::move(lines),
+           .bars = {},
+           .uprights = crossings_of(benchmark, text(*points.front(), "task"), time ? "time_length" : "memory_length")});
     }
   }
 }
@@ -214,31 +241,48 @@ std::vector<std::array<double, 2>> recall_by_distance(const json& row) {
 }
 
 void add_ablation(const json& ablation, std::vector<Plot>& plots) {
-  const auto name = file_name_of(text(ablation, "grid_name").empty() ? text(ablation, "name") : text(ablation, "grid_name"));
+  const auto name =
+      file_name_of(text(ablation, "grid_name").empty() ? text(ablation, "name") : text(ablation, "grid_name"));
   const auto add_bars = [&](const char* key, const std::string& ending, const std::string& label) {
     Plot plot{.name = "ablation-" + name + ending, .x = "", .y = label, .lines = {}, .bars = {}};
     for (const auto& row : ablation["rows"]) {
       if (row.value("vocabulary_differs", json()) == true) continue;  // its tokens are others: no bar beside these
       const auto value = row.value(key, json());
       const double middle = number(value, "mean", kNone);
-      if (std::isfinite(middle)) plot.bars.push_back({text(row, "point"), middle, number(value, "low", middle), number(value, "high", middle)});
+      if (std::isfinite(middle))
+        plot.bars.push_back({text(row, "point"), middle, number(value, "low", middle), number(value, "high", middle)});
     }
     if (!plot.bars.empty()) plots.push_back(std::move(plot));
   };
   add_bars("validation_loss", "", "validation loss, nats a token");
   add_bars("accuracy", "-accuracy", "accuracy");
-  Plot plot{.name = "recall-" + name, .x = "distance of the pair, tokens", .y = "accuracy", .log_x = true, .lines = {}, .bars = {}};
+  Plot plot{.name = "recall-" + name,
+            .x = "distance of the pair, tokens",
+            .y = "accuracy",
+            .log_x = true,
+            .lines = {},
+            .bars = {}};
   for (const auto& row : ablation["rows"]) {
     auto points = recall_by_distance(row);
     const auto i = plot.lines.size(), round = i / kColours.size();  // colours go round; dashes and marks then differ
-    if (points.size() > 1) plot.lines.push_back({.title = text(row, "point"), .colour = colour(i), .dashed = round % 2 == 1, .dots = true, .points = std::move(points), .mark = static_cast<int>(round)});
+    if (points.size() > 1)
+      plot.lines.push_back({.title = text(row, "point"),
+                            .colour = colour(i),
+                            .dashed = round % 2 == 1,
+                            .dots = true,
+                            .points = std::move(points),
+                            .mark = static_cast<int>(round)});
   }
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
 // Named by the inspection: the model's path may be absolute.
 void add_spectrum(const std::string& inspection, const json& spectrum, std::vector<Plot>& plots) {
-  Plot plot{.name = "spectrum-" + file_name_of(inspection), .x = "singular values counted", .y = "share of their sum", .lines = {}, .bars = {}};
+  Plot plot{.name = "spectrum-" + file_name_of(inspection),
+            .x = "singular values counted",
+            .y = "share of their sum",
+            .lines = {},
+            .bars = {}};
   const auto positions = spectrum.value("positions", json::array());
   for (const auto& heads : spectrum.value("cumulative", json::array())) {
     json means = json::array();
@@ -247,10 +291,12 @@ void add_spectrum(const std::string& inspection, const json& spectrum, std::vect
       for (const auto& head : heads) sum += at(head, i);
       means.push_back(sum / static_cast<double>(heads.size()));
     }
-    plot.lines.push_back({fmt::format("layer {}", plot.lines.size() + 1), colour(plot.lines.size()), plot.lines.size() >= kColours.size(), false, joined(positions, means)});
+    plot.lines.push_back({fmt::format("layer {}", plot.lines.size() + 1), colour(plot.lines.size()),
+                          plot.lines.size() >= kColours.size(), false, joined(positions, means)});
   }
   std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
-  if (const auto slots = number(spectrum, "slots", kNone); std::isfinite(slots)) plot.uprights.push_back({slots, fmt::format("K = {:.0f}", slots)});
+  if (const auto slots = number(spectrum, "slots", kNone); std::isfinite(slots))
+    plot.uprights.push_back({slots, fmt::format("K = {:.0f}", slots)});
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 

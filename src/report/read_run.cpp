@@ -35,11 +35,12 @@ const json& section(const json& config, const char* name) {
 
 double tokens_a_step(const json& config) {
   const auto& train = section(config, "train");
-  return number(train, "batch", kNone) * number(train, "accumulate", 1) * number(section(config, "model"), "length", kNone);
+  return number(train, "batch", kNone) * number(train, "accumulate", 1) *
+         number(section(config, "model"), "length", kNone);
 }
 
-// Lines of later sessions follow those of earlier ones; a resume has cut off what it repeats. Seconds are those spent in steps, so
-// that pauses between sessions don't count.
+// Lines of later sessions follow those of earlier ones; a resume has cut off what it repeats. Seconds are those spent
+// in steps, so that pauses between sessions don't count.
 Metrics read_metrics(const fs::path& path, double tokens, Remarks& remarks) {
   Metrics metrics;
   double seconds = 0;
@@ -98,7 +99,8 @@ json summary_of(const Metrics& metrics, double tokens) {
   std::size_t best = metrics.validation_loss.size();
   for (std::size_t i = 0; i < metrics.validation_loss.size(); ++i) {
     const double value = metrics.validation_loss[i];
-    if (std::isfinite(value) && (best == metrics.validation_loss.size() || value < metrics.validation_loss[best])) best = i;
+    if (std::isfinite(value) && (best == metrics.validation_loss.size() || value < metrics.validation_loss[best]))
+      best = i;
   }
   if (best == metrics.validation_loss.size()) return summary;
   summary["validation_loss"] = rounded(metrics.validation_loss.back());
@@ -136,7 +138,8 @@ json parameters_of(const fs::path& folder) {
 // The fields that differ from this version's defaults, as flags.
 std::string command_of(const json& config, const fs::path& folder) {
   const auto& data = section(config, "data");
-  auto command = fmt::format("linformer train --data {} --out {}", quoted(text(data, "folder")), quoted(folder.string()));
+  auto command =
+      fmt::format("linformer train --data {} --out {}", quoted(text(data, "folder")), quoted(folder.string()));
   if (const auto seed = number(config, "seed", 0); seed != 0) command += fmt::format(" --seed {:.0f}", seed);
   ModelConfig model;
   TrainConfig train;
@@ -161,8 +164,10 @@ json samples_of(const fs::path& folder, Remarks& remarks) {
   if (!fs::exists(folder / "samples.jsonl")) return samples;
   read_lines(folder / "samples.jsonl", remarks, [&](json& line) {
     if (samples.size() == kSamples) return;
-    json sample = {{"prompt", text(line, "prompt")}, {"text", line.at("text").get<std::string>().substr(0, kSampleBytes)}};
-    if (line.contains("tokens_per_second")) sample["tokens_per_second"] = rounded(number(line, "tokens_per_second", kNone));
+    json sample = {{"prompt", text(line, "prompt")},
+                   {"text", line.at("text").get<std::string>().substr(0, kSampleBytes)}};
+    if (line.contains("tokens_per_second"))
+      sample["tokens_per_second"] = rounded(number(line, "tokens_per_second", kNone));
     samples.push_back(std::move(sample));
   });
   return samples;
@@ -191,7 +196,9 @@ json read_config(const fs::path& folder, Remarks& remarks) {
   auto config = read_or_remark(folder / "config.json", remarks);
   const auto version = number(config, "format_version", 1);
   if (config.is_object() && version != 1) {
-    remarks.add(folder / "config.json", fmt::format("format version {:g}, and this program knows 1: what it shows of this run may be wrong", version));
+    remarks.add(
+        folder / "config.json",
+        fmt::format("format version {:g}, and this program knows 1: what it shows of this run may be wrong", version));
   }
   return config;
 }

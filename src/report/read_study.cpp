@@ -32,8 +32,8 @@ void sort_lines(const fs::path& file, const std::map<std::string, std::string>& 
 // What was measured or asked: all of a line but its result.
 std::string identity(const json& line) {
   json key = json::object();
-  for (const auto* name : {"preset", "task", "form", "decode", "sharing", "length", "slots", "window", "batch", "width", "layers", "heads",
-                           "vocabulary", "dtype", "threads", "what", "steps", "against"}) {
+  for (const auto* name : {"preset", "task", "form", "decode", "sharing", "length", "slots", "window", "batch", "width",
+                           "layers", "heads", "vocabulary", "dtype", "threads", "what", "steps", "against"}) {
     if (line.contains(name)) key[name] = line[name];
   }
   if (line.contains("what") && line.contains("budget_bytes")) key["budget_bytes"] = line["budget_bytes"];
@@ -79,7 +79,12 @@ json validation_curves(const fs::path& folder, const json& rows, Remarks& remark
 json read_benchmark(const fs::path& folder, Remarks& remarks) {
   auto benchmark = named(folder);
   sort_lines(folder / "benchmark.jsonl",
-             {{"machine", "machines"}, {"point", "points"}, {"saving", "savings"}, {"crossover", "crossovers"}, {"largest", "largest"}, {"steps", "steps"}},
+             {{"machine", "machines"},
+              {"point", "points"},
+              {"saving", "savings"},
+              {"crossover", "crossovers"},
+              {"largest", "largest"},
+              {"steps", "steps"}},
              benchmark, remarks);
   // A benchmark that goes on writes again what it measured, and found, anew.
   for (const auto* key : {"points", "crossovers", "largest", "steps"}) benchmark[key] = latest(benchmark[key]);
@@ -111,10 +116,12 @@ json read_ablation(const fs::path& folder, Remarks& remarks) {
 
 json read_inspection(const fs::path& folder, Remarks& remarks) {
   auto inspection = named(folder);
-  sort_lines(folder / "inspect.jsonl",
-             {{"spectrum", "spectra"}, {"projection", "projections"}, {"weights", "weights"}, {"attention", "attention"}}, inspection,
-             remarks);
-  const auto empty = inspection["spectra"].empty() && inspection["projections"].empty() && inspection["weights"].empty() && inspection["attention"].empty();
+  sort_lines(
+      folder / "inspect.jsonl",
+      {{"spectrum", "spectra"}, {"projection", "projections"}, {"weights", "weights"}, {"attention", "attention"}},
+      inspection, remarks);
+  const auto empty = inspection["spectra"].empty() && inspection["projections"].empty() &&
+                     inspection["weights"].empty() && inspection["attention"].empty();
   if (!empty) return inspection;
   remarks.add(folder, "nothing is inspected yet; left out");
   return nullptr;

@@ -67,27 +67,33 @@ Listener listen_on(int port) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<std::uint16_t>(port));
   socklen_t size = sizeof address;
-  const bool bound = ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 && ::listen(socket.get(), 16) == 0 &&
+  const bool bound = ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 &&
+                     ::listen(socket.get(), 16) == 0 &&
                      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  require(bound, "can't listen at 127.0.0.1 port {}: {}; give --port another, or 0 for any that is free", port, std::strerror(errno));
+  require(bound, "can't listen at 127.0.0.1 port {}: {}; give --port another, or 0 for any that is free", port,
+          std::strerror(errno));
   return {std::move(socket), ntohs(address.sin_port)};
 }
 
 class Server {
  public:
-  Server(std::filesystem::path folder, const WatchOptions& options) : folder_(std::move(folder)), options_(options), listener_(listen_on(options.port)) {}
+  Server(std::filesystem::path folder, const WatchOptions& options)
+      : folder_(std::move(folder)), options_(options), listener_(listen_on(options.port)) {}
 
   std::string address() const { return fmt::format("http://127.0.0.1:{}/", listener_.port); }
 
   void run() {
     while (!options_.stop()) {
       std::vector<pollfd> polled{{listener_.socket.get(), POLLIN, 0}};
-      for (const auto& one : connections_) polled.push_back({one.socket.get(), static_cast<short>(one.answer.empty() ? POLLIN : POLLOUT), 0});
-      if (::poll(polled.data(), polled.size(), kWaitMilliseconds) < 0 && errno != EINTR) fail("waiting for requests: {}", std::strerror(errno));
+      for (const auto& one : connections_)
+        polled.push_back({one.socket.get(), static_cast<short>(one.answer.empty() ? POLLIN : POLLOUT), 0});
+      if (::poll(polled.data(), polled.size(), kWaitMilliseconds) < 0 && errno != EINTR)
+        fail("waiting for requests: {}", std::strerror(errno));
       std::vector<Connection> kept;
       for (std::size_t i = 0; i < connections_.size(); ++i) {
         const bool ready = polled[i + 1].revents != 0;
-        if (Clock::now() < connections_[i].end && (!ready || serve(connections_[i]))) kept.push_back(std::move(connections_[i]));
+        if (Clock::now() < connections_[i].end && (!ready || serve(connections_[i])))
+          kept.push_back(std::move(connections_[i]));
       }
       connections_ = std::move(kept);
       if (polled[0].revents & POLLIN) take();
@@ -112,7 +118,8 @@ class Server {
       const bool whole = report::is_whole(connection.received);
       if (!whole && connection.received.size() < report::kLargestRequest) return true;
       const auto request = report::parse_request(connection.received);
-      connection.answer = report::to_bytes(whole ? answer(request) : report::Response{431, "text/plain", "too long\n"}, request.method == "HEAD");
+      connection.answer = report::to_bytes(whole ? answer(request) : report::Response{431, "text/plain", "too long\n"},
+                                           request.method == "HEAD");
     }
     const auto rest = std::string_view(connection.answer).substr(connection.sent);
     const auto count = ::send(connection.socket.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
@@ -150,7 +157,8 @@ class Server {
 }  // namespace
 
 void watch(const std::filesystem::path& folder, const WatchOptions& options) {
-  require(std::filesystem::is_directory(folder), "{} is no folder: expected that of a run, which `linformer train --out` makes", folder.string());
+  require(std::filesystem::is_directory(folder),
+          "{} is no folder: expected that of a run, which `linformer train --out` makes", folder.string());
   Server server(folder, options);
   options.listening(server.address());
   server.run();

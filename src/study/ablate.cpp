@@ -45,7 +45,8 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
   return spread(values);
 }
 
-// Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are trusted.
+// Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are
+// trusted.
 Descriptor locked(const fs::path& folder) {
   Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   require(!lock.valid() || flock(lock.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
@@ -75,15 +76,17 @@ class Ablation {
  private:
   void start_folder() {
     const auto& out = options_.out;
-    require(!fs::exists(out) || fs::is_directory(out), "{}: is a file, expected a folder for the runs; choose another --out", out.string());
+    require(!fs::exists(out) || fs::is_directory(out),
+            "{}: is a file, expected a folder for the runs; choose another --out", out.string());
     std::error_code error;
     fs::create_directories(out, error);
     require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
     lock_.emplace(locked(out));
     check_same_ablation();
     remove_stale_temporaries(out);
-    const json object = {{"type", "ablation"}, {"name", grid_.name},           {"title", grid_.title},          {"grid", grid_.file},
-                         {"base", grid_.base}, {"command", options_.command}, {"machine", describe_machine()}};
+    const json object = {{"type", "ablation"},           {"name", grid_.name}, {"title", grid_.title},
+                         {"grid", grid_.file},           {"base", grid_.base}, {"command", options_.command},
+                         {"machine", describe_machine()}};
     write_atomically(out / "ablation.json", dump(object) + "\n");
   }
 
@@ -94,21 +97,25 @@ class Ablation {
       // Its damaged file may have been removed: what is left is then this grid's.
       const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
         const auto name = entry.path().filename().string();
-        return name == "table.jsonl" || name.starts_with(".table.jsonl.tmp-") || name.starts_with(".ablation.json.tmp-") || is_point(entry.path());
+        return name == "table.jsonl" || name.starts_with(".table.jsonl.tmp-") ||
+               name.starts_with(".ablation.json.tmp-") || is_point(entry.path());
       });
       require(ours, "{}: is not empty and holds no ablation; choose another --out", out.string());
       return;
     }
     const auto there = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-    require(there.is_object() && there.contains("name"), "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
-    require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(), dump(there["name"]), grid_.name);
+    require(there.is_object() && there.contains("name"),
+            "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
+    require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(),
+            dump(there["name"]), grid_.name);
   }
 
   // A folder of seeds with the name of a point: an ordinary run may be called so too.
   bool is_point(const fs::path& folder) const {
     const auto is_named = [&](const auto& point) { return point.name == folder.filename().string(); };
     const auto is_seed = [](const auto& entry) { return entry.path().filename().string().starts_with("seed-"); };
-    return std::any_of(grid_.points.begin(), grid_.points.end(), is_named) && fs::is_directory(folder) && std::all_of(fs::directory_iterator(folder), {}, is_seed);
+    return std::any_of(grid_.points.begin(), grid_.points.end(), is_named) && fs::is_directory(folder) &&
+           std::all_of(fs::directory_iterator(folder), {}, is_seed);
   }
 
   void take(const AblationPoint& point, std::uint64_t seed) {
@@ -130,7 +137,9 @@ class Ablation {
       leave_out(point, seed, error.what());
     } catch (const std::exception& error) {  // LibTorch's, of memory above all: the other points may do better
       const std::string message = error.what();
-      leave_out(point, seed, is_out_of_memory(message) ? "out of memory; use a smaller train.batch, model.length or model.width" : message.substr(0, message.find('\n')));
+      leave_out(point, seed,
+                is_out_of_memory(message) ? "out of memory; use a smaller train.batch, model.length or model.width"
+                                          : message.substr(0, message.find('\n')));
     }
   }
 
@@ -145,10 +154,13 @@ class Ablation {
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
     std::optional<Trainer> trainer;
     try {
-      trainer.emplace(config, RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
+      trainer.emplace(config,
+                      RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
-      fail("{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} to train it anew", run.string(),
-           run.string());
+      fail(
+          "{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} "
+          "to train it anew",
+          run.string(), run.string());
     }
     result_.stop_signal = trainer->run().stop_signal;
     if (!result_.stop_signal) ++result_.trained;
@@ -159,7 +171,8 @@ class Ablation {
     result_.rows.clear();
     const auto time = shortest_time();
     std::int64_t base = 0;
-    if (const auto found = readings_.find(grid_.base); found != readings_.end()) base = found->second.front().parameters;
+    if (const auto found = readings_.find(grid_.base); found != readings_.end())
+      base = found->second.front().parameters;
     std::string text;
     for (const auto& point : grid_.points) {
       const auto found = readings_.find(point.name);
@@ -178,7 +191,8 @@ class Ablation {
   }
 
   const AblationPoint& base_point() const {
-    return *std::find_if(grid_.points.begin(), grid_.points.end(), [&](const auto& point) { return point.name == grid_.base; });
+    return *std::find_if(grid_.points.begin(), grid_.points.end(),
+                         [&](const auto& point) { return point.name == grid_.base; });
   }
 
   void mark_inequality(const AblationPoint& point, json& row) const {
@@ -202,10 +216,12 @@ class Ablation {
     return shortest;
   }
 
-  static json row_of(const AblationPoint& point, const std::vector<RunReading>& readings, std::int64_t base, double time) {
+  static json row_of(const AblationPoint& point, const std::vector<RunReading>& readings, std::int64_t base,
+                     double time) {
     const auto parameters = readings.front().parameters;
     const auto difference = static_cast<double>(std::abs(parameters - base));
-    json row = {{"type", "ablation-row"}, {"point", point.name}, {"changes", point.changes}, {"parameters", parameters}};
+    json row = {
+        {"type", "ablation-row"}, {"point", point.name}, {"changes", point.changes}, {"parameters", parameters}};
     row["parameters_differ"] = base > 0 && difference > kDiffer * static_cast<double>(base);
     for (const auto& reading : readings) row["seeds"].push_back(reading.seed);
     for (const auto* key : {"validation_loss", "bits_per_byte", "accuracy"}) {
@@ -256,11 +272,13 @@ std::string biases_of(const json& row) {
 
 }  // namespace
 
-AblationResult run_ablation(const AblationGrid& grid, const AblationOptions& options) { return Ablation(grid, options).run(); }
+AblationResult run_ablation(const AblationGrid& grid, const AblationOptions& options) {
+  return Ablation(grid, options).run();
+}
 
 std::string ablation_table(const AblationGrid& grid, const std::vector<json>& rows) {
-  std::vector<std::vector<std::string>> cells{{"point", "parameters", "validation loss", "bits per byte", "accuracy", "at equal time", "tokens/s",
-                                               "state bytes", "slot bias by layer"}};
+  std::vector<std::vector<std::string>> cells{{"point", "parameters", "validation loss", "bits per byte", "accuracy",
+                                               "at equal time", "tokens/s", "state bytes", "slot bias by layer"}};
   for (const auto& row : rows) {
     const auto& seeds = row["seeds"];
     double speed = 0;
@@ -268,12 +286,14 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
     const json* equal = row.contains("equal_time") ? &row["equal_time"] : nullptr;
     json at_equal = {{"seeds", seeds}};
     if (equal) at_equal["loss"] = (*equal)["validation_loss"];
-    cells.push_back({row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : "") + (marked(row, "tokens_differ") ? " †" : "") +
-                         (marked(row, "vocabulary_differs") ? " ‡" : ""),
-                     fmt::format("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
-                     value_of(row, "validation_loss", 4), value_of(row, "bits_per_byte", 4), value_of(row, "accuracy", 4),
-                     value_of(at_equal, "loss", 4), fmt::format("{:.0f}", speed),
-                     seeds[0].contains("state_bytes") ? fmt::format("{}", seeds[0]["state_bytes"].get<std::int64_t>()) : "", biases_of(row)});
+    cells.push_back(
+        {row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : "") +
+             (marked(row, "tokens_differ") ? " †" : "") + (marked(row, "vocabulary_differs") ? " ‡" : ""),
+         fmt::format("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
+         value_of(row, "validation_loss", 4), value_of(row, "bits_per_byte", 4), value_of(row, "accuracy", 4),
+         value_of(at_equal, "loss", 4), fmt::format("{:.0f}", speed),
+         seeds[0].contains("state_bytes") ? fmt::format("{}", seeds[0]["state_bytes"].get<std::int64_t>()) : "",
+         biases_of(row)});
   }
   std::string text = grid.title + "\n";
   std::vector<std::size_t> widths(cells[0].size());
@@ -292,10 +312,12 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
     }
     text += printed.substr(0, printed.find_last_not_of(' ') + 1) + "\n";
   }
-  for (const auto& [key, note] : {std::pair{"parameters_differ", "* more than 10 % more or fewer parameters than the base"},
-                                  {"tokens_differ", "† other number of tokens than the base"},
-                                  {"vocabulary_differs", "‡ other vocabulary: compare bits per byte"}}) {
-    if (std::any_of(rows.begin(), rows.end(), [&](const json& row) { return marked(row, key); })) text += fmt::format("{}\n", note);
+  for (const auto& [key, note] :
+       {std::pair{"parameters_differ", "* more than 10 % more or fewer parameters than the base"},
+        {"tokens_differ", "† other number of tokens than the base"},
+        {"vocabulary_differs", "‡ other vocabulary: compare bits per byte"}}) {
+    if (std::any_of(rows.begin(), rows.end(), [&](const json& row) { return marked(row, key); }))
+      text += fmt::format("{}\n", note);
   }
   return text;
 }

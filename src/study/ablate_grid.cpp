@@ -15,19 +15,23 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::vector<std::string> kSections{"model", "attention", "train", "data"};
-const std::vector<std::string> kGridKeys{"name", "title", "config", "base", "seeds", "point", "model", "attention", "train", "data"};
+const std::vector<std::string> kGridKeys{"name",  "title", "config",    "base",  "seeds",
+                                         "point", "model", "attention", "train", "data"};
 
 void check_keys(const json& object, const std::vector<std::string>& known, const std::string& source) {
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const auto near = nearest_name(key, known);
-    fail("{}: unknown key {}; {}", source, key, near.empty() ? fmt::format("expected {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
+    fail("{}: unknown key {}; {}", source, key,
+         near.empty() ? fmt::format("expected {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
   }
 }
 
-std::string text_of(const json& object, const std::string& key, const std::string& source, const std::string& otherwise) {
+std::string text_of(const json& object, const std::string& key, const std::string& source,
+                    const std::string& otherwise) {
   if (!object.contains(key)) return otherwise;
-  require(object[key].is_string() && object[key] != "", "{}: {} is {}, expected text in quotes", source, key, dump(object[key]));
+  require(object[key].is_string() && object[key] != "", "{}: {} is {}, expected text in quotes", source, key,
+          dump(object[key]));
   return object[key];
 }
 
@@ -37,10 +41,13 @@ std::string point_name(const json& point, const std::string& source) {
   const auto name = text_of(point, "name", source, "");
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=+";
   require(name.find_first_not_of(kLetters) == std::string::npos && name[0] != '.',
-          "{}: the point's name is \"{}\", expected letters, digits and - _ . = +, since it becomes a folder", source, name);
-  require(name != "ablation.json" && name != "table.jsonl", "{}: the point's name is \"{}\", which is a file of the ablation; choose another", source, name);
+          "{}: the point's name is \"{}\", expected letters, digits and - _ . = +, since it becomes a folder", source,
+          name);
+  require(name != "ablation.json" && name != "table.jsonl",
+          "{}: the point's name is \"{}\", which is a file of the ablation; choose another", source, name);
   constexpr std::size_t kLongest = 200;  // file systems take 255 bytes, of which temporaries need some
-  require(name.size() <= kLongest, "{}: the point's name \"{}…\" has {} characters, expected at most {}, since it becomes a folder", source,
+  require(name.size() <= kLongest,
+          "{}: the point's name \"{}…\" has {} characters, expected at most {}, since it becomes a folder", source,
           name.substr(0, 40), name.size(), kLongest);
   return name;
 }
@@ -49,9 +56,12 @@ std::vector<std::uint64_t> seeds_of(const json& file, const std::string& source)
   if (!file.contains("seeds")) return {0};
   const auto& list = file["seeds"];
   std::set<std::uint64_t> seen;
-  const auto good = [&](const json& seed) { return seed.is_number_integer() && seed >= 0 && seen.insert(seed.get<std::uint64_t>()).second; };
+  const auto good = [&](const json& seed) {
+    return seed.is_number_integer() && seed >= 0 && seen.insert(seed.get<std::uint64_t>()).second;
+  };
   require(list.is_array() && !list.empty() && std::all_of(list.begin(), list.end(), good),
-          "{}: seeds is {}, expected a list of different whole numbers of at least 0, such as [0, 1]", source, dump(list));
+          "{}: seeds is {}, expected a list of different whole numbers of at least 0, such as [0, 1]", source,
+          dump(list));
   return {list.begin(), list.end()};
 }
 
@@ -121,7 +131,8 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
     sections.erase("name");
     try {
       from_json(fields_of(point.config), sections, "fields");
-      require(point.config.train.dtype != DType::automatic, "train.dtype is auto, but a comparison must not depend on a timing; name one");
+      require(point.config.train.dtype != DType::automatic,
+              "train.dtype is auto, but a comparison must not depend on a timing; name one");
       point.config = completed(point.config, datasets.of(point.config));
     } catch (const UserError& error) {
       fail("{}: {}", place, error.what());
@@ -129,11 +140,14 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
     point.changes = changes_of(sections);
     grid.points.push_back(std::move(point));
   }
-  const bool reads_text = std::any_of(grid.points.begin(), grid.points.end(), [](const auto& point) { return point.config.data.source == DataSource::text; });
-  require(data_folder.empty() || reads_text, "{}: --data is {}, but every point makes its data itself (data.source is recall); leave --data out", source, data_folder);
+  const bool reads_text = std::any_of(grid.points.begin(), grid.points.end(),
+                                      [](const auto& point) { return point.config.data.source == DataSource::text; });
+  require(data_folder.empty() || reads_text,
+          "{}: --data is {}, but every point makes its data itself (data.source is recall); leave --data out", source,
+          data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
-  require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}", source, grid.base,
-          fmt::join(names, ", "));
+  require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}",
+          source, grid.base, fmt::join(names, ", "));
   return grid;
 }
 

@@ -45,15 +45,19 @@ auto or_train_anew(const fs::path& run, const Work& work) {
   try {
     return work();
   } catch (const UserError& error) {
-    fail("{}; to keep the run, put that right, in the grid where it is a field; or remove the folder {} to train it anew", error.what(), run.string());
+    fail(
+        "{}; to keep the run, put that right, in the grid where it is a field; or remove the folder {} to train it "
+        "anew",
+        error.what(), run.string());
   }
 }
 
 void check_same_run(const fs::path& run, const RunConfig& config) {
   require(is_run(run), "{}: holds no run (its config.json is missing or damaged)", run.string());
   const auto object = read_json(run / "config.json");
-  require(object.contains("format_version") && object["format_version"] == 1, "{}: format_version is {}, this program reads 1",
-          (run / "config.json").string(), dump(object.value("format_version", json())));
+  require(object.contains("format_version") && object["format_version"] == 1,
+          "{}: format_version is {}, this program reads 1", (run / "config.json").string(),
+          dump(object.value("format_version", json())));
   const auto stored = read_run_config(run);
   require(stored.seed == config.seed, "{}: was trained with seed {}", run.string(), stored.seed);
   check_resumable(stored, config);
@@ -79,7 +83,8 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
   // What is missing beside a whole checkpoint, resuming writes again.
-  const bool whole = last && fs::exists(checkpoint_path(run, config.train.steps) / "state.json") && fs::exists(run / "model.safetensors");
+  const bool whole = last && fs::exists(checkpoint_path(run, config.train.steps) / "state.json") &&
+                     fs::exists(run / "model.safetensors");
   return whole && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;
 }
 
@@ -88,7 +93,8 @@ namespace {
 RunReading read_finished(const fs::path& run, const RunConfig& config) {
   const auto steps = config.train.steps;
   const auto lines = metrics_of(run);
-  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}", (run / "metrics.jsonl").string(), steps);
+  require(has_final_evaluation(run, steps), "{}: holds no evaluation at step {}", (run / "metrics.jsonl").string(),
+          steps);
   const auto loaded = load_model(run);
   RunReading reading;
   reading.parameters = loaded.model.parameter_count();
@@ -121,7 +127,9 @@ RunReading read_run(const fs::path& run, const RunConfig& config) {
   return or_train_anew(run, [&] { return read_finished(run, config); });
 }
 
-std::int64_t tokens_of(const RunConfig& config) { return config.train.steps * config.train.batch * config.train.accumulate * config.model.length; }
+std::int64_t tokens_of(const RunConfig& config) {
+  return config.train.steps * config.train.batch * config.train.accumulate * config.model.length;
+}
 
 std::optional<double> loss_at(const std::vector<TimedLoss>& losses, double seconds) {
   if (losses.empty() || seconds < losses.front().seconds) return std::nullopt;

@@ -13,10 +13,10 @@ struct TimedLoss {
   double seconds = 0, loss = 0;
 };
 struct RunReading {
-  json seed;                       ///< an entry of "seeds" in table.jsonl
+  json seed;  ///< an entry of "seeds" in table.jsonl
   std::int64_t parameters = 0;
-  double seconds = 0;              ///< of training
-  std::vector<TimedLoss> losses;   ///< in order
+  double seconds = 0;             ///< of training
+  std::vector<TimedLoss> losses;  ///< in order
 };
 
 enum class RunState { absent, half, finished };

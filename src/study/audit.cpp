@@ -17,10 +17,14 @@ namespace study {
 
 double change_threshold(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kDouble: return 1e-10;
-    case at::kFloat: return 256 * static_cast<double>(std::numeric_limits<float>::epsilon());
-    case at::kHalf: return 16 * std::ldexp(1.0, -10);
-    default: return 16 * std::ldexp(1.0, -7);
+    case at::kDouble:
+      return 1e-10;
+    case at::kFloat:
+      return 256 * static_cast<double>(std::numeric_limits<float>::epsilon());
+    case at::kHalf:
+      return 16 * std::ldexp(1.0, -10);
+    default:
+      return 16 * std::ldexp(1.0, -7);
   }
 }
 
@@ -38,13 +42,16 @@ at::Tensor random_ids(const AuditSubject& subject, std::int64_t length, std::uin
   return at::tensor(ids, at::kLong);
 }
 
-bool has_text(const AuditOptions& options, std::int64_t length) { return static_cast<std::int64_t>(options.text.size()) >= length; }
+bool has_text(const AuditOptions& options, std::int64_t length) {
+  return static_cast<std::int64_t>(options.text.size()) >= length;
+}
 
 at::Tensor text_ids(const AuditOptions& options, std::int64_t length, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   const auto last = options.text.size() - static_cast<std::size_t>(length);
   const auto first = random() % (last + 1);
-  return at::tensor(at::ArrayRef<std::int64_t>(options.text.data() + first, static_cast<std::size_t>(length)), at::kLong);
+  return at::tensor(at::ArrayRef<std::int64_t>(options.text.data() + first, static_cast<std::size_t>(length)),
+                    at::kLong);
 }
 
 std::vector<std::int64_t> spread_positions(std::int64_t limit, std::int64_t count, std::uint64_t seed) {
@@ -73,7 +80,8 @@ at::Tensor differences(const at::Tensor& a_NX, const at::Tensor& b_NX) {
 namespace {
 
 AuditPass pass_over(const AuditSubject& subject, const AuditOptions& options, std::int64_t* passes) {
-  require(subject.vocabulary() >= 3, "the model has {} ids; an audit needs at least 3, since it puts others in their place", subject.vocabulary());
+  require(subject.vocabulary() >= 3,
+          "the model has {} ids; an audit needs at least 3, since it puts others in their place", subject.vocabulary());
   const AuditContext context{subject, options, passes};
   AuditPass pass;
   pass.dtype = dtype_name(subject.dtype());
@@ -88,25 +96,30 @@ AuditPass pass_over(const AuditSubject& subject, const AuditOptions& options, st
 }
 
 bool text_fits(const std::vector<AuditPass>& passes, const AuditOptions& options) {
-  return std::any_of(passes.begin(), passes.end(), [&](const AuditPass& pass) { return has_text(options, pass.lengths.front()); });
+  return std::any_of(passes.begin(), passes.end(),
+                     [&](const AuditPass& pass) { return has_text(options, pass.lengths.front()); });
 }
 
 void check_text(const AuditOptions& options, std::int64_t vocabulary) {
   for (const auto id : options.text) {
-    require(id >= 0 && id < vocabulary, "the text has id {}, but the model's vocabulary ends at {}: name the model's own tokenizer", id, vocabulary - 1);
+    require(id >= 0 && id < vocabulary,
+            "the text has id {}, but the model's vocabulary ends at {}: name the model's own tokenizer", id,
+            vocabulary - 1);
   }
 }
 
 }  // namespace
 
 std::string longer_texts(std::int64_t tried) {
-  return fmt::format("texts of at most {} tokens were tried, and the model takes longer ones: --model.length tries one", tried);
+  return fmt::format("texts of at most {} tokens were tried, and the model takes longer ones: --model.length tries one",
+                     tried);
 }
 
 }  // namespace study
 
 bool AuditPass::leaks() const {
-  const bool streams = std::all_of(streaming.begin(), streaming.end(), [](const auto& way) { return way.largest_difference <= way.threshold; });
+  const bool streams = std::all_of(streaming.begin(), streaming.end(),
+                                   [](const auto& way) { return way.largest_difference <= way.threshold; });
   return first_leak || gradient.largest > gradient.threshold || !streams;
 }
 
@@ -125,7 +138,9 @@ AuditReport audit(const LanguageModel& model, const AuditOptions& options) {
   const auto& lengths = report.passes.front().lengths;
   const auto tried = *std::max_element(lengths.begin(), lengths.end());
   if (tried < model.config().length) report.remarks.push_back(study::longer_texts(tried));
-  if (!model.config().causal) report.remarks.push_back("the model is bidirectional (model.causal = false): its outputs are meant to see the whole text");
+  if (!model.config().causal)
+    report.remarks.push_back(
+        "the model is bidirectional (model.causal = false): its outputs are meant to see the whole text");
   return report;
 }
 

@@ -16,7 +16,8 @@ constexpr int kReplacements = 4;                  // ids tried where one has no 
 
 std::int64_t changes_of(const AuditSubject& subject, std::int64_t length) {
   // Short texts are checked at every token, long ones of large models within about 2e10 multiply-adds.
-  const auto tokens = std::clamp<std::int64_t>(20'000'000'000 / std::max<std::int64_t>(subject.parameter_count(), 1), 2048, 8192);
+  const auto tokens =
+      std::clamp<std::int64_t>(20'000'000'000 / std::max<std::int64_t>(subject.parameter_count(), 1), 2048, 8192);
   return std::clamp(tokens / length, kFewest, kMost);
 }
 
@@ -25,15 +26,22 @@ class Comparison {
  public:
   using Outputs = std::function<at::Tensor(const at::Tensor&)>;
   /// `least_range`: of the outputs; a text that says one thing over and over would have none but rounding.
-  Comparison(at::Tensor ids_N, Outputs outputs, double least_range) : ids_N_(std::move(ids_N)), outputs_(std::move(outputs)) {
+  Comparison(at::Tensor ids_N, Outputs outputs, double least_range)
+      : ids_N_(std::move(ids_N)), outputs_(std::move(outputs)) {
     const auto base_NX = outputs_(ids_N_.unsqueeze(0))[0];
-    require(!at::isnan(base_NX).any().item<bool>(), "the model's outputs hold NaN: its weights are damaged or its training has diverged");
+    require(!at::isnan(base_NX).any().item<bool>(),
+            "the model's outputs hold NaN: its weights are damaged or its training has diverged");
     range_ = std::max(range_of(base_NX), least_range);
-    require(range_ > 0, "the model gives the same outputs at all of {} positions: it does not read its text, so there is nothing to audit. "
-                        "Audit a model whose output layer is not zero", ids_N_.size(0));
+    require(range_ > 0,
+            "the model gives the same outputs at all of {} positions: it does not read its text, so there is nothing "
+            "to audit. "
+            "Audit a model whose output layer is not zero",
+            ids_N_.size(0));
     const auto again = differences(outputs_(ids_N_.unsqueeze(0))[0], base_NX).max().item<double>() / range_;
     require(again <= change_threshold(base_NX.scalar_type()),
-            "the model gives other outputs for the same ids the second time (by {:.2g} of their range): save it with dropout off, in eval mode", again);
+            "the model gives other outputs for the same ids the second time (by {:.2g} of their range): save it with "
+            "dropout off, in eval mode",
+            again);
     rows_ = std::clamp<std::int64_t>((std::int64_t{1} << 22) / base_NX.numel(), 1, 32);
   }
 
@@ -73,16 +81,18 @@ struct Found {
   }
 };
 
-// Another id than the one that stands there. A model may have several ids with one embedding: where the first does nothing, others are tried.
-void change_each(const Comparison& comparison, const AuditContext& context, std::vector<std::int64_t> positions, std::int64_t length,
-                 double threshold, std::uint64_t seed, Found& found) {
+// Another id than the one that stands there. A model may have several ids with one embedding: where the first does
+// nothing, others are tried.
+void change_each(const Comparison& comparison, const AuditContext& context, std::vector<std::int64_t> positions,
+                 std::int64_t length, double threshold, std::uint64_t seed, Found& found) {
   std::mt19937_64 random(seed);
   const auto others = static_cast<std::uint64_t>(context.subject.vocabulary() - 1);
   for (int attempt = 0; attempt < kReplacements && !positions.empty(); ++attempt) {
     std::vector<std::int64_t> idle;
     for (std::size_t from = 0; from < positions.size(); from += static_cast<std::size_t>(comparison.rows())) {
       const auto until = std::min(positions.size(), from + static_cast<std::size_t>(comparison.rows()));
-      const std::vector<std::int64_t> some(positions.begin() + static_cast<std::ptrdiff_t>(from), positions.begin() + static_cast<std::ptrdiff_t>(until));
+      const std::vector<std::int64_t> some(positions.begin() + static_cast<std::ptrdiff_t>(from),
+                                           positions.begin() + static_cast<std::ptrdiff_t>(until));
       std::vector<std::int64_t> ids;
       for (const auto position : some) {
         const auto drawn = static_cast<std::int64_t>(random() % others);
@@ -123,14 +133,16 @@ void check_changes(const AuditContext& context, AuditPass& pass) {
     if (has_text(context.options, length)) texts.push_back(text_ids(context.options, length, ++seed));
     double range = 0;
     for (const auto& text : texts) {
-      const Comparison comparison(text, [&](const at::Tensor& ids_BN) { return context.subject.outputs(ids_BN); }, range);
+      const Comparison comparison(
+          text, [&](const at::Tensor& ids_BN) { return context.subject.outputs(ids_BN); }, range);
       range = comparison.range();
       const auto positions = spread_positions(length, changes_of(context.subject, length), ++seed);
       pass.changes += static_cast<std::int64_t>(positions.size());
       change_each(comparison, context, positions, length, pass.threshold, ++seed, found);
     }
   }
-  require(found.effective > 0, "no change of a token altered any output: the model does not read its text, so there is nothing to audit");
+  require(found.effective > 0,
+          "no change of a token altered any output: the model does not read its text, so there is nothing to audit");
   pass.first_leak = found.first;
   pass.by_distance = thinned(found.by_distance);
   for (const auto& entry : pass.by_distance) pass.largest_change = std::max(pass.largest_change, entry.change);
@@ -146,7 +158,8 @@ void check_layers(const AuditContext& context, AuditPass& pass) {
   for (std::int64_t layer = 1; layer <= context.subject.layers(); ++layer) {
     Found found;
     const Comparison comparison(
-        random_ids(context.subject, length, seed), [&](const at::Tensor& ids_BN) { return context.subject.outputs_after(layer, ids_BN); }, 0);
+        random_ids(context.subject, length, seed),
+        [&](const at::Tensor& ids_BN) { return context.subject.outputs_after(layer, ids_BN); }, 0);
     change_each(comparison, context, positions, length, pass.threshold, seed, found);
     pass.by_layer.push_back(*std::max_element(found.by_distance.begin(), found.by_distance.end()));
   }

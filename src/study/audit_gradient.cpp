@@ -1,8 +1,9 @@
 // Gradients of earlier outputs by later inputs. Shape letters: N length, V vocabulary, X channels.
 //
-// The ids are split in three. What stands up to position s comes from the first part, what follows from the second: so the rows of the second
-// part in the embedding's gradient are those of inputs after s. A tied output layer adds to these rows too; that share is the same when what
-// follows comes from the third part instead, so the difference of both gradients is what comes through the inputs alone.
+// The ids are split in three. What stands up to position s comes from the first part, what follows from the second: so
+// the rows of the second part in the embedding's gradient are those of inputs after s. A tied output layer adds to
+// these rows too; that share is the same when what follows comes from the third part instead, so the difference of both
+// gradients is what comes through the inputs alone.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -34,7 +35,8 @@ struct Parts {
 
 using Gradients = std::vector<at::Tensor>;  // (V,·) by embedding; undefined where the outputs don't depend on it
 
-Gradients gradients_of(const AuditSubject& subject, const at::Tensor& ids_1N, std::int64_t output, std::int64_t channels, std::uint64_t seed) {
+Gradients gradients_of(const AuditSubject& subject, const at::Tensor& ids_1N, std::int64_t output,
+                       std::int64_t channels, std::uint64_t seed) {
   const at::AutoGradMode with_gradients(true);
   std::vector<at::Tensor> leaves;
   for (const auto& [tensor, dimension] : subject.embeddings()) leaves.push_back(tensor);
@@ -68,7 +70,9 @@ struct Measured {
 Measured measure(const AuditSubject& subject, std::int64_t length, std::int64_t output, std::uint64_t seed) {
   const Parts parts(subject.vocabulary());
   const auto channels = subject.outputs_are_logits() ? parts.size : std::numeric_limits<std::int64_t>::max();
-  const auto of = [&](std::int64_t later) { return gradients_of(subject, parts.ids(length, output, later, seed), output, channels, seed + 1); };
+  const auto of = [&](std::int64_t later) {
+    return gradients_of(subject, parts.ids(length, output, later, seed), output, channels, seed + 1);
+  };
   const auto first = of(1), second = of(2);
   Measured measured;
   for (std::size_t i = 0; i < first.size(); ++i) {
@@ -76,7 +80,8 @@ Measured measure(const AuditSubject& subject, std::int64_t length, std::int64_t 
     measured.own = std::max(measured.own, largest_of_rows(first[i].narrow(0, 0, parts.size)).max().item<double>());
     const auto [largest, row] = at::max(largest_of_rows((first[i] - second[i]).narrow(0, parts.size, parts.size)), 0);
     // What follows may hold only some ids of the part; other rows are the output layer's, with the same gradient twice.
-    if (largest.item<double>() > measured.later) measured = {measured.own, largest.item<double>(), output + 1 + row.item<std::int64_t>()};
+    if (largest.item<double>() > measured.later)
+      measured = {measured.own, largest.item<double>(), output + 1 + row.item<std::int64_t>()};
   }
   return measured;
 }

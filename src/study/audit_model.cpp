@@ -19,7 +19,9 @@ constexpr std::int64_t kChunk = 64;      // of `prefix` attention
 
 // Lengths that end inside, at and just after the borders of blocks and chunks, up to `longest`.
 std::vector<std::int64_t> lengths_of(const ModelConfig& config, std::int64_t longest) {
-  const auto block = config.causal && config.attention.kind == AttentionKind::linformer && config.window() > 0 ? config.window() : kChunk / 2;
+  const auto block = config.causal && config.attention.kind == AttentionKind::linformer && config.window() > 0
+                         ? config.window()
+                         : kChunk / 2;
   std::set<std::int64_t> lengths{longest, longest % 2 == 0 ? longest - 1 : longest};
   for (const auto length : {2 * block - 1, 2 * block + 1, 4 * block + block / 2 + 1}) {
     if (length >= 3 && length <= longest) lengths.insert(length);
@@ -30,11 +32,16 @@ std::vector<std::int64_t> lengths_of(const ModelConfig& config, std::int64_t lon
 
 class ModelSubject final : public AuditSubject {
  public:
-  ModelSubject(const LanguageModel& model, at::ScalarType dtype, std::int64_t length) : model_(first_blocks(model, model.config().layers)) {
+  ModelSubject(const LanguageModel& model, at::ScalarType dtype, std::int64_t length)
+      : model_(first_blocks(model, model.config().layers)) {
     const auto& config = model_.config();
     const auto window = config.causal && config.attention.kind == AttentionKind::linformer ? config.window() : 0;
-    require(length >= 0 && length <= config.length, "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
-    longest_ = length > 0 ? length : std::min(config.length, std::max(kLongest, 3 * window + window / 2 + 1));  // slots are seen from 2 windows on
+    require(length >= 0 && length <= config.length,
+            "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
+    longest_ = length > 0
+                   ? length
+                   : std::min(config.length,
+                              std::max(kLongest, 3 * window + window / 2 + 1));  // slots are seen from 2 windows on
     require(longest_ >= 2, "an audit needs at least 2 tokens, but the length is {}", longest_);
     model_.to(at::kCPU, dtype);
     for (std::int64_t count = 1; count < config.layers; ++count) {
@@ -73,7 +80,8 @@ class ModelSubject final : public AuditSubject {
     if (!model_.config().causal) return {};
     const double tolerance = dtype() == at::kDouble ? 1e-10 : 1e-4;
     std::vector<Streamed> ways{{"prefill and step", places(ids_BN), stepped(ids_BN), tolerance}};
-    if (Decoder::obstacle(model_).empty()) ways.push_back({"packed decoder", places(ids_BN), decoded(ids_BN), tolerance});
+    if (Decoder::obstacle(model_).empty())
+      ways.push_back({"packed decoder", places(ids_BN), decoded(ids_BN), tolerance});
     return ways;
   }
 
@@ -86,10 +94,14 @@ class ModelSubject final : public AuditSubject {
   std::string path_name() const {
     if (model_.config().attention.kind == AttentionKind::softmax) return "fused";
     switch (ops::last_path()) {
-      case ops::Path::reference: return "reference";
-      case ops::Path::composed: return "composed";
-      case ops::Path::kernel: return "kernel";
-      default: return "";
+      case ops::Path::reference:
+        return "reference";
+      case ops::Path::composed:
+        return "composed";
+      case ops::Path::kernel:
+        return "kernel";
+      default:
+        return "";
     }
   }
   static std::vector<std::int64_t> column(const at::Tensor& ids_BN, std::int64_t place) {
@@ -105,7 +117,8 @@ class ModelSubject final : public AuditSubject {
   at::Tensor stepped(const at::Tensor& ids_BN) const {
     auto [first_BV, state] = model_.prefill(prompts_of_one(ids_BN));
     std::vector<at::Tensor> logits{first_BV};
-    for (std::int64_t place = 1; place + 1 < ids_BN.size(1); ++place) logits.push_back(model_.step(ids_BN.select(1, place), state));
+    for (std::int64_t place = 1; place + 1 < ids_BN.size(1); ++place)
+      logits.push_back(model_.step(ids_BN.select(1, place), state));
     return at::stack(logits, 1);
   }
   at::Tensor decoded(const at::Tensor& ids_BN) const {
@@ -141,7 +154,8 @@ LanguageModel first_blocks(const LanguageModel& model, std::int64_t layers) {
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : model.parameters()) named.emplace(name, tensor);
   // Copies: a model takes the tensors that it is given, and to() then changes them in place.
-  return LanguageModel(config, [&](const std::string& name, at::IntArrayRef) { return named.at(name).detach().clone(); });
+  return LanguageModel(config,
+                       [&](const std::string& name, at::IntArrayRef) { return named.at(name).detach().clone(); });
 }
 
 std::unique_ptr<AuditSubject> subject_of(const LanguageModel& model, at::ScalarType dtype, std::int64_t length) {

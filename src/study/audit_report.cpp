@@ -8,13 +8,17 @@ namespace {
 json finite(double value) { return value < 1e300 ? json(value) : json(1e300); }
 
 json to_json(const AuditLeak& leak) {
-  return {{"length", leak.length}, {"changed", leak.changed}, {"seen_at", leak.seen_at}, {"change", finite(leak.change)}};
+  return {
+      {"length", leak.length}, {"changed", leak.changed}, {"seen_at", leak.seen_at}, {"change", finite(leak.change)}};
 }
 
 json to_json(const AuditGradient& gradient) {
   if (!gradient.obstacle.empty()) return {{"obstacle", gradient.obstacle}};
-  return {{"largest", finite(gradient.largest)}, {"threshold", gradient.threshold}, {"length", gradient.length},
-          {"output", gradient.output},           {"input", gradient.input}};
+  return {{"largest", finite(gradient.largest)},
+          {"threshold", gradient.threshold},
+          {"length", gradient.length},
+          {"output", gradient.output},
+          {"input", gradient.input}};
 }
 
 json to_json(const AuditStreaming& way) {
@@ -35,7 +39,8 @@ json to_json(const AuditPass& pass) {
   object["largest_change"] = finite(pass.largest_change);
   object["threshold"] = pass.threshold;
   object["by_distance"] = json::array();
-  for (const auto& entry : pass.by_distance) object["by_distance"].push_back({{"distance", entry.distance}, {"change", finite(entry.change)}});
+  for (const auto& entry : pass.by_distance)
+    object["by_distance"].push_back({{"distance", entry.distance}, {"change", finite(entry.change)}});
   object["layers_checked"] = pass.by_layer.size();
   for (std::size_t layer = 0; layer < pass.by_layer.size(); ++layer) {
     object["by_layer"].push_back({{"layer", layer}, {"change", finite(pass.by_layer[layer])}});

@@ -1,4 +1,5 @@
-// TorchScript files under audit; the only source that needs LibTorch's JIT. Shape letters: B batch, N length, S positions read, V vocabulary.
+// TorchScript files under audit; the only source that needs LibTorch's JIT. Shape letters: B batch, N length, S
+// positions read, V vocabulary.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <fmt/ranges.h>
@@ -20,7 +21,8 @@ namespace {
 std::string reason(const std::exception& error) {
   const std::string text = error.what();
   for (const auto* mark : {"RuntimeError: ", "Error: ", "AssertionError: "}) {
-    if (const auto at = text.rfind(mark); at != std::string::npos) return text.substr(at, std::min(text.find('\n', at) - at, std::size_t{300}));
+    if (const auto at = text.rfind(mark); at != std::string::npos)
+      return text.substr(at, std::min(text.find('\n', at) - at, std::size_t{300}));
   }
   return text.substr(0, std::min(text.find('\n'), std::size_t{300}));
 }
@@ -32,8 +34,11 @@ torch::jit::Module load(const std::filesystem::path& file) {
     module.eval();
     return module;
   } catch (const std::exception& error) {
-    fail("{} is not a TorchScript file that can be read here ({}): save the model with torch.jit.script(model).save(FILE) or "
-         "torch.jit.trace(model, ids).save(FILE), or name a run folder", file.string(), reason(error));
+    fail(
+        "{} is not a TorchScript file that can be read here ({}): save the model with "
+        "torch.jit.script(model).save(FILE) or "
+        "torch.jit.trace(model, ids).save(FILE), or name a run folder",
+        file.string(), reason(error));
   }
 }
 
@@ -46,26 +51,34 @@ at::Tensor logits_of(const c10::IValue& value) {
     const auto dictionary = value.toGenericDict();
     if (dictionary.contains("logits")) return logits_of(dictionary.at("logits"));
   }
-  fail("the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that gives these alone", value.tagKind());
+  fail(
+      "the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that gives these "
+      "alone",
+      value.tagKind());
 }
 
 class ScriptSubject final : public AuditSubject {
  public:
-  ScriptSubject(const std::filesystem::path& file, const AuditOptions& options, std::vector<std::string>& remarks) : module_(load(file)) {
+  ScriptSubject(const std::filesystem::path& file, const AuditOptions& options, std::vector<std::string>& remarks)
+      : module_(load(file)) {
     const c10::NoGradGuard no_grad;
     measure_length(options);
     vocabulary_ = options.vocabulary > 0 ? options.vocabulary : forward(zeros(1, longest_)).size(2);
     // Logits of a large vocabulary fill the memory.
-    while (free_ && options.length == 0 && longest_ < kLongest && 2 * longest_ * vocabulary_ <= kLogits && works(1, 2 * longest_)) longest_ *= 2;
+    while (free_ && options.length == 0 && longest_ < kLongest && 2 * longest_ * vocabulary_ <= kLogits &&
+           works(1, 2 * longest_))
+      longest_ *= 2;
     find_batch();
     to_double(file, remarks);
     dtype_ = forward(zeros(1, longest_)).scalar_type();
     if (dtype_ != at::kDouble && remarks.empty()) {
-      remarks.push_back("the file computes in " + dtype_name(dtype_) + " whatever its parameters are (it is frozen, or casts), so leaks below rounding are not seen");
+      remarks.push_back("the file computes in " + dtype_name(dtype_) +
+                        " whatever its parameters are (it is frozen, or casts), so leaks below rounding are not seen");
     }
     check_ids();
     if (free_ && works(1, longest_ + 1)) remarks.push_back(longer_texts(longest_));
-    if (!free_) remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
+    if (!free_)
+      remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
     find_embeddings();
   }
 
@@ -79,7 +92,8 @@ class ScriptSubject final : public AuditSubject {
   std::vector<std::int64_t> lengths() const override {
     std::set<std::int64_t> lengths{longest_};
     if (free_) {
-      for (const auto length : {longest_ / 4 + 1, longest_ / 2 - 1, longest_ / 2 + 1, longest_ - 1}) lengths.insert(std::max<std::int64_t>(length, 2));
+      for (const auto length : {longest_ / 4 + 1, longest_ / 2 - 1, longest_ / 2 + 1, longest_ - 1})
+        lengths.insert(std::max<std::int64_t>(length, 2));
     }
     return {lengths.begin(), lengths.end()};
   }
@@ -95,7 +109,8 @@ class ScriptSubject final : public AuditSubject {
 
   std::vector<Streamed> stream(const at::Tensor& ids_BN) const override {
     const double tolerance = dtype_ == at::kDouble ? 1e-6 : std::max(1e-4, 4 * change_threshold(dtype_));
-    const auto places = spread_positions(ids_BN.size(1) - 1, std::clamp<std::int64_t>(kLogits / vocabulary_, 16, 160), 0);
+    const auto places =
+        spread_positions(ids_BN.size(1) - 1, std::clamp<std::int64_t>(kLogits / vocabulary_, 16, 160), 0);
     if (free_) {
       try {
         return {{"growing prefixes", places, prefixes(ids_BN, places), tolerance}};
@@ -117,8 +132,10 @@ class ScriptSubject final : public AuditSubject {
     const torch::jit::GraphOptimizerEnabledGuard plain(false);
     const auto out = logits_of(module_.forward({ids_BN.contiguous()}));
     require(out.dim() == 3 && out.size(0) == ids_BN.size(0) && out.size(1) == ids_BN.size(1) && out.is_floating_point(),
-            "the model gives {} of shape [{}] for ids of shape [{}, {}], but must give logits of shape [{}, {}, vocabulary]: wrap it in a module that does",
-            c10::toString(out.scalar_type()), fmt::join(out.sizes(), ", "), ids_BN.size(0), ids_BN.size(1), ids_BN.size(0), ids_BN.size(1));
+            "the model gives {} of shape [{}] for ids of shape [{}, {}], but must give logits of shape [{}, {}, "
+            "vocabulary]: wrap it in a module that does",
+            c10::toString(out.scalar_type()), fmt::join(out.sizes(), ", "), ids_BN.size(0), ids_BN.size(1),
+            ids_BN.size(0), ids_BN.size(1));
     return out;
   }
   bool works(std::int64_t batch, std::int64_t length, std::string* why = nullptr) const {
@@ -132,7 +149,8 @@ class ScriptSubject final : public AuditSubject {
   }
 
   void measure_length(const AuditOptions& options) {
-    require(options.length >= 0 && options.length != 1, "--model.length {}: an audit needs at least 2 tokens", options.length);
+    require(options.length >= 0 && options.length != 1, "--model.length {}: an audit needs at least 2 tokens",
+            options.length);
     std::string why, first;
     for (const std::int64_t length : {64, 128, 256, 512, 1024, 2048, 32, 16, 8}) {
       if (longest_ == 0 && options.length == 0 && works(1, length, &why)) longest_ = length;
@@ -163,7 +181,8 @@ class ScriptSubject final : public AuditSubject {
       }
       forward(zeros(1, longest_));
     } catch (const std::exception& error) {
-      remarks.push_back("the file does not run in float64 (" + reason(error) + "), so leaks below rounding are not seen");
+      remarks.push_back("the file does not run in float64 (" + reason(error) +
+                        "), so leaks below rounding are not seen");
       module_ = load(file);
     }
   }
@@ -180,16 +199,20 @@ class ScriptSubject final : public AuditSubject {
     try {
       forward(at::full({1, longest_}, vocabulary_ - 1, at::kLong));
     } catch (const std::exception& error) {
-      fail("the model fails on id {} ({}); if it takes fewer ids than it gives logits, say how many with --model.vocabulary V", vocabulary_ - 1,
-           reason(error));
+      fail(
+          "the model fails on id {} ({}); if it takes fewer ids than it gives logits, say how many with "
+          "--model.vocabulary V",
+          vocabulary_ - 1, reason(error));
     }
   }
 
   void find_embeddings() {
     for (const auto& tensor : module_.parameters()) {
       if (tensor.dim() != 2 || !tensor.is_floating_point()) continue;
-      if (tensor.size(0) == vocabulary_) embeddings_.emplace_back(tensor, 0);
-      else if (tensor.size(1) == vocabulary_) embeddings_.emplace_back(tensor, 1);
+      if (tensor.size(0) == vocabulary_)
+        embeddings_.emplace_back(tensor, 0);
+      else if (tensor.size(1) == vocabulary_)
+        embeddings_.emplace_back(tensor, 1);
     }
     for (auto& [tensor, dimension] : embeddings_) tensor.requires_grad_();
   }
@@ -204,7 +227,8 @@ class ScriptSubject final : public AuditSubject {
     const auto filler_BN = random_ids(*this, ids_BN.numel(), 99).view_as(ids_BN);
     std::vector<at::Tensor> logits;
     for (const auto place : places) {
-      const auto mixed_BN = at::cat({ids_BN.narrow(1, 0, place + 1), filler_BN.narrow(1, place + 1, ids_BN.size(1) - place - 1)}, 1);
+      const auto mixed_BN =
+          at::cat({ids_BN.narrow(1, 0, place + 1), filler_BN.narrow(1, place + 1, ids_BN.size(1) - place - 1)}, 1);
       logits.push_back(this->logits(mixed_BN).select(1, place));
     }
     return at::stack(logits, 1);
@@ -219,7 +243,8 @@ class ScriptSubject final : public AuditSubject {
 
 }  // namespace
 
-std::unique_ptr<AuditSubject> subject_of(const std::filesystem::path& file, const AuditOptions& options, std::vector<std::string>& remarks) {
+std::unique_ptr<AuditSubject> subject_of(const std::filesystem::path& file, const AuditOptions& options,
+                                         std::vector<std::string>& remarks) {
   return std::make_unique<ScriptSubject>(file, options, remarks);
 }
 

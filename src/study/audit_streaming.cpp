@@ -1,5 +1,5 @@
-// The loss of reading a text one token at a time, against the loss with the whole text given. Shape letters: B texts, N length, S positions
-// read, V vocabulary.
+// The loss of reading a text one token at a time, against the loss with the whole text given. Shape letters: B texts, N
+// length, S positions read, V vocabulary.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -25,7 +25,9 @@ AuditStreaming compare(const AuditSubject::Streamed& streamed, const at::Tensor&
   const auto one_by_one = losses(streamed.logits_BSV, next_BS), at_once = losses(whole_BSV, next_BS);
   AuditStreaming result{.way = streamed.way};
   // Where both are infinite there is no difference; where one is no number, an infinite one.
-  const auto apart = at::nan_to_num((one_by_one - at_once).abs(), std::numeric_limits<double>::infinity()).masked_fill(one_by_one.eq(at_once), 0).amax(0);
+  const auto apart = at::nan_to_num((one_by_one - at_once).abs(), std::numeric_limits<double>::infinity())
+                         .masked_fill(one_by_one.eq(at_once), 0)
+                         .amax(0);
   const auto [largest, place] = at::max(apart, 0);
   result.largest_difference = largest.item<double>();
   result.position = streamed.positions.at(static_cast<std::size_t>(place.item<std::int64_t>()));
@@ -47,7 +49,8 @@ void check_streaming(const AuditContext& context, AuditPass& pass) {
   const auto ids_BN = at::stack(texts);
   const auto whole_BNV = context.subject.logits(ids_BN);
   context.step("reading one token at a time");
-  for (const auto& streamed : context.subject.stream(ids_BN)) pass.streaming.push_back(compare(streamed, whole_BNV, ids_BN));
+  for (const auto& streamed : context.subject.stream(ids_BN))
+    pass.streaming.push_back(compare(streamed, whole_BNV, ids_BN));
 }
 
 }  // namespace linformer::study

@@ -17,7 +17,9 @@ constexpr double kGib = 1 << 30;
 
 std::int64_t budget_of(const BenchmarkPlan& plan, const BenchmarkOptions& options, const json& machine) {
   const auto memory = machine.at("memory_bytes").get<double>();
-  require(options.budget_gib * kGib <= memory, "--budget-memory {}: this machine has {:.1f} GiB of memory; use a smaller one", options.budget_gib, memory / kGib);
+  require(options.budget_gib * kGib <= memory,
+          "--budget-memory {}: this machine has {:.1f} GiB of memory; use a smaller one", options.budget_gib,
+          memory / kGib);
   if (options.budget_gib > 0) return static_cast<std::int64_t>(options.budget_gib * kGib);
   if (plan.default_budget_gib > 0) return static_cast<std::int64_t>(plan.default_budget_gib * kGib);
   return static_cast<std::int64_t>(std::min(16 * kGib, 0.75 * memory));
@@ -28,7 +30,8 @@ void check_machine(const BenchmarkLog& log, const json& machine, const std::stri
   for (const auto& line : log.lines()) {
     if (line.at("type") != "machine") continue;
     for (const auto* key : {"processor", "cores", "isa", "libtorch"}) {
-      require(!line.contains(key) || line.at(key) == machine.at(key), "{} was measured on another machine or build ({} {}, here {}): use another --out, or --new to start over",
+      require(!line.contains(key) || line.at(key) == machine.at(key),
+              "{} was measured on another machine or build ({} {}, here {}): use another --out, or --new to start over",
               folder, key, line.at(key).dump(), machine.at(key).dump());
     }
   }
@@ -55,13 +58,16 @@ std::vector<json> points_of(const BenchmarkPlan& plan, const BenchmarkLog& log) 
 }
 
 // The trials of a search, and what it found.
-void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::int64_t budget, std::vector<json>& lines) {
+void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::int64_t budget,
+                      std::vector<json>& lines) {
   if (plan.searches.empty()) return;
   for (const auto& line : log.lines()) {
     const bool wanted = line.at("type") == "point" || line.at("type") == "largest";
-    if (!wanted || line.value("preset", json()) != plan.preset || line.value("budget_bytes", std::int64_t{0}) != budget) continue;
+    if (!wanted || line.value("preset", json()) != plan.preset || line.value("budget_bytes", std::int64_t{0}) != budget)
+      continue;
     const auto is_older = [&](const json& other) {
-      return line.at("type") == "largest" && other.at("type") == "largest" && other.at("form") == line.at("form") && other.at("what") == line.at("what");
+      return line.at("type") == "largest" && other.at("type") == "largest" && other.at("form") == line.at("form") &&
+             other.at("what") == line.at("what");
     };
     std::erase_if(lines, is_older);
     lines.push_back(line);
@@ -72,7 +78,8 @@ void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::i
 
 BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions& options) {
   require(options.rounds >= 1 && options.rounds <= 1000, "--rounds {}: expected 1 to 1000", options.rounds);
-  require(options.budget_gib >= 0 && options.budget_gib < 1e6, "--budget-memory {}: expected gibibytes, such as 8", options.budget_gib);
+  require(options.budget_gib >= 0 && options.budget_gib < 1e6, "--budget-memory {}: expected gibibytes, such as 8",
+          options.budget_gib);
   const StopSignal stop_signal;
   const auto machine = describe_machine();
   const auto budget = budget_of(plan, options, machine);
@@ -82,7 +89,8 @@ BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions&
   log.append(machine_line(plan, options, machine));
 
   BenchmarkResult result;
-  result.kept = static_cast<std::size_t>(std::ranges::count_if(points_of(plan, log), [&](const auto& line) { return is_settled(line, budget); }));
+  result.kept = static_cast<std::size_t>(
+      std::ranges::count_if(points_of(plan, log), [&](const auto& line) { return is_settled(line, budget); }));
   BenchmarkSession session(log, plan, options, budget);
   try {
     session.run(result);
@@ -98,7 +106,8 @@ BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions&
     }
   }
   add_search_lines(plan, log, budget, result.lines);
-  result.failed = static_cast<std::size_t>(std::ranges::count_if(result.lines, [](const auto& line) { return line.value("status", "") == "failed"; }));
+  result.failed = static_cast<std::size_t>(
+      std::ranges::count_if(result.lines, [](const auto& line) { return line.value("status", "") == "failed"; }));
   return result;
 }
 

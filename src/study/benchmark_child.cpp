@@ -88,9 +88,13 @@ json BenchmarkChild::last_words() {
   pid_ = -1;
   // From the terminal a signal reaches parent and child, and the child may be the first to go.
   if (const int signal = StopSignal::received()) throw BenchmarkStopped{signal};
-  if (WIFEXITED(status) && WEXITSTATUS(status) == kMemoryStatus) return {{"status", "memory"}, {"reason", "an allocation failed on a worker thread"}};
-  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) return {{"status", "memory"}, {"reason", "the process was killed (SIGKILL), as the kernel does when memory runs out"}};
-  if (WIFSIGNALED(status)) return {{"status", "failed"}, {"reason", fmt::format("the process died of signal {}", WTERMSIG(status))}};
+  if (WIFEXITED(status) && WEXITSTATUS(status) == kMemoryStatus)
+    return {{"status", "memory"}, {"reason", "an allocation failed on a worker thread"}};
+  if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+    return {{"status", "memory"},
+            {"reason", "the process was killed (SIGKILL), as the kernel does when memory runs out"}};
+  if (WIFSIGNALED(status))
+    return {{"status", "failed"}, {"reason", fmt::format("the process died of signal {}", WTERMSIG(status))}};
   return {{"status", "failed"}, {"reason", fmt::format("the process ended with status {}", WEXITSTATUS(status))}};
 }
 

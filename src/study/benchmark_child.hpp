@@ -26,7 +26,8 @@ class BenchmarkChild {
   BenchmarkChild(const BenchmarkChild&) = delete;
   BenchmarkChild& operator=(const BenchmarkChild&) = delete;
 
-  /// Sends a request and waits for the answer; a child that dies answers {"status":"memory"|"failed","reason"}. Throws BenchmarkStopped.
+  /// Sends a request and waits for the answer; a child that dies answers {"status":"memory"|"failed","reason"}. Throws
+  /// BenchmarkStopped.
   json ask(const json& request);
 
  private:

@@ -28,20 +28,36 @@ class GridPlan {
     using P = BenchmarkPoint;
     P base;
     base.vocabulary = grid_.vocabulary, base.threads = options_.threads;
-    over(base, grid_.tasks, [](P& p, auto v) { p.task = v; }, [&](const P& a) {
-      over(a, grid_.dtypes, [](P& p, const auto& v) { p.dtype = v; }, [&](const P& b) {
-        over(b, grid_.layers, [](P& p, auto v) { p.layers = v; }, [&](const P& c) {
-          over(c, grid_.widths, [](P& p, auto v) { p.width = v; }, [&](const P& d) {
-            over(d, grid_.heads, [](P& p, auto v) { p.heads = v > 0 ? v : std::max<std::int64_t>(p.width / 64, 1); }, [&](const P& e) {
-              over(e, grid_.batches, [](P& p, auto v) { p.batch = v; }, [&](const P& f) {
-                over(f, grid_.lengths, [](P& p, auto v) { p.length = v; }, [&](const P& g) { add_group(g); });
+    over(
+        base, grid_.tasks, [](P& p, auto v) { p.task = v; },
+        [&](const P& a) {
+          over(
+              a, grid_.dtypes, [](P& p, const auto& v) { p.dtype = v; },
+              [&](const P& b) {
+                over(
+                    b, grid_.layers, [](P& p, auto v) { p.layers = v; },
+                    [&](const P& c) {
+                      over(
+                          c, grid_.widths, [](P& p, auto v) { p.width = v; },
+                          [&](const P& d) {
+                            over(
+                                d, grid_.heads,
+                                [](P& p, auto v) { p.heads = v > 0 ? v : std::max<std::int64_t>(p.width / 64, 1); },
+                                [&](const P& e) {
+                                  over(
+                                      e, grid_.batches, [](P& p, auto v) { p.batch = v; },
+                                      [&](const P& f) {
+                                        over(
+                                            f, grid_.lengths, [](P& p, auto v) { p.length = v; },
+                                            [&](const P& g) { add_group(g); });
+                                      });
+                                });
+                          });
+                    });
               });
-            });
-          });
         });
-      });
-    });
-    require(plan_.points() > 0, "no point is left: {}", plan_.left_out.empty() ? "the grid is empty" : plan_.left_out.front());
+    require(plan_.points() > 0, "no point is left: {}",
+            plan_.left_out.empty() ? "the grid is empty" : plan_.left_out.front());
     return std::move(plan_);
   }
 
@@ -51,15 +67,23 @@ class GridPlan {
     if (options_.max_length > 0 && base.length > options_.max_length) return;
     using P = BenchmarkPoint;
     group_.clear();
-    over(base, grid_.forms, [](P& p, auto v) { p.form = v; }, [&](const P& a) {
-      over(a, grid_.decodes, [](P& p, auto v) { p.decode = v; }, [&](const P& b) {
-        over(b, grid_.sharings, [](P& p, auto v) { p.sharing = v; }, [&](const P& c) {
-          over(c, grid_.windows, [](P& p, auto v) { p.window = v; }, [&](const P& d) {
-            over(d, grid_.slots, [](P& p, auto v) { p.slots = v; }, [&](const P& e) { add(e); });
-          });
+    over(
+        base, grid_.forms, [](P& p, auto v) { p.form = v; },
+        [&](const P& a) {
+          over(
+              a, grid_.decodes, [](P& p, auto v) { p.decode = v; },
+              [&](const P& b) {
+                over(
+                    b, grid_.sharings, [](P& p, auto v) { p.sharing = v; },
+                    [&](const P& c) {
+                      over(
+                          c, grid_.windows, [](P& p, auto v) { p.window = v; },
+                          [&](const P& d) {
+                            over(d, grid_.slots, [](P& p, auto v) { p.slots = v; }, [&](const P& e) { add(e); });
+                          });
+                    });
+              });
         });
-      });
-    });
     if (!group_.empty()) plan_.groups.push_back(group_);
   }
 
@@ -85,9 +109,12 @@ class GridPlan {
 }  // namespace
 
 std::size_t BenchmarkPlan::points() const {
-  return std::accumulate(groups.begin(), groups.end(), std::size_t{0}, [](std::size_t sum, const auto& group) { return sum + group.size(); });
+  return std::accumulate(groups.begin(), groups.end(), std::size_t{0},
+                         [](std::size_t sum, const auto& group) { return sum + group.size(); });
 }
 
-BenchmarkPlan plan_grid(const BenchmarkGrid& grid, const PlanOptions& options) { return GridPlan(grid, options).make(); }
+BenchmarkPlan plan_grid(const BenchmarkGrid& grid, const PlanOptions& options) {
+  return GridPlan(grid, options).make();
+}
 
 }  // namespace linformer

@@ -24,8 +24,11 @@ bool has_types(const json& line) {
   };
   const auto is_text = [](const json& value) { return value.is_string(); };
   const auto is_number = [](const json& value) { return value.is_number(); };
-  return all({"type", "status", "reason"}, is_text) && all({"scaled", "at_least"}, [](const json& value) { return value.is_boolean(); }) &&
-         all({"budget_bytes", "resident_peak_bytes", "allocator_base_bytes", "allocator_peak_bytes", "state_bytes", "seconds", "low", "high", "batch", "length"}, is_number);
+  return all({"type", "status", "reason"}, is_text) &&
+         all({"scaled", "at_least"}, [](const json& value) { return value.is_boolean(); }) &&
+         all({"budget_bytes", "resident_peak_bytes", "allocator_base_bytes", "allocator_peak_bytes", "state_bytes",
+              "seconds", "low", "high", "batch", "length"},
+             is_number);
 }
 
 }  // namespace
@@ -37,8 +40,10 @@ BenchmarkLog::BenchmarkLog(const std::filesystem::path& folder, bool fresh) : pa
   descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   require(descriptor_ >= 0, "{}: can't be written: {}", path_.string(), std::strerror(errno));
   try {
-    require(flock(descriptor_, LOCK_EX | LOCK_NB) == 0, "{}: another benchmark is writing it; wait for it, or use another --out", path_.string());
-    if (fresh) require(ftruncate(descriptor_, 0) == 0, "{}: can't be emptied: {}", path_.string(), std::strerror(errno));
+    require(flock(descriptor_, LOCK_EX | LOCK_NB) == 0,
+            "{}: another benchmark is writing it; wait for it, or use another --out", path_.string());
+    if (fresh)
+      require(ftruncate(descriptor_, 0) == 0, "{}: can't be emptied: {}", path_.string(), std::strerror(errno));
     read();
   } catch (...) {
     close(descriptor_);
@@ -58,14 +63,21 @@ void BenchmarkLog::read() {
     ++number;
     auto value = json::parse(line, nullptr, false);
     const bool good = value.is_object() && value.contains("type");
-    if (cut) {  // the lines before it stay; a whole object would only lack its end of line, and is measured again all the same
+    if (cut) {  // the lines before it stay; a whole object would only lack its end of line, and is measured again all
+                // the same
       remarks_.push_back(fmt::format("{} line {}: was cut off in writing, and is dropped", path_.string(), number));
-      require(ftruncate(descriptor_, static_cast<off_t>(start)) == 0, "{}: can't be mended: {}", path_.string(), std::strerror(errno));
+      require(ftruncate(descriptor_, static_cast<off_t>(start)) == 0, "{}: can't be mended: {}", path_.string(),
+              std::strerror(errno));
       return;
     }
-    if (good && !has_types(value)) remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is passed over", path_.string(), number));
-    else if (good) lines_.push_back(std::move(value));
-    else if (!line.empty()) remarks_.push_back(fmt::format("{} line {}: is no JSON object with a type, and is passed over", path_.string(), number));
+    if (good && !has_types(value))
+      remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is passed over",
+                                     path_.string(), number));
+    else if (good)
+      lines_.push_back(std::move(value));
+    else if (!line.empty())
+      remarks_.push_back(
+          fmt::format("{} line {}: is no JSON object with a type, and is passed over", path_.string(), number));
     start = end + 1;
   }
 }

@@ -13,8 +13,8 @@ namespace linformer {
 
 class BenchmarkLog {
  public:
-  /// Locks the file for this process, reads it, and mends a last line that a kill cut; `fresh` empties it. UserError when the folder or file
-  /// can't be made, is in use or holds other things.
+  /// Locks the file for this process, reads it, and mends a last line that a kill cut; `fresh` empties it. UserError
+  /// when the folder or file can't be made, is in use or holds other things.
   BenchmarkLog(const std::filesystem::path& folder, bool fresh);
   ~BenchmarkLog();
   BenchmarkLog(const BenchmarkLog&) = delete;
@@ -26,7 +26,8 @@ class BenchmarkLog {
   std::optional<json> find(const BenchmarkPoint& point) const;
   /// On disk when it returns, in one write.
   void append(const json& line);
-  /// What follows from the points. A line that is there already isn't repeated, unless points were appended since, which may have made another the newest.
+  /// What follows from the points. A line that is there already isn't repeated, unless points were appended since,
+  /// which may have made another the newest.
   void append_result(const json& line);
 
  private:

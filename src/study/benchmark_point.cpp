@@ -15,12 +15,11 @@ using Task = BenchmarkTask;
 
 bool is_plain(Form form) { return form == Form::softmax_plain || form == Form::bidirectional_softmax_plain; }
 
-bool is_softmax(Form form) {
-  return form == Form::softmax || form == Form::bidirectional_softmax || is_plain(form);
-}
+bool is_softmax(Form form) { return form == Form::softmax || form == Form::bidirectional_softmax || is_plain(form); }
 
 bool is_causal(Form form) {
-  return form != Form::bidirectional && form != Form::bidirectional_softmax && form != Form::bidirectional_softmax_plain;
+  return form != Form::bidirectional && form != Form::bidirectional_softmax &&
+         form != Form::bidirectional_softmax_plain;
 }
 
 Form transformer_of(Form form) { return is_causal(form) ? Form::softmax : Form::bidirectional_softmax; }
@@ -82,9 +81,12 @@ namespace {
 void check_task(const BenchmarkPoint& point) {
   const auto form = enum_name(point.form);
   const bool stream = point.task == Task::generate && point.decode == BenchmarkDecode::stream;
-  require(!stream || is_causal(point.form), "{} sees the whole text, so it can't generate by stream; use --decodes reread", form);
-  require(point.task != Task::generate || !is_plain(point.form), "{} is measured by forward and train, not by generate", form);
-  require(point.task != Task::generate || (point.length >= 2 && point.tokens >= 1), "generate needs a length of at least 2 and a token to make");
+  require(!stream || is_causal(point.form),
+          "{} sees the whole text, so it can't generate by stream; use --decodes reread", form);
+  require(point.task != Task::generate || !is_plain(point.form), "{} is measured by forward and train, not by generate",
+          form);
+  require(point.task != Task::generate || (point.length >= 2 && point.tokens >= 1),
+          "generate needs a length of at least 2 and a token to make");
   require(point.dtype == "float32" || point.dtype == "bfloat16" || (point.dtype == "int8" && stream),
           "dtype is {}, expected float32 or bfloat16, or int8 for generate by stream", point.dtype);
   require(point.batch >= 1 && point.batch <= 1 << 20, "batch is {}, expected 1 to {}", point.batch, 1 << 20);

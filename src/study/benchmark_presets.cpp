@@ -18,10 +18,17 @@ BenchmarkPoint with_form(BenchmarkPoint point, Form form, std::int64_t slots = 0
   return canonical(point);
 }
 
-// 1000 tokens at the longest context that N allows, streamed; and read again for each token, as the paper's form has to.
+// 1000 tokens at the longest context that N allows, streamed; and read again for each token, as the paper's form has
+// to.
 Points inference_group(std::int64_t length, std::int64_t batch, bool quick) {
-  BenchmarkPoint base{.task = BenchmarkTask::generate, .length = length, .batch = batch, .width = 512, .layers = 6, .heads = 8,
-                      .vocabulary = 50257, .tokens = 1000};
+  BenchmarkPoint base{.task = BenchmarkTask::generate,
+                      .length = length,
+                      .batch = batch,
+                      .width = 512,
+                      .layers = 6,
+                      .heads = 8,
+                      .vocabulary = 50257,
+                      .tokens = 1000};
   if (quick) base.width = 128, base.layers = 2, base.heads = 2, base.vocabulary = 1024, base.tokens = 100;
   Points group{with_form(base, Form::softmax)};
   const Sizes slots = quick ? Sizes{32, 64} : Sizes{32, 64, 128, 256};
@@ -33,13 +40,16 @@ Points inference_group(std::int64_t length, std::int64_t batch, bool quick) {
 }
 
 BenchmarkPlan seed_inference(bool quick) {
-  return {.groups = {inference_group(quick ? 512 : 4096, 1, quick), inference_group(quick ? 128 : 256, quick ? 4 : 16, quick)}};
+  return {.groups = {inference_group(quick ? 512 : 4096, 1, quick),
+                     inference_group(quick ? 128 : 256, quick ? 4 : 16, quick)}};
 }
 
 // configs/seed.toml; a test holds the two together.
 BenchmarkPoint seed_point(bool quick) {
   BenchmarkPoint point{.task = BenchmarkTask::train, .batch = 16, .layers = 6, .vocabulary = 50257, .dropout = 0.1};
-  if (quick) point.length = 128, point.batch = 4, point.width = 96, point.layers = 2, point.heads = 2, point.vocabulary = 512, point.slots = 16, point.window = 16;
+  if (quick)
+    point.length = 128, point.batch = 4, point.width = 96, point.layers = 2, point.heads = 2, point.vocabulary = 512,
+    point.slots = 16, point.window = 16;
   return point;
 }
 
@@ -54,7 +64,8 @@ BenchmarkPlan seed_memory(bool quick) {
   BenchmarkPlan plan{.default_budget_gib = quick ? 0.25 : 4.0};
   for (const auto form : {Form::softmax, Form::running}) {
     auto start = with_form(point, form, form == Form::softmax ? 0 : point.slots);
-    plan.searches.push_back({.what = "length", .start = start, .step = quick ? 128 : 512, .most = quick ? 16384 : 131072});
+    plan.searches.push_back(
+        {.what = "length", .start = start, .step = quick ? 128 : 512, .most = quick ? 16384 : 131072});
     start.width = 64, start.heads = 1;
     plan.searches.push_back({.what = "width", .start = start, .step = 64, .most = quick ? 2048 : 8192});
   }
@@ -70,7 +81,8 @@ BenchmarkPoint paper_encoder(bool quick) {
 
 BenchmarkPlan paper_table3(bool quick) {
   BenchmarkPlan plan;
-  for (const auto length : quick ? Sizes{256, 512, 1024, 2048} : Sizes{512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
+  for (const auto length :
+       quick ? Sizes{256, 512, 1024, 2048} : Sizes{512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
     auto point = paper_encoder(quick);
     point.length = length, point.batch = std::max<std::int64_t>((quick ? 1024 : 8192) / length, 1);
     Points group{with_form(point, Form::bidirectional_softmax), with_form(point, Form::bidirectional_softmax_plain)};
@@ -89,7 +101,8 @@ BenchmarkPlan paper_figure2(bool quick) {
     auto point = paper_encoder(quick);
     point.length = length, point.batch = tokens / length;
     Points group{with_form(point, Form::bidirectional_softmax)};
-    for (const auto k : quick ? Sizes{64, 128} : Sizes{128, 256, 512}) group.push_back(with_form(point, Form::bidirectional, k));
+    for (const auto k : quick ? Sizes{64, 128} : Sizes{128, 256, 512})
+      group.push_back(with_form(point, Form::bidirectional, k));
     plan.groups.push_back(group);
   }
   return plan;
@@ -103,14 +116,15 @@ std::int64_t block_slots(std::int64_t slots, std::int64_t window, std::int64_t l
 
 BenchmarkPlan crossover(bool quick) {
   BenchmarkPlan plan;
-  const Sizes lengths = quick ? Sizes{128, 256, 512, 1024}
-                              : Sizes{128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384};
+  const Sizes lengths = quick ? Sizes{128, 256, 512, 1024} : Sizes{128,  192,  256,  384,  512,  768,   1024, 1536,
+                                                                   2048, 3072, 4096, 6144, 8192, 12288, 16384};
   for (const auto task : {BenchmarkTask::forward, BenchmarkTask::train, BenchmarkTask::generate}) {
     for (const auto length : lengths) {
       BenchmarkPoint point{.task = task, .length = length, .tokens = 64};
       if (quick) point.width = 128, point.layers = 1, point.heads = 2, point.slots = 32, point.window = 32;
       const auto k = point.slots;
-      Points group{with_form(point, Form::softmax), with_form(point, Form::prefix, k), with_form(point, Form::running, k),
+      Points group{with_form(point, Form::softmax), with_form(point, Form::prefix, k),
+                   with_form(point, Form::running, k),
                    with_form(point, Form::block, block_slots(k, point.window, length))};
       if (task != BenchmarkTask::generate) {
         group.push_back(with_form(point, Form::bidirectional_softmax));
@@ -128,15 +142,18 @@ struct Preset {
 };
 
 const std::vector<Preset>& presets() {
-  static const std::vector<Preset> all{{"seed-inference", seed_inference}, {"seed-training", seed_training}, {"seed-memory", seed_memory},
-                                       {"paper-table3", paper_table3},     {"paper-figure2", paper_figure2}, {"crossover", crossover}};
+  static const std::vector<Preset> all{{"seed-inference", seed_inference}, {"seed-training", seed_training},
+                                       {"seed-memory", seed_memory},       {"paper-table3", paper_table3},
+                                       {"paper-figure2", paper_figure2},   {"crossover", crossover}};
   return all;
 }
 
 void finish(BenchmarkPlan& plan, const std::string& name, const PlanOptions& options) {
   plan.preset = name;
   const auto label = [&](BenchmarkPoint& point) { point.preset = name, point.threads = options.threads; };
-  const auto too_long = [&](const BenchmarkPoint& point) { return options.max_length > 0 && point.length > options.max_length; };
+  const auto too_long = [&](const BenchmarkPoint& point) {
+    return options.max_length > 0 && point.length > options.max_length;
+  };
   for (auto& group : plan.groups) {
     std::erase_if(group, too_long);
     std::ranges::for_each(group, label);
@@ -147,7 +164,8 @@ void finish(BenchmarkPlan& plan, const std::string& name, const PlanOptions& opt
     label(search.start);
     if (search.what == "length" && options.max_length > 0) search.most = std::min(search.most, options.max_length);
   }
-  require(!plan.groups.empty() || !plan.searches.empty(), "--max-length {} leaves no point of {}; use a larger one", options.max_length, name);
+  require(!plan.groups.empty() || !plan.searches.empty(), "--max-length {} leaves no point of {}; use a larger one",
+          options.max_length, name);
 }
 
 }  // namespace

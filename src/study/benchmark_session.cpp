@@ -48,8 +48,12 @@ bool is_settled(const json& line, std::int64_t budget_bytes) {
   return status == "memory" && number("budget_bytes") >= budget_bytes;
 }
 
-BenchmarkSession::BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options, std::int64_t budget_bytes)
-    : log_(log), plan_(plan), options_(options), budget_(budget_bytes),
+BenchmarkSession::BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options,
+                                   std::int64_t budget_bytes)
+    : log_(log),
+      plan_(plan),
+      options_(options),
+      budget_(budget_bytes),
       progress_("benchmark", plan.groups.empty() ? 0 : kProgressSteps, 0, options.quiet) {
   for (const auto& group : plan.groups) {
     for (const auto& point : group) {
@@ -87,8 +91,10 @@ void BenchmarkSession::measure(const std::vector<BenchmarkPoint>& points, int ro
   std::vector<BenchmarkPoint> later;
   for (auto& entrant : entrants) {
     if (!entrant.gemm.empty()) continue;
-    if (entrant.deferred) later.push_back(entrant.point);
-    else record(entrant);
+    if (entrant.deferred)
+      later.push_back(entrant.point);
+    else
+      record(entrant);
   }
   entrants.clear();
   for (const auto& point : later) measure({point}, rounds, true);
@@ -103,7 +109,8 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   const bool hopeless = weights > static_cast<double>(limit);  // to build it all the same would take minutes
   if (hopeless) {
     const auto* const trained = entrant.point.task == BenchmarkTask::train ? ", gradients and moments" : "";
-    entrant.built = {{"status", "memory"}, {"reason", fmt::format("its weights{} alone take {:.1f} GiB", trained, weights / (1 << 30))}};
+    entrant.built = {{"status", "memory"},
+                     {"reason", fmt::format("its weights{} alone take {:.1f} GiB", trained, weights / (1 << 30))}};
   } else {
     start(entrant);
   }
@@ -113,16 +120,18 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   // The others of the group may have taken the room: once more, when they are gone.
   entrant.deferred = memory && room < budget_ && !alone;
   if (memory && limit < budget_) {
-    entrant.built["reason"] = fmt::format("{} ({:.1f} GiB were available, less than the budget)", entrant.built.value("reason", ""),
-                                          static_cast<double>(limit) / (1 << 30));
+    entrant.built["reason"] = fmt::format("{} ({:.1f} GiB were available, less than the budget)",
+                                          entrant.built.value("reason", ""), static_cast<double>(limit) / (1 << 30));
   }
 }
 
 void BenchmarkSession::start(Entrant& entrant) {
   entrant.child = std::make_unique<BenchmarkChild>(options_.program);
   json request = {{"do", "build"}, {"threads", entrant.point.threads}, {"limit_bytes", entrant.limit}};
-  if (entrant.gemm.empty()) request["point"] = to_json(entrant.point);
-  else request["gemm"] = entrant.gemm;
+  if (entrant.gemm.empty())
+    request["point"] = to_json(entrant.point);
+  else
+    request["gemm"] = entrant.gemm;
   entrant.built = entrant.child->ask(request);
 }
 
@@ -171,16 +180,19 @@ void BenchmarkSession::record(const Entrant& entrant) {
       line["high"] = std::ranges::max(entrant.rounds);
       line["tokens"] = tokens;
       line["tokens_per_second"] = static_cast<double>(tokens) / seconds;
-      if (built.contains("measured_tokens")) line["measured_tokens"] = built.at("measured_tokens"), line["scaled"] = true;
+      if (built.contains("measured_tokens"))
+        line["measured_tokens"] = built.at("measured_tokens"), line["scaled"] = true;
       if (entrant.gemm_rate > 0) {
         line["gemm_gflops"] = 2e-9 * entrant.gemm_rate;
         line["mfu"] = multiply_adds(entrant.point) / seconds / entrant.gemm_rate;
       }
     }
-    for (const auto* key : {"resident_peak_bytes", "allocator_peak_bytes", "allocator_base_bytes"}) line[key] = built.at(key);
+    for (const auto* key : {"resident_peak_bytes", "allocator_peak_bytes", "allocator_base_bytes"})
+      line[key] = built.at(key);
     if (built.contains("state_bytes")) line["state_bytes"] = built.at("state_bytes");
   } else {
-    progress_.note(fmt::format("{}: {} ({})", describe(entrant.point), built.value("status", ""), built.value("reason", "")));
+    progress_.note(
+        fmt::format("{}: {} ({})", describe(entrant.point), built.value("status", ""), built.value("reason", "")));
   }
   log_.append(line);
   ++measured_;
@@ -189,13 +201,16 @@ void BenchmarkSession::record(const Entrant& entrant) {
 void BenchmarkSession::advance(const BenchmarkPoint& point, double share, const std::string& what) {
   done_work_ += share * multiply_adds(point);
   const auto share_done = total_work_ > 0 ? std::min(done_work_ / total_work_, 1.0) : 0;
-  progress_.update(plan_.groups.empty() ? static_cast<std::int64_t>(measured_) : static_cast<std::int64_t>(kProgressSteps * share_done), what);
+  progress_.update(plan_.groups.empty() ? static_cast<std::int64_t>(measured_)
+                                        : static_cast<std::int64_t>(kProgressSteps * share_done),
+                   what);
 }
 
 bool BenchmarkSession::trains(const BenchmarkPoint& point) {
   auto line = log_.find(point);
   // A trial with a budget of its own: fitting into a larger one says nothing about this one.
-  const bool known = line && line->value("status", "") != "failed" && line->value("budget_bytes", std::int64_t{0}) == budget_;
+  const bool known =
+      line && line->value("status", "") != "failed" && line->value("budget_bytes", std::int64_t{0}) == budget_;
   if (!known) measure({point}, 0, true);
   return log_.find(point)->value("status", "") == "ok";
 }
@@ -219,9 +234,10 @@ json BenchmarkSession::search(const MemorySearch& search) {
     const auto middle = good + (bad - good) / 2;
     (fits(middle) ? good : bad) = middle;
   }
-  json line = {{"type", "largest"}, {"preset", plan_.preset}, {"form", enum_name(search.start.form)}, {"what", search.what}, {"value", good * search.step},
-               {"budget_bytes", budget_}};
-  if (short_of_room || (good > 0 && good == most)) line["at_least"] = true;  // something else than the budget ended the search
+  json line = {{"type", "largest"},   {"preset", plan_.preset},      {"form", enum_name(search.start.form)},
+               {"what", search.what}, {"value", good * search.step}, {"budget_bytes", budget_}};
+  if (short_of_room || (good > 0 && good == most))
+    line["at_least"] = true;  // something else than the budget ended the search
   return line;
 }
 

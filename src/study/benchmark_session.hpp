@@ -15,7 +15,8 @@ bool is_settled(const json& line, std::int64_t budget_bytes);
 
 class BenchmarkSession {
  public:
-  BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options, std::int64_t budget_bytes);
+  BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options,
+                   std::int64_t budget_bytes);
   /// Everything that isn't on disk yet. Throws BenchmarkStopped.
   void run(BenchmarkResult& result);
   void finish() { progress_.finish(); }
@@ -42,6 +43,7 @@ class BenchmarkSession {
 };
 
 /// What follows from measured points: savings, crossovers, times of many steps.
-std::vector<json> summarise_benchmark(const BenchmarkPlan& plan, const std::vector<json>& points, std::int64_t budget_bytes);
+std::vector<json> summarise_benchmark(const BenchmarkPlan& plan, const std::vector<json>& points,
+                                      std::int64_t budget_bytes);
 
 }  // namespace linformer

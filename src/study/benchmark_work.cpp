@@ -12,7 +12,8 @@ constexpr double kPassEfficiency = 0.4, kStreamEfficiency = 0.1;
 
 // Of one token of one layer in a forward pass over N tokens.
 double layer_work(const BenchmarkPoint& point) {
-  const auto d = static_cast<double>(point.width), n = static_cast<double>(point.length), k = static_cast<double>(point.slots);
+  const auto d = static_cast<double>(point.width), n = static_cast<double>(point.length),
+             k = static_cast<double>(point.slots);
   const auto w = static_cast<double>(point.window);
   const bool one_product = point.sharing == Sharing::key_value || point.sharing == Sharing::layerwise;  // E = F
   switch (point.form) {
@@ -70,7 +71,8 @@ double BenchmarkPlan::expected_seconds(int rounds, double rate) const {
       const bool stream = point.task == BenchmarkTask::generate && point.decode == BenchmarkDecode::stream;
       const bool part = point.task == BenchmarkTask::generate && !stream;  // two tokens stand for all
       const double measured = part ? std::min(1.0, 2.0 / static_cast<double>(point.tokens)) : 1.0;
-      seconds += (rounds + 1) * measured * multiply_adds(point) / (rate * (stream ? kStreamEfficiency : kPassEfficiency));
+      seconds +=
+          (rounds + 1) * measured * multiply_adds(point) / (rate * (stream ? kStreamEfficiency : kPassEfficiency));
     }
   }
   return seconds;

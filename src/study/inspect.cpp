@@ -20,13 +20,14 @@ at::Tensor cumulative_singular_values(const at::Tensor& matrices) {
 at::Tensor bin_sums(std::int64_t length, std::int64_t most) {
   const auto bins = std::min(length, most);
   auto selects = at::zeros({bins, length}, at::kDouble);
-  for (std::int64_t bin = 0; bin < bins; ++bin) selects[bin].slice(0, bin * length / bins, (bin + 1) * length / bins).fill_(1);
+  for (std::int64_t bin = 0; bin < bins; ++bin)
+    selects[bin].slice(0, bin * length / bins, (bin + 1) * length / bins).fill_(1);
   return selects;
 }
 
 namespace {
 
-constexpr std::int64_t kPoints = 129;       // of a spectrum's curve
+constexpr std::int64_t kPoints = 129;         // of a spectrum's curve
 constexpr std::int64_t kMapOfPositions = 32;  // a side of an N×N map: there is one a head
 constexpr std::int64_t kBins = 64;
 
@@ -49,7 +50,9 @@ class Collector {
       : subject_(subject), options_(options), length_(length), layers_(static_cast<std::size_t>(subject.layers)) {}
 
   void read(const at::Tensor& ids_1N) {
-    subject_.weights(ids_1N, [&](std::int64_t layer, const AttentionWeights& weights) { see(layers_.at(static_cast<std::size_t>(layer)), weights); });
+    subject_.weights(ids_1N, [&](std::int64_t layer, const AttentionWeights& weights) {
+      see(layers_.at(static_cast<std::size_t>(layer)), weights);
+    });
     ++windows_;
   }
 
@@ -63,10 +66,12 @@ class Collector {
  private:
   void see(LayerSums& sums, const AttentionWeights& weights) const {
     const auto wide = [](const at::Tensor& x) { return x.defined() ? x[0].to(at::kCPU, at::kDouble) : x; };
-    const auto positions_HNN = wide(weights.positions), slots_HNG = wide(weights.slots), reads_HGN = wide(weights.reads);
+    const auto positions_HNN = wide(weights.positions), slots_HNG = wide(weights.slots),
+               reads_HGN = wide(weights.reads);
     if (options_.spectrum && !slots_HNG.defined()) add(sums.cumulative_HN, cumulative_singular_values(positions_HNN));
     sums.map_of_slots = slots_HNG.defined() && slots_HNG.size(-1) > 0;
-    if (options_.attention) add(sums.map_HRC, sums.map_of_slots ? map_of(slots_HNG, kBins) : map_of(positions_HNN, kMapOfPositions));
+    if (options_.attention)
+      add(sums.map_HRC, sums.map_of_slots ? map_of(slots_HNG, kBins) : map_of(positions_HNN, kMapOfPositions));
     if (!options_.slots) return;
     if (slots_HNG.defined() && positions_HNN.defined()) add(sums.slot_share_HN, slots_HNG.sum(-1));
     if (reads_HGN.defined()) add(sums.reads_HGC, projection_map(reads_HGN));
@@ -90,11 +95,19 @@ class Collector {
     const auto rank = options_.rank > 0 ? options_.rank : std::max<std::int64_t>(length_ / 4, 1);
     const auto points = std::min(length_, kPoints);
     std::vector<std::int64_t> positions;  // counted from 1
-    for (std::int64_t i = 0; i < points; ++i) positions.push_back(points == 1 ? 1 : 1 + (i * (length_ - 1) + (points - 1) / 2) / (points - 1));
+    for (std::int64_t i = 0; i < points; ++i)
+      positions.push_back(points == 1 ? 1 : 1 + (i * (length_ - 1) + (points - 1) / 2) / (points - 1));
     const auto index = at::tensor(positions, at::kLong) - 1;
     auto object = line("spectrum");
-    object.update({{"length", length_}, {"layers", subject_.layers}, {"heads", subject_.heads}, {"causal", subject_.causal},
-                   {"matrices", windows_}, {"positions", positions}, {"cumulative", json::array()}, {"slots", rank}, {"at_slots", json::array()}});
+    object.update({{"length", length_},
+                   {"layers", subject_.layers},
+                   {"heads", subject_.heads},
+                   {"causal", subject_.causal},
+                   {"matrices", windows_},
+                   {"positions", positions},
+                   {"cumulative", json::array()},
+                   {"slots", rank},
+                   {"at_slots", json::array()}});
     for (const auto& layer : layers_) {
       const auto mean_HN = layer.cumulative_HN / static_cast<double>(windows_);
       object["cumulative"].push_back(to_json(mean_HN.index_select(1, index)));
@@ -127,7 +140,10 @@ class Collector {
     auto object = of_head("weights", layer, head);
     const auto first = std::min(subject_.first_with_slots, length_);
     const double share = first < length_ ? share_N.slice(0, first).mean().item<double>() : 0;
-    object.update({{"slot_share", rounded(share)}, {"window_share", rounded(1 - share)}, {"first_query", first}, {"length", length_},
+    object.update({{"slot_share", rounded(share)},
+                   {"window_share", rounded(1 - share)},
+                   {"first_query", first},
+                   {"length", length_},
                    {"by_position", to_json(at::matmul(bin_means(length_, kBins), share_N))}});
     return object;
   }
@@ -142,24 +158,31 @@ class Collector {
 std::vector<std::string> remarks_on(const InspectSubject& subject, const InspectOptions& options, std::int64_t length) {
   std::vector<std::string> remarks;
   if (options.spectrum && subject.has_slots) {
-    remarks.push_back(fmt::format("{}: no spectrum, since a Linformer has no N×N attention matrix; give a softmax model for one", subject.model));
+    remarks.push_back(fmt::format(
+        "{}: no spectrum, since a Linformer has no N×N attention matrix; give a softmax model for one", subject.model));
   }
-  if (options.slots && !subject.has_slots) remarks.push_back(fmt::format("{}: no slots in it ({})", subject.model, subject.description));
+  if (options.slots && !subject.has_slots)
+    remarks.push_back(fmt::format("{}: no slots in it ({})", subject.model, subject.description));
   if (options.slots && subject.has_slots && length <= subject.first_with_slots) {
-    remarks.push_back(fmt::format("windows of {} tokens: slots stand for what is further back than {}, so that no query has any; give a larger --length",
-                                  length, subject.first_with_slots));
+    remarks.push_back(
+        fmt::format("windows of {} tokens: slots stand for what is further back than {}, so that no query has any; "
+                    "give a larger --length",
+                    length, subject.first_with_slots));
   }
   return remarks;
 }
 
 }  // namespace
 
-at::Tensor inspect_windows(const InspectSubject& subject, const std::vector<std::int64_t>& ids, std::int64_t length, std::int64_t count) {
+at::Tensor inspect_windows(const InspectSubject& subject, const std::vector<std::int64_t>& ids, std::int64_t length,
+                           std::int64_t count) {
   const auto around = static_cast<std::int64_t>(subject.before.size() + subject.after.size());
-  require(length > around && length <= subject.length, "length is {}; this model takes {} to {} tokens", length, around + 1, subject.length);
+  require(length > around && length <= subject.length, "length is {}; this model takes {} to {} tokens", length,
+          around + 1, subject.length);
   require(count > 0, "windows is {}; expected 1 or more", count);
   const auto inside = length - around, there = static_cast<std::int64_t>(ids.size()) / inside;
-  require(there > 0, "the text has {} tokens, a window {}: give a longer text, or a smaller --length", ids.size(), inside);
+  require(there > 0, "the text has {} tokens, a window {}: give a longer text, or a smaller --length", ids.size(),
+          inside);
   const auto taken = std::min(count, there);
   std::vector<std::int64_t> all;
   for (std::int64_t window = 0; window < taken; ++window) {
@@ -171,14 +194,17 @@ at::Tensor inspect_windows(const InspectSubject& subject, const std::vector<std:
   return at::tensor(all, at::kLong).view({taken, length});
 }
 
-Inspection inspect(const InspectSubject& subject, const at::Tensor& ids_SN, const std::string& text, const InspectOptions& options) {
+Inspection inspect(const InspectSubject& subject, const at::Tensor& ids_SN, const std::string& text,
+                   const InspectOptions& options) {
   const at::NoGradGuard no_grad;
   const auto length = ids_SN.size(1);
-  require(options.rank >= 0 && options.rank <= length, "rank is {}; expected 1 to the length, {}", options.rank, length);
+  require(options.rank >= 0 && options.rank <= length, "rank is {}; expected 1 to the length, {}", options.rank,
+          length);
   require(options.attention || (options.spectrum && !subject.has_slots) || (options.slots && subject.has_slots),
           "nothing of what was asked for is in {} ({}): ask for {}", subject.model, subject.description,
           subject.has_slots ? "--slots or --attention" : "--spectrum or --attention");
-  Inspection result{.lines = options.slots ? subject.projections : std::vector<json>{}, .remarks = remarks_on(subject, options, length)};
+  Inspection result{.lines = options.slots ? subject.projections : std::vector<json>{},
+                    .remarks = remarks_on(subject, options, length)};
   Collector collector(subject, options, length);
   for (std::int64_t window = 0; window < ids_SN.size(0); ++window) {
     collector.read(ids_SN.narrow(0, window, 1));

@@ -20,7 +20,8 @@ namespace fs = std::filesystem;
 template <class Value>
 Value field(const json& config, const std::string& file, const char* key) {
   const auto found = config.find(key);
-  const bool right = found != config.end() && (std::is_same_v<Value, std::int64_t> ? found->is_number_integer() : found->is_number());
+  const bool right =
+      found != config.end() && (std::is_same_v<Value, std::int64_t> ? found->is_number_integer() : found->is_number());
   require(right, "{}: '{}' is {}, expected a number, as in the config.json of a BERT encoder", file, key,
           found == config.end() ? "missing" : found->dump());
   const auto value = found->template get<Value>();
@@ -57,10 +58,12 @@ BertEncoder::BertEncoder(const fs::path& folder) : file_((folder / "model.safete
   vocabulary_ = whole("vocab_size");
   types_ = whole("type_vocab_size");
   epsilon_ = field<double>(config, source, "layer_norm_eps");
-  require(width_ % heads_ == 0, "{}: hidden_size {} is not a multiple of num_attention_heads {}", source, width_, heads_);
+  require(width_ % heads_ == 0, "{}: hidden_size {} is not a multiple of num_attention_heads {}", source, width_,
+          heads_);
   for (auto& [name, tensor] : read_safetensors(folder / "model.safetensors").tensors) {
     const std::string prefix = "bert.";
-    if (tensor.is_floating_point()) tensors_[name.starts_with(prefix) ? name.substr(prefix.size()) : name] = tensor.to(at::kFloat);
+    if (tensor.is_floating_point())
+      tensors_[name.starts_with(prefix) ? name.substr(prefix.size()) : name] = tensor.to(at::kFloat);
   }
 }
 
@@ -84,23 +87,29 @@ at::Tensor BertEncoder::norm(const std::string& name, const at::Tensor& x) const
 at::Tensor BertEncoder::block(std::int64_t layer, const at::Tensor& x_BNd, const WeightsVisitor& visit) const {
   const auto name = fmt::format("encoder.layer.{}", layer);
   const auto heads = [&](const char* what) {
-    return linear(name + ".attention.self." + what, x_BNd, width_).unflatten(-1, {heads_, width_ / heads_}).transpose(1, 2);
+    return linear(name + ".attention.self." + what, x_BNd, width_)
+        .unflatten(-1, {heads_, width_ / heads_})
+        .transpose(1, 2);
   };
-  const auto logits_BHNN = at::matmul(heads("query"), heads("key").mT()) / std::sqrt(static_cast<double>(width_ / heads_));
+  const auto logits_BHNN =
+      at::matmul(heads("query"), heads("key").mT()) / std::sqrt(static_cast<double>(width_ / heads_));
   const auto weights_BHNN = at::softmax(logits_BHNN, -1);
   visit(layer, {.positions = weights_BHNN});
   const auto mixed = at::matmul(weights_BHNN, heads("value")).transpose(1, 2).flatten(2);
-  const auto attended = norm(name + ".attention.output.LayerNorm", x_BNd + linear(name + ".attention.output.dense", mixed, width_));
+  const auto attended =
+      norm(name + ".attention.output.LayerNorm", x_BNd + linear(name + ".attention.output.dense", mixed, width_));
   const auto hidden = at::gelu(linear(name + ".intermediate.dense", attended, feed_forward_));
   return norm(name + ".output.LayerNorm", attended + linear(name + ".output.dense", hidden, width_));
 }
 
 void BertEncoder::attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const {
   const at::NoGradGuard no_grad;
-  require(ids_BN.dim() == 2 && ids_BN.numel() > 0 && ids_BN.scalar_type() == at::kLong, "ids: expected (batch, length) of int64 ids");
+  require(ids_BN.dim() == 2 && ids_BN.numel() > 0 && ids_BN.scalar_type() == at::kLong,
+          "ids: expected (batch, length) of int64 ids");
   require(ids_BN.size(1) <= length_, "{} tokens: longer than max_position_embeddings {}", ids_BN.size(1), length_);
   const auto most = ids_BN.max().item<std::int64_t>();
-  require(ids_BN.min().item<std::int64_t>() >= 0 && most < vocabulary_, "token id {}: outside the vocabulary of {} ids", most, vocabulary_);
+  require(ids_BN.min().item<std::int64_t>() >= 0 && most < vocabulary_, "token id {}: outside the vocabulary of {} ids",
+          most, vocabulary_);
   auto x = at::embedding(get("embeddings.word_embeddings.weight", {vocabulary_, width_}), ids_BN) +
            get("embeddings.position_embeddings.weight", {length_, width_}).narrow(0, 0, ids_BN.size(1)) +
            get("embeddings.token_type_embeddings.weight", {types_, width_})[0];
@@ -109,7 +118,8 @@ void BertEncoder::attention_weights(const at::Tensor& ids_BN, const WeightsVisit
 }
 
 InspectSubject BertEncoder::subject(const WordPiece& tokenizer) const {
-  require(tokenizer.size() <= vocabulary_, "{}: its vocabulary has {} ids, vocab.txt {} tokens", file_, vocabulary_, tokenizer.size());
+  require(tokenizer.size() <= vocabulary_, "{}: its vocabulary has {} ids, vocab.txt {} tokens", file_, vocabulary_,
+          tokenizer.size());
   InspectSubject subject;
   subject.description = "BERT encoder, bidirectional";
   subject.layers = layers_;

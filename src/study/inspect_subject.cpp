@@ -1,4 +1,5 @@
-// Our own models as subjects, and what their learned projections read. Shape letters: H heads, K slots, P positions of a projection.
+// Our own models as subjects, and what their learned projections read. Shape letters: H heads, K slots, P positions of
+// a projection.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
@@ -45,13 +46,23 @@ double positions_read(const at::Tensor& projection_KP) {
   return (size.sum(-1).square() / size.square().sum(-1)).mean().item<double>();
 }
 
-json projection_line(const ModelConfig& config, std::int64_t layer, const json& head, const char* which, const at::Tensor& projection_KP) {
+json projection_line(const ModelConfig& config, std::int64_t layer, const json& head, const char* which,
+                     const at::Tensor& projection_KP) {
   const auto& attention = config.attention;
   const bool convolution = attention.projection == Projection::convolution;
   const bool block = config.window() > 0 && attention.summary == Summary::block;
-  json object = {{"type", "projection"}, {"model", ""}, {"layer", layer}, {"head", head}, {"which", which},
-                 {"kind", enum_name(attention.projection)}, {"over", convolution ? "segment" : block ? "block" : "sequence"},
-                 {"sharing", enum_name(attention.sharing)}, {"slots", block ? config.block_slots_of(layer) : config.slots_of(layer)}, {"length", projection_KP.size(1)},
+  json object = {{"type", "projection"},
+                 {"model", ""},
+                 {"layer", layer},
+                 {"head", head},
+                 {"which", which},
+                 {"kind", enum_name(attention.projection)},
+                 {"over", convolution ? "segment"
+                          : block     ? "block"
+                                      : "sequence"},
+                 {"sharing", enum_name(attention.sharing)},
+                 {"slots", block ? config.block_slots_of(layer) : config.slots_of(layer)},
+                 {"length", projection_KP.size(1)},
                  {"positions_read", rounded(positions_read(projection_KP))}};
   put_matrix(object, projection_map(projection_KP));
   return object;
@@ -67,12 +78,14 @@ std::vector<json> projection_lines(const LanguageModel& model) {
     for (const auto* which : {"key", "value"}) {
       const auto found = parameters.find(fmt::format("blocks.{}.attention.projection_{}", layer, which));
       if (found == parameters.end()) continue;  // shared with keys, or with an earlier layer
-      const auto projection = kernel ? found->second.unsqueeze(-2) : found->second;  // a convolution's kernel is the row of each slot
+      const auto projection =
+          kernel ? found->second.unsqueeze(-2) : found->second;  // a convolution's kernel is the row of each slot
       if (projection.dim() == 2) {
         lines.push_back(projection_line(config, layer, nullptr, which, projection));
         continue;
       }
-      for (std::int64_t head = 0; head < config.heads; ++head) lines.push_back(projection_line(config, layer, head, which, projection[head]));
+      for (std::int64_t head = 0; head < config.heads; ++head)
+        lines.push_back(projection_line(config, layer, head, which, projection[head]));
     }
   }
   return lines;
@@ -84,7 +97,8 @@ InspectSubject inspect_subject(const LanguageModel& model) {
   const auto& config = model.config();
   InspectSubject subject;
   subject.has_slots = config.attention.kind == AttentionKind::linformer;
-  subject.description = fmt::format("{}, {}", enum_name(config.attention.kind), config.causal ? "causal" : "bidirectional");
+  subject.description =
+      fmt::format("{}, {}", enum_name(config.attention.kind), config.causal ? "causal" : "bidirectional");
   subject.layers = config.layers;
   subject.heads = config.heads;
   subject.length = config.length;

@@ -30,13 +30,16 @@ std::string row_of(const Numbers& values) {
 std::string sparks(const Numbers& values, double most) {
   constexpr std::array kLevels{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   std::string text;
-  for (const auto value : values) text += kLevels.at(static_cast<std::size_t>(most > 0 ? std::lround(7 * std::clamp(value / most, 0.0, 1.0)) : 0));
+  for (const auto value : values)
+    text += kLevels.at(static_cast<std::size_t>(most > 0 ? std::lround(7 * std::clamp(value / most, 0.0, 1.0)) : 0));
   return text;
 }
 
 std::string spectrum_table(const json& line) {
-  auto text = fmt::format("\nSpectrum of attention: share of all singular values that the largest {} of {} hold (mean of {} windows)\nlayer   mean  by head\n",
-                          line["slots"].get<std::int64_t>(), line["length"].get<std::int64_t>(), line["matrices"].get<std::int64_t>());
+  auto text = fmt::format(
+      "\nSpectrum of attention: share of all singular values that the largest {} of {} hold (mean of {} "
+      "windows)\nlayer   mean  by head\n",
+      line["slots"].get<std::int64_t>(), line["length"].get<std::int64_t>(), line["matrices"].get<std::int64_t>());
   Numbers all;
   for (std::size_t layer = 0; layer < line["at_slots"].size(); ++layer) {
     const auto heads = line["at_slots"][layer].get<Numbers>();
@@ -48,27 +51,33 @@ std::string spectrum_table(const json& line) {
 
 std::string projection_table(const std::vector<const json*>& lines) {
   if (lines.empty()) return "";
-  std::string text = "\nWhat slots read: as many positions of the sequence, block or segment, evenly, as a slot takes in (mean of slots)\nlayer  head  which  slots  positions\n";
+  std::string text =
+      "\nWhat slots read: as many positions of the sequence, block or segment, evenly, as a slot takes in (mean of "
+      "slots)\nlayer  head  which  slots  positions\n";
   for (const auto* line : lines) {
     text += fmt::format("{:>5}  {:>4}  {:<5}  {:>5}  {:.1f} of {}\n", (*line)["layer"].get<std::int64_t>(),
                         (*line)["head"].is_null() ? "all" : (*line)["head"].dump(), (*line)["which"].get<std::string>(),
-                        (*line)["slots"].get<std::int64_t>(), (*line)["positions_read"].get<double>(), (*line)["length"].get<std::int64_t>());
+                        (*line)["slots"].get<std::int64_t>(), (*line)["positions_read"].get<double>(),
+                        (*line)["length"].get<std::int64_t>());
   }
   return text;
 }
 
 std::string weights_table(const std::vector<const json*>& lines) {
   if (lines.empty()) return "";
-  auto text = fmt::format("\nWeight that a query gives to slots, the rest being its window's (queries from position {} on)\nlayer  head  slots  window  slots by position\n",
-                          (*lines.front())["first_query"].get<std::int64_t>());
+  auto text = fmt::format(
+      "\nWeight that a query gives to slots, the rest being its window's (queries from position {} on)\nlayer  head  "
+      "slots  window  slots by position\n",
+      (*lines.front())["first_query"].get<std::int64_t>());
   double most = 0;
   for (const auto* line : lines) {
     const auto shares = (*line)["by_position"].get<Numbers>();
     most = std::max(most, *std::max_element(shares.begin(), shares.end()));
   }
   for (const auto* line : lines) {
-    text += fmt::format("{:>5}  {:>4}  {:5.3f}   {:5.3f}  {}\n", (*line)["layer"].get<std::int64_t>(), (*line)["head"].get<std::int64_t>(),
-                        (*line)["slot_share"].get<double>(), (*line)["window_share"].get<double>(), sparks((*line)["by_position"].get<Numbers>(), most));
+    text += fmt::format("{:>5}  {:>4}  {:5.3f}   {:5.3f}  {}\n", (*line)["layer"].get<std::int64_t>(),
+                        (*line)["head"].get<std::int64_t>(), (*line)["slot_share"].get<double>(),
+                        (*line)["window_share"].get<double>(), sparks((*line)["by_position"].get<Numbers>(), most));
   }
   return text + fmt::format("(the highest bar is {:.3f})\n", most);
 }

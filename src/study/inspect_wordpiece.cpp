@@ -26,12 +26,12 @@ constexpr std::string_view kLatin = "aaaaaa ceeeeiiii nooooo  uuuuy  aaaaaa ceee
 bool within(std::uint32_t code, std::uint32_t first, std::uint32_t last) { return first <= code && code <= last; }
 bool is_mark(std::uint32_t code) { return within(code, 0x300, 0x36F); }
 bool is_space(std::uint32_t code) {
-  return code == ' ' || code == '\t' || code == '\n' || code == '\r' || code == 0xA0 || code == 0x1680 || within(code, 0x2000, 0x200A) ||
-         code == 0x202F || code == 0x205F || code == 0x3000;
+  return code == ' ' || code == '\t' || code == '\n' || code == '\r' || code == 0xA0 || code == 0x1680 ||
+         within(code, 0x2000, 0x200A) || code == 0x202F || code == 0x205F || code == 0x3000;
 }
 bool is_dropped(std::uint32_t code) {
-  return code < 32 || within(code, 0x7F, 0x9F) || code == 0xAD || code == 0xFFFD || code == 0xFEFF || within(code, 0x200B, 0x200F) ||
-         within(code, 0x202A, 0x202E) || within(code, 0x2060, 0x206F) || is_mark(code);
+  return code < 32 || within(code, 0x7F, 0x9F) || code == 0xAD || code == 0xFFFD || code == 0xFEFF ||
+         within(code, 0x200B, 0x200F) || within(code, 0x202A, 0x202E) || within(code, 0x2060, 0x206F) || is_mark(code);
 }
 // What is a word of its own: punctuation, and each Chinese character.
 bool stands_alone(std::uint32_t code) {
@@ -39,9 +39,9 @@ bool stands_alone(std::uint32_t code) {
   for (const auto single : {0xA1U, 0xA7U, 0xABU, 0xB6U, 0xB7U, 0xBBU, 0xBFU}) {
     if (code == single) return true;
   }
-  return within(code, 0x2010, 0x2027) || (within(code, 0x2030, 0x205E) && code != 0x2044 && code != 0x2052) || within(code, 0x3001, 0x3003) ||
-         within(code, 0x3008, 0x3011) || within(code, 0x3400, 0x4DBF) || within(code, 0x4E00, 0x9FFF) || within(code, 0xF900, 0xFAFF) ||
-         within(code, 0x20000, 0x2FA1F);
+  return within(code, 0x2010, 0x2027) || (within(code, 0x2030, 0x205E) && code != 0x2044 && code != 0x2052) ||
+         within(code, 0x3001, 0x3003) || within(code, 0x3008, 0x3011) || within(code, 0x3400, 0x4DBF) ||
+         within(code, 0x4E00, 0x9FFF) || within(code, 0xF900, 0xFAFF) || within(code, 0x20000, 0x2FA1F);
 }
 
 // One character in lower case, without its accent.
@@ -60,9 +60,11 @@ WordPiece::WordPiece(const std::filesystem::path& vocabulary) {
   std::int64_t id = 0;
   for (std::string token; std::getline(lines, token); ++id) {
     if (!token.empty() && token.back() == '\r') token.pop_back();
-    require(ids_.emplace(token, id).second, "{}: line {}: token '{}' is there twice", vocabulary.string(), id + 1, token);
+    require(ids_.emplace(token, id).second, "{}: line {}: token '{}' is there twice", vocabulary.string(), id + 1,
+            token);
   }
-  require(ids_.contains("[UNK]"), "{}: no [UNK] in it; expected the vocabulary of a BERT encoder, a token a line", vocabulary.string());
+  require(ids_.contains("[UNK]"), "{}: no [UNK] in it; expected the vocabulary of a BERT encoder, a token a line",
+          vocabulary.string());
   unknown_ = ids_["[UNK]"];
 }
 

@@ -24,7 +24,9 @@ constexpr std::int64_t kWarmTokens = 8;
 
 at::ScalarType dtype_of(const BenchmarkPoint& point) { return point.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat; }
 
-at::Tensor random_ids(const BenchmarkPoint& point) { return at::randint(point.vocabulary, {point.batch, point.length}, at::kLong); }
+at::Tensor random_ids(const BenchmarkPoint& point) {
+  return at::randint(point.vocabulary, {point.batch, point.length}, at::kLong);
+}
 
 at::Tensor hidden_of(const LanguageModel& model, const BenchmarkPoint& point, const at::Tensor& ids_BN, bool training) {
   return is_plain(point.form) ? plain_hidden(model, ids_BN) : model.hidden(ids_BN, {.training = training});
@@ -32,7 +34,8 @@ at::Tensor hidden_of(const LanguageModel& model, const BenchmarkPoint& point, co
 
 class ForwardJob final : public MeasureJob {
  public:
-  explicit ForwardJob(const BenchmarkPoint& point) : point_(point), model_(model_of(point), kSeed), ids_BN_(random_ids(point)) {}
+  explicit ForwardJob(const BenchmarkPoint& point)
+      : point_(point), model_(model_of(point), kSeed), ids_BN_(random_ids(point)) {}
   void run() override {
     const c10::NoGradGuard no_grad;
     const AutocastGuard autocast(dtype_of(point_));
@@ -49,12 +52,16 @@ class ForwardJob final : public MeasureJob {
 class TrainJob final : public MeasureJob {
  public:
   explicit TrainJob(const BenchmarkPoint& point)
-      : point_(point), state_(LanguageModel(model_of(point), kSeed)), ids_BN_(random_ids(point)), targets_BN_(random_ids(point)) {}
+      : point_(point),
+        state_(LanguageModel(model_of(point), kSeed)),
+        ids_BN_(random_ids(point)),
+        targets_BN_(random_ids(point)) {}
   void run() override {
     state_.optimizer.zero_gradients();
     loss().backward();
     const auto norm = state_.optimizer.gradient_norm();
-    state_.optimizer.step({.number = ++state_.step, .learning_rate = 1e-4, .gradient_divisor = std::max(1.0, norm)}, TrainConfig{});
+    state_.optimizer.step({.number = ++state_.step, .learning_rate = 1e-4, .gradient_divisor = std::max(1.0, norm)},
+                          TrainConfig{});
   }
 
  private:
@@ -74,13 +81,17 @@ WeightFormat format_of(const BenchmarkPoint& point) {
   return point.dtype == "bfloat16" ? WeightFormat::bfloat16 : WeightFormat::float32;
 }
 
-// The ids are given, not drawn, so that no sampling is timed. At the end of the window its last half is read again (generate --overflow slide).
+// The ids are given, not drawn, so that no sampling is timed. At the end of the window its last half is read again
+// (generate --overflow slide).
 class StreamJob final : public MeasureJob {
  public:
   explicit StreamJob(const BenchmarkPoint& point)
-      : point_(point), model_(model_of(point), kSeed), decoder_(model_, {.format = format_of(point)}),
+      : point_(point),
+        model_(model_of(point), kSeed),
+        decoder_(model_, {.format = format_of(point)}),
         ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)) {}
-  // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that is stated.
+  // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that
+  // is stated.
   void prepare() override {
     decoder_.load(start());
     decode(prompt_tokens(point_) - warm_tokens(), warm_tokens());
@@ -89,7 +100,8 @@ class StreamJob final : public MeasureJob {
   std::int64_t state_bytes() const override { return decoder_.state_bytes(); }
 
  private:
-  // The state after the prompt. Kept from the second time on: the first run, whose memory is measured, is to hold no copy of it.
+  // The state after the prompt. Kept from the second time on: the first run, whose memory is measured, is to hold no
+  // copy of it.
   DecodeState start() {
     if (start_) return start_->repeat(1);
     auto state = read(0, prompt_tokens(point_) - warm_tokens());
@@ -103,7 +115,8 @@ class StreamJob final : public MeasureJob {
     for (std::int64_t t = start; t < start + count; ++t) {
       if (decoder_.positions().front() == point_.length) decoder_.load(read(t - point_.length / 2, point_.length / 2));
       const auto column = ids_BT_.select(1, t);
-      for (std::size_t row = 0; row < ids.size(); ++row) ids[row] = column[static_cast<std::int64_t>(row)].item<std::int64_t>();
+      for (std::size_t row = 0; row < ids.size(); ++row)
+        ids[row] = column[static_cast<std::int64_t>(row)].item<std::int64_t>();
       decoder_.step(ids);
     }
   }
@@ -126,11 +139,13 @@ class StreamJob final : public MeasureJob {
 // A forward pass over the whole window a token; a few tokens stand for all, since every pass is the same.
 class RereadJob final : public MeasureJob {
  public:
-  explicit RereadJob(const BenchmarkPoint& point) : point_(point), model_(model_of(point), kSeed), ids_BN_(random_ids(point)) {}
+  explicit RereadJob(const BenchmarkPoint& point)
+      : point_(point), model_(model_of(point), kSeed), ids_BN_(random_ids(point)) {}
   void run() override {
     const c10::NoGradGuard no_grad;
     const AutocastGuard autocast(dtype_of(point_));
-    for (std::int64_t t = 0; t < measured_tokens(); ++t) at::linear(model_.hidden(ids_BN_).select(1, -1), model_.output_weight());
+    for (std::int64_t t = 0; t < measured_tokens(); ++t)
+      at::linear(model_.hidden(ids_BN_).select(1, -1), model_.output_weight());
   }
   double scale() const override { return static_cast<double>(point_.tokens) / static_cast<double>(measured_tokens()); }
   std::int64_t measured_tokens() const override { return std::min<std::int64_t>(point_.tokens, 2); }
@@ -161,7 +176,8 @@ GemmJob::GemmJob(const std::string& dtype) : matrices_(std::make_unique<Matrices
   const auto options = at::TensorOptions(dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
   double seconds = 0;
   for (std::int64_t size = 128; size <= kLargest; size *= 2) {
-    *matrices_ = {at::randn({size, size}).to(options), at::randn({size, size}).to(options), at::empty({size, size}, options)};
+    *matrices_ = {at::randn({size, size}).to(options), at::randn({size, size}).to(options),
+                  at::empty({size, size}, options)};
     run();
     const auto start = std::chrono::steady_clock::now();
     run();

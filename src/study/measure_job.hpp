@@ -1,4 +1,5 @@
-// What a round does, ready to run: a point's forward pass, training step or generation, or the product that speeds are compared with.
+// What a round does, ready to run: a point's forward pass, training step or generation, or the product that speeds are
+// compared with.
 #pragma once
 
 #include <memory>
@@ -11,7 +12,8 @@ namespace linformer {
 class MeasureJob {
  public:
   virtual ~MeasureJob() = default;
-  /// Everything that each round needs anew and that isn't to be timed; a generation by stream loads its state and decodes the prompt's last tokens.
+  /// Everything that each round needs anew and that isn't to be timed; a generation by stream loads its state and
+  /// decodes the prompt's last tokens.
   virtual void prepare() {}
   virtual void run() = 0;
   /// A run stands for so many of its kind: more than 1 where only a part is measured.

@@ -50,8 +50,8 @@ void limit_memory(std::int64_t bytes) {
 }
 
 bool is_out_of_memory(std::string_view message) {
-  constexpr std::array signs{"allocate memory", "not enough memory", "out of memory", "bad_alloc", "Cannot allocate memory",
-                             "could not create a memory"};
+  constexpr std::array signs{"allocate memory", "not enough memory",      "out of memory",
+                             "bad_alloc",       "Cannot allocate memory", "could not create a memory"};
   return std::ranges::any_of(signs, [&](const char* sign) { return message.find(sign) != std::string_view::npos; });
 }
 

@@ -1,5 +1,6 @@
 // The process that measures one point. Requests and answers are JSON lines:
-//   {"do":"build","point":{…}|"gemm":DTYPE,"threads":n,"limit_bytes":n} → {"status":"ok"|"memory"|"failed",…}; the first run is the warm-up
+//   {"do":"build","point":{…}|"gemm":DTYPE,"threads":n,"limit_bytes":n} → {"status":"ok"|"memory"|"failed",…}; the
+//   first run is the warm-up
 //   {"do":"round"} → {"status":"ok","seconds":of one run,…}
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -39,7 +40,9 @@ class Server {
     double sum = 0;
     int runs = 0;
     while (runs == 0 || (sum < kShortestRound && runs < kMostRuns)) sum += timed(*job_), ++runs;
-    return {{"status", "ok"}, {"seconds", sum / runs * job_->scale()}, {"resident_peak_bytes", resident_peak_bytes() - idle_}};
+    return {{"status", "ok"},
+            {"seconds", sum / runs * job_->scale()},
+            {"resident_peak_bytes", resident_peak_bytes() - idle_}};
   }
 
   json failure(const std::string& message) const {
@@ -51,11 +54,13 @@ class Server {
   // oneDNN says no more than this when its own allocations fail, so the memory in use has to tell.
   bool starved(const std::string& message) const {
     const auto taken = static_cast<double>(resident_peak_bytes() - idle_);
-    return limit_ > 0 && message.find("could not create a primitive") != std::string::npos && taken > 0.75 * static_cast<double>(limit_);
+    return limit_ > 0 && message.find("could not create a primitive") != std::string::npos &&
+           taken > 0.75 * static_cast<double>(limit_);
   }
 
   json build(const json& request) {
-    if (const auto threads = request.at("threads").get<int>(); threads != at::get_num_threads()) at::set_num_threads(threads);
+    if (const auto threads = request.at("threads").get<int>(); threads != at::get_num_threads())
+      at::set_num_threads(threads);
     at::mm(at::ones({256, 256}), at::ones({256, 256}));  // starts the threads and what the engine keeps
     idle_ = resident_bytes();
     limit_ = request.at("limit_bytes").get<std::int64_t>();
@@ -64,7 +69,8 @@ class Server {
     double first = 0;
     {
       const AllocatorCount count;
-      job_ = request.contains("gemm") ? make_gemm(request.at("gemm").get<std::string>(), result) : make_job(point_of(request.at("point")));
+      job_ = request.contains("gemm") ? make_gemm(request.at("gemm").get<std::string>(), result)
+                                      : make_job(point_of(request.at("point")));
       result["allocator_base_bytes"] = count.current();
       first = timed(*job_);
       result["allocator_peak_bytes"] = count.peak();

@@ -27,7 +27,8 @@ class PlainTransformer {
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
       const auto block = fmt::format("blocks.{}", layer), up = block + ".feed_forward.up";
       const auto normed = ops::layer_norm(x, norm_of(block + ".attention_norm"), x.scalar_type());
-      auto [sum, again] = ops::add_layer_norm(x, attention(block + ".attention", normed), norm_of(block + ".feed_forward_norm"));
+      auto [sum, again] =
+          ops::add_layer_norm(x, attention(block + ".attention", normed), norm_of(block + ".feed_forward_norm"));
       const auto hidden = ops::bias_gelu(branch(up, again).product, named_.at(up + ".bias"));
       x = ops::add_branch(sum, branch(block + ".feed_forward.down", hidden));
     }
@@ -41,7 +42,9 @@ class PlainTransformer {
   ops::Branch branch(const std::string& name, const at::Tensor& x) const {
     return {at::linear(x, named_.at(name + ".weight")), named_.at(name + ".bias")};
   }
-  ops::LayerNorm norm_of(const std::string& name) const { return {named_.at(name + ".weight"), named_.at(name + ".bias")}; }
+  ops::LayerNorm norm_of(const std::string& name) const {
+    return {named_.at(name + ".weight"), named_.at(name + ".bias")};
+  }
   ops::Branch attention(const std::string& name, const at::Tensor& x_BNd) const {
     const auto split = [&](const char* part) {
       return linear(name + part, x_BNd).unflatten(-1, {config_.heads, config_.head_width()}).transpose(1, 2);
@@ -63,6 +66,8 @@ class PlainTransformer {
 
 }  // namespace
 
-at::Tensor plain_hidden(const LanguageModel& model, const at::Tensor& ids_BN) { return PlainTransformer(model).hidden(ids_BN); }
+at::Tensor plain_hidden(const LanguageModel& model, const at::Tensor& ids_BN) {
+  return PlainTransformer(model).hidden(ids_BN);
+}
 
 }  // namespace linformer

@@ -7,7 +7,8 @@
 
 namespace linformer {
 
-/// LanguageModel::hidden() of a softmax model, with plain attention and without dropout; differentiable. ids (B,N) → (B,N,d).
+/// LanguageModel::hidden() of a softmax model, with plain attention and without dropout; differentiable. ids (B,N) →
+/// (B,N,d).
 at::Tensor plain_hidden(const LanguageModel& model, const at::Tensor& ids_BN);
 
 }  // namespace linformer

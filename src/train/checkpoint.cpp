@@ -29,7 +29,8 @@ json state_json(const TrainState& state, const RunConfig& config) {
           {"seconds", state.seconds}};
 }
 
-// A checkpoint is not what was saved. Only this passes one over: what is sound but can't be read now must not be trained past.
+// A checkpoint is not what was saved. Only this passes one over: what is sound but can't be read now must not be
+// trained past.
 class Damage : public UserError {
  public:
   using UserError::UserError;
@@ -39,7 +40,8 @@ std::string hash_of_file(const fs::path& path) { return sha256(MappedFile(path).
 
 void check_present(const fs::path& path) {
   std::error_code ignored;
-  if (fs::status(path, ignored).type() == fs::file_type::not_found) throw Damage(fmt::format("{}: is missing", path.string()));
+  if (fs::status(path, ignored).type() == fs::file_type::not_found)
+    throw Damage(fmt::format("{}: is missing", path.string()));
 }
 
 json parse_state(const fs::path& source) {
@@ -67,16 +69,19 @@ json read_state(const fs::path& folder) {
   auto object = parse_state(source);
   try {
     const auto version = object.at("format_version").get<std::int64_t>();
-    require(version <= 1, "{}: format_version is {}, this program reads 1; resume with the program that made it", source.string(), version);
+    require(version <= 1, "{}: format_version is {}, this program reads 1; resume with the program that made it",
+            source.string(), version);
     const auto own = object.at("sha256").get<std::string>();
     object.erase("sha256");
-    if (own != sha256(object.dump())) throw Damage(fmt::format("{}: is damaged: its sha256 is not the one it holds", source.string()));
+    if (own != sha256(object.dump()))
+      throw Damage(fmt::format("{}: is damaged: its sha256 is not the one it holds", source.string()));
     for (const auto& [name, expected] : object.at("files").items()) {
       const auto file = folder / name;
       check_present(file);
       const auto found = hash_of_file(file);
       const auto saved = expected.get<std::string>();
-      if (found != saved) throw Damage(fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, saved));
+      if (found != saved)
+        throw Damage(fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, saved));
     }
   } catch (const json::exception& error) {
     throw Damage(fmt::format("{}: is damaged: {}", source.string(), error.what()));
@@ -87,13 +92,15 @@ json read_state(const fs::path& folder) {
 // Older checkpoints beyond the `keep` latest. The newest is always kept: it is what a resume needs.
 void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
   const auto all = checkpoints_of(run);
-  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < all.size(); ++i) fs::remove_all(all[i].second);
+  for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < all.size(); ++i)
+    fs::remove_all(all[i].second);
 }
 
 void note_threads(int threads, const std::function<void(const std::string&)>& note) {
   if (threads == at::get_num_threads()) return;
-  note(fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)", threads,
-                   at::get_num_threads(), threads));
+  note(
+      fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)",
+                  threads, at::get_num_threads(), threads));
 }
 
 TrainState load_checkpoint(const fs::path& folder, std::int64_t step, const RunConfig& config, at::Device device,
@@ -159,8 +166,9 @@ std::optional<TrainState> load_newest_checkpoint(const fs::path& run, const RunC
     }
   }
   if (all.empty()) return std::nullopt;
-  throw LostCheckpoints(fmt::format("{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
-                                    run.string(), all.size(), reason));
+  throw LostCheckpoints(fmt::format(
+      "{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
+      run.string(), all.size(), reason));
 }
 
 }  // namespace linformer

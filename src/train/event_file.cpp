@@ -1,6 +1,6 @@
 // Formats. TFRecord: length (uint64), masked CRC of the length, the data, masked CRC of the data; little-endian.
-// Event message: wall_time = 1 (double), step = 2 (int64), file_version = 3 (string), summary = 5; Summary: repeated value = 1;
-// Value: tag = 1 (string), simple_value = 2 (float).
+// Event message: wall_time = 1 (double), step = 2 (int64), file_version = 3 (string), summary = 5; Summary: repeated
+// value = 1; Value: tag = 1 (string), simple_value = 2 (float).
 #include "linformer/train/event_file.hpp"
 
 #include <array>
@@ -59,17 +59,15 @@ std::uint32_t masked_crc32c(std::string_view bytes) {
   return std::rotr(crc, 15) + 0xa282ead8u;
 }
 
-std::string event_file_header(double time) {
-  return frame(double_field(1, time) + bytes_field(3, "brain.Event:2"));
-}
+std::string event_file_header(double time) { return frame(double_field(1, time) + bytes_field(3, "brain.Event:2")); }
 
 std::string event_record(const ScalarEvent& event) {
   std::string summary;
   for (const auto& [tag, value] : event.values) {
     summary += bytes_field(1, bytes_field(1, tag) + float_field(2, static_cast<float>(value)));
   }
-  return frame(double_field(1, event.time) + key(2, Wire::varint) +
-               varint(static_cast<std::uint64_t>(event.step)) + bytes_field(5, summary));
+  return frame(double_field(1, event.time) + key(2, Wire::varint) + varint(static_cast<std::uint64_t>(event.step)) +
+               bytes_field(5, summary));
 }
 
 }  // namespace linformer

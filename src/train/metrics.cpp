@@ -13,9 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 std::vector<json> kept_lines(const fs::path& path, std::int64_t last_step) {
   std::vector<json> lines;
@@ -74,7 +72,8 @@ void MetricsLog::append(std::ofstream& file, const fs::path& path, const std::st
   file.flush();
   if (file.good()) return;
   const int reason = errno;
-  fail_to_write(reason, fmt::format("{}: can't be written ({}); make room for it: the run can be resumed", path.string(), std::strerror(reason)));
+  fail_to_write(reason, fmt::format("{}: can't be written ({}); make room for it: the run can be resumed",
+                                    path.string(), std::strerror(reason)));
 }
 
 }  // namespace linformer

@@ -55,8 +55,8 @@ void AdamW::step(const Step& step, const TrainConfig& config) {
     const auto number = at::full({}, static_cast<double>(step.number), options);
     const std::vector<at::Tensor> numbers(group.parameters.size(), number);
     const auto divisor = at::full({}, step.gradient_divisor, options);
-    at::_fused_adamw_(group.parameters, group.gradients(), group.means, group.squares, {}, numbers, rate,
-                      config.beta1, config.beta2, part == kMatrices ? config.weight_decay : 0.0, kEpsilon,
+    at::_fused_adamw_(group.parameters, group.gradients(), group.means, group.squares, {}, numbers, rate, config.beta1,
+                      config.beta2, part == kMatrices ? config.weight_decay : 0.0, kEpsilon,
                       /*amsgrad=*/false, /*maximize=*/false, divisor);
   }
 }
@@ -76,7 +76,8 @@ void AdamW::load_moments(const TensorFile& file) {
   const auto find = [&](const std::string& name, const at::Tensor& like) {
     const auto& tensor = file.at(name);
     require(tensor.sizes() == like.sizes() && tensor.scalar_type() == like.scalar_type(),
-            "optimiser state '{}': has another shape or dtype than the model's parameter; the checkpoint's files don't belong together",
+            "optimiser state '{}': has another shape or dtype than the model's parameter; the checkpoint's files don't "
+            "belong together",
             name);
     return tensor;
   };

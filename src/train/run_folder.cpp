@@ -83,7 +83,8 @@ bool is_run(const fs::path& folder) {
 
 RunConfig read_run_config(const fs::path& run) {
   require(fs::exists(run), "{}: there is no run to resume; leave out --resume to start one", run.string());
-  require(is_run(run), "{}: holds no training run to resume (expected a config.json with the sections train, data and seed)",
+  require(is_run(run),
+          "{}: holds no training run to resume (expected a config.json with the sections train, data and seed)",
           run.string());
   return read_config_file(run / "config.json");
 }
@@ -111,28 +112,33 @@ void check_resumable(RunConfig stored, RunConfig given) {
   static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
                                               "train.checkpoint_activations", "data.folder"};
   // Standard attention has no use for the other fields of its section.
-  if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax) given.model.attention = stored.model.attention;
+  if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax)
+    given.model.attention = stored.model.attention;
   const auto was = fields_of(stored), is = fields_of(given);
   for (std::size_t i = 0; i < was.size(); ++i) {
     if (kFree.contains(was[i].name)) continue;
     require(was[i].text() == is[i].text(),
-            "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in another folder",
+            "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
+            "another folder",
             was[i].name, is[i].text(), was[i].text());
   }
-  require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it", given.seed,
-          stored.seed);
+  require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it",
+          given.seed, stored.seed);
   require(stored.identity.vocabulary_hash == given.identity.vocabulary_hash,
-          "{}: was made with another vocabulary than the data that the run was started with ({}); name that data, or start a new run",
+          "{}: was made with another vocabulary than the data that the run was started with ({}); name that data, or "
+          "start a new run",
           given.data.folder, stored.data.folder);
-  require(stored.identity.train_tokens == given.identity.train_tokens && stored.identity.validation_tokens == given.identity.validation_tokens,
-          "{}: is other data than the run was started with ({}): {} + {} tokens, expected {} + {}; name that data, or start a new run",
-          given.data.folder, stored.data.folder, given.identity.train_tokens, given.identity.validation_tokens, stored.identity.train_tokens,
-          stored.identity.validation_tokens);
+  require(stored.identity.train_tokens == given.identity.train_tokens &&
+              stored.identity.validation_tokens == given.identity.validation_tokens,
+          "{}: is other data than the run was started with ({}): {} + {} tokens, expected {} + {}; name that data, or "
+          "start a new run",
+          given.data.folder, stored.data.folder, given.identity.train_tokens, given.identity.validation_tokens,
+          stored.identity.train_tokens, stored.identity.validation_tokens);
 }
 
 void check_run_folder(const fs::path& run, ExistingRun existing) {
-  require(!fs::exists(run) || fs::is_directory(run), "{}: is a file, expected a folder for the run; choose another --out",
-          run.string());
+  require(!fs::exists(run) || fs::is_directory(run),
+          "{}: is a file, expected a folder for the run; choose another --out", run.string());
   const bool occupied = fs::exists(run) && holds_files(run);
   const bool run_there = occupied && is_run(run);
   if (existing == ExistingRun::resume) {
@@ -140,9 +146,11 @@ void check_run_folder(const fs::path& run, ExistingRun existing) {
     return;
   }
   if (!occupied) return;
-  require(run_there, "{}: the folder is not empty and holds no training run; choose another --out, or empty it", run.string());
+  require(run_there, "{}: the folder is not empty and holds no training run; choose another --out, or empty it",
+          run.string());
   require(existing == ExistingRun::overwrite,
-          "{}: holds a run already; continue it with --resume, replace it with --overwrite, or choose another --out", run.string());
+          "{}: holds a run already; continue it with --resume, replace it with --overwrite, or choose another --out",
+          run.string());
 }
 
 void remove_run_files(const fs::path& run) {

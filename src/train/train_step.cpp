@@ -11,7 +11,8 @@
 namespace linformer {
 namespace {
 
-at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const ForwardOptions& options, at::ScalarType dtype) {
+at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const ForwardOptions& options,
+                   at::ScalarType dtype) {
   const auto weight_Vd = model.output_weight();
   const AutocastGuard autocast(dtype, weight_Vd.device().type());
   auto hidden = model.hidden(batch_BN.ids.to(weight_Vd.device()), options);
@@ -34,7 +35,8 @@ std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
 
 }  // namespace
 
-StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options) {
+StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config,
+                      const StepOptions& options) {
   const auto step = state.step + 1;
   at::manual_seed(step_seed(options.seed, step));
   state.optimizer.zero_gradients();

@@ -51,7 +51,8 @@ bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") ==
 bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
   const auto stored = read_safetensors(file).tensors, drawn = model.parameters();
   return std::equal(stored.begin(), stored.end(), drawn.begin(), drawn.end(), [](const auto& a, const auto& b) {
-    return a.first == b.first && a.second.scalar_type() == b.second.scalar_type() && at::equal(a.second, b.second.detach().cpu());
+    return a.first == b.first && a.second.scalar_type() == b.second.scalar_type() &&
+           at::equal(a.second, b.second.detach().cpu());
   });
 }
 
@@ -63,22 +64,30 @@ RunConfig completed(RunConfig config, const Dataset& data) {
   const auto size = vocabulary_of(*data.tokenizer(), config.train.objective);
   auto& vocabulary = config.model.vocabulary;
   if (vocabulary == 0) vocabulary = size;
-  require(masked ? vocabulary == size : vocabulary >= size, "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}",
-          vocabulary, size, masked ? " with the mask" : "", masked ? "" : "at least ", size);
+  require(masked ? vocabulary == size : vocabulary >= size,
+          "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}", vocabulary, size,
+          masked ? " with the mask" : "", masked ? "" : "at least ", size);
   config.model = resolved(config.model);
   require(config.model.causal || masked,
-          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or train.objective to masked");
+          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or "
+          "train.objective to masked");
   require(!config.model.causal || !masked,
-          "train.objective is masked, which is for models that see both ways: set model.causal to false (and attention.window to 0 or auto), or "
+          "train.objective is masked, which is for models that see both ways: set model.causal to false (and "
+          "attention.window to 0 or auto), or "
           "train.objective to causal");
   auto& folder = config.data.folder;
   if (config.data.source == DataSource::text) folder = fs::absolute(folder).lexically_normal().string();
-  require(is_utf8(folder), "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it", dump(folder));
+  require(
+      is_utf8(folder),
+      "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",
+      dump(folder));
   const auto length = config.model.length;
-  config.identity = {.vocabulary_hash = data.tokenizer()->hash(), .train_tokens = data.train_tokens(),
+  config.identity = {.vocabulary_hash = data.tokenizer()->hash(),
+                     .train_tokens = data.train_tokens(),
                      .validation_tokens = data.validation_tokens(length)};
   // Checked now, not at the first evaluation, which may be hours away.
-  require(config.identity.validation_tokens >= 2, "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation", folder,
+  require(config.identity.validation_tokens >= 2,
+          "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation", folder,
           config.identity.validation_tokens);
   const Dataset::Sizes sizes{.batch = config.train.batch, .length = length, .objective = config.train.objective};
   data.train(sizes, config.seed);
@@ -87,7 +96,9 @@ RunConfig completed(RunConfig config, const Dataset& data) {
 }
 
 Trainer::Trainer(RunConfig config, RunOptions options)
-    : config_(std::move(config)), options_(std::move(options)), data_(open_dataset(config_.data, config_.model.length)),
+    : config_(std::move(config)),
+      options_(std::move(options)),
+      data_(open_dataset(config_.data, config_.model.length)),
       tokenizer_(data_->tokenizer()->to_json()) {
   check(config_.train);
   check_run_folder(options_.out, options_.existing);
@@ -108,17 +119,21 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
 }
 
-// A resume without checkpoints starts from the first step. That is right only for a run that was stopped before its first checkpoint.
+// A resume without checkpoints starts from the first step. That is right only for a run that was stopped before its
+// first checkpoint.
 void Trainer::check_nothing_lost() const {
   const auto& run = options_.out;
   std::error_code ignored;
   const bool has_model = fs::exists(run / "model.safetensors", ignored);
-  const bool has_metrics = fs::exists(run / "metrics.jsonl", ignored) && fs::file_size(run / "metrics.jsonl", ignored) > 0;
+  const bool has_metrics =
+      fs::exists(run / "metrics.jsonl", ignored) && fs::file_size(run / "metrics.jsonl", ignored) > 0;
   const bool nothing_lost = has_model ? holds_weights_of(run / "model.safetensors", state_->model) : !has_metrics;
   if (nothing_lost) return;
-  throw LostCheckpoints(fmt::format("{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. Put its folder checkpoints "
-                                    "back; or choose another --out, or replace the run with --overwrite",
-                                    run.string(), has_model ? "model" : "metrics.jsonl"));
+  throw LostCheckpoints(
+      fmt::format("{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. "
+                  "Put its folder checkpoints "
+                  "back; or choose another --out, or replace the run with --overwrite",
+                  run.string(), has_model ? "model" : "metrics.jsonl"));
 }
 
 void Trainer::prepare_folder() {
@@ -169,7 +184,9 @@ TrainSummary Trainer::run() {
   prepare_folder();
   const double earlier_seconds = state_->seconds;
   const StepOptions step_options{.dtype = dtype(), .seed = config_.seed};
-  const auto batches = data_->train({.batch = config_.train.batch, .length = config_.model.length, .objective = config_.train.objective}, config_.seed);
+  const auto batches =
+      data_->train({.batch = config_.train.batch, .length = config_.model.length, .objective = config_.train.objective},
+                   config_.seed);
   MetricsLog metrics(options_.out, state_->step);
   Progress progress("training", config_.train.steps, state_->step, options_.quiet);
   progress.update(state_->step, "");  // a first step may take a minute
@@ -189,12 +206,14 @@ TrainSummary Trainer::run() {
       summary.validation = evaluate_and_keep_best();
       line.update(to_json(summary.validation, "validation_"));
       line["train_seconds"] = state_->train_seconds;
-      progress.note(fmt::format("step {}: loss {:.4f}, validation {}", state_->step, result.loss, description_of(summary.validation)));
+      progress.note(fmt::format("step {}: loss {:.4f}, validation {}", state_->step, result.loss,
+                                description_of(summary.validation)));
     }
     metrics.write(line);
     summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;
     state_->seconds = earlier_seconds + session.seconds();
-    if (due(config_.train.save_every) || summary.stop_signal) save_checkpoint(options_.out, *state_, config_, tokenizer_);
+    if (due(config_.train.save_every) || summary.stop_signal)
+      save_checkpoint(options_.out, *state_, config_, tokenizer_);
     progress.update(state_->step, fmt::format("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
   }
   progress.finish();

@@ -52,28 +52,35 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"model.dropout", "1"}}, {"model.dropout is 1", "below 1", "0.1"}},
       {{{"model.dropout", "-0.1"}}, {"model.dropout is -0.1"}},
       {{{"model.initializer_range", "0"}}, {"model.initializer_range is 0", "above 0", "0.02"}},
-      {{{"model.width", "15"}, {"model.heads", "3"}, {"model.position", "sinusoidal"}}, {"sinusoidal", "even model.width", "15"}},
+      {{{"model.width", "15"}, {"model.heads", "3"}, {"model.position", "sinusoidal"}},
+       {"sinusoidal", "even model.width", "15"}},
       {{{"attention.slots", "-1"}}, {"attention.slots is -1", "from 0"}},
       {{{"attention.slots", "0"}, {"attention.window", "0"}}, {"attention.slots is 0", "from 1"}},
       {{{"attention.slots", "0"}, {"attention.summary", "block"}}, {"attention.slots is 0", "from 1"}},
       {{{"attention.slots", "25"}}, {"attention.slots has 25", "model.length = 24", "at most 24"}},
       {{{"attention.slots_by_layer", "6,6"}}, {"attention.slots_by_layer holds 2", "model.layers = 3"}},
       {{{"attention.slots_by_layer", "6,0,6"}, {"attention.window", "0"}}, {"attention.slots_by_layer is 0"}},
-      {{{"attention.slots_by_layer", "6,5,6"}, {"attention.sharing", "layerwise"}}, {"layerwise", "6 and 5", "equal numbers"}},
+      {{{"attention.slots_by_layer", "6,5,6"}, {"attention.sharing", "layerwise"}},
+       {"layerwise", "6 and 5", "equal numbers"}},
       {{{"attention.window", "-1"}}, {"attention.window is -1"}},
       {{{"attention.window", "25"}}, {"attention.window is 25", "model.length = 24", "such as 3"}},
       {{{"attention.window", "auto"}}, {"attention.window is 64 (auto)", "model.length = 24"}},
       {{{"model.causal", "false"}}, {"attention.window is 4", "model.causal = true", "set attention.window to 0"}},
-      {{{"attention.window", "0"}, {"attention.summary", "block"}}, {"attention.summary = block", "attention.window, such as 64"}},
+      {{{"attention.window", "0"}, {"attention.summary", "block"}},
+       {"attention.summary = block", "attention.window, such as 64"}},
       {{{"attention.window", "0"}, {"attention.normalise", "both"}}, {"attention.normalise = both", "auto"}},
       {{{"attention.window", "0"}, {"attention.slot_bias", "-4"}}, {"attention.slot_bias = -4", "auto"}},
-      {{{"attention.summary", "block"}, {"attention.slots", "5"}}, {"block", "5·4/24", "0.8333", "attention.slots = 6 gives 1"}},
+      {{{"attention.summary", "block"}, {"attention.slots", "5"}},
+       {"block", "5·4/24", "0.8333", "attention.slots = 6 gives 1"}},
       {{{"attention.summary", "block"}, {"attention.slots", "7"}}, {"block", "7·4/24"}},
       {{{"attention.projection", "mean"}}, {"attention.projection = mean", "running", "block"}},
       {{{"attention.window", "0"}, {"attention.projection", "dynamic"}}, {"attention.projection = dynamic", "prefix"}},
       {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.sharing", "key-value"}},
        {"key-value", "dynamic", "use headwise, none or layerwise"}},
-      {{{"model.causal", "false"}, {"attention.window", "0"}, {"attention.projection", "max"}, {"attention.slots", "7"}},
+      {{{"model.causal", "false"},
+        {"attention.window", "0"},
+        {"attention.projection", "max"},
+        {"attention.slots", "7"}},
        {"attention.projection = max", "model.length = 24", "7 equal parts"}},
       {{{"attention.summary", "block"}, {"attention.projection", "convolution"}, {"attention.slots", "18"}},
        {"attention.projection = convolution", "attention.window = 4", "3 equal parts"}},
@@ -82,7 +89,8 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"attention.reassociate", "false"}}, {"attention.reassociate = false", "model.causal = false"}},
   };
   for (const auto& mistake : mistakes) {
-    EXPECT_TRUE(holds(message_of([&] { resolved(model_with(mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;
+    EXPECT_TRUE(holds(message_of([&] { resolved(model_with(mistake.settings)); }), mistake.parts))
+        << mistake.settings[0].first;
   }
 }
 
@@ -96,7 +104,8 @@ TEST(ModelConfig, AutomaticValuesAreFilledIn) {
   EXPECT_EQ(filled.attention.projection_start, ProjectionStart::random);
   EXPECT_TRUE(resolved(filled) == filled);
 
-  for (const Settings& without : {Settings{{"attention.window", "0"}}, Settings{{"model.causal", "false"}, {"attention.window", "auto"}}}) {
+  for (const Settings& without :
+       {Settings{{"attention.window", "0"}}, Settings{{"model.causal", "false"}, {"attention.window", "auto"}}}) {
     const auto other = resolved(model_with(without));
     EXPECT_EQ(other.attention.window, 0);
     EXPECT_EQ(other.attention.normalise, Normalise::none);
@@ -110,7 +119,8 @@ TEST(ModelConfig, AutomaticValuesAreFilledIn) {
 }
 
 TEST(ModelConfig, SoftmaxIgnoresTheRestOfAttention) {
-  const auto config = resolved(model_with({{"attention.kind", "softmax"}, {"attention.slots", "9999"}, {"attention.window", "77"}}));
+  const auto config =
+      resolved(model_with({{"attention.kind", "softmax"}, {"attention.slots", "9999"}, {"attention.window", "77"}}));
   EXPECT_EQ(config.window(), 0);
   EXPECT_FALSE(config.slot_bias().has_value());
   EXPECT_THROW(resolved(model_with({{"attention.kind", "softmax"}, {"model.heads", "5"}})), UserError);
@@ -135,7 +145,8 @@ template <class Config>
 void expect_mistakes(const std::vector<Mistake>& mistakes) {
   EXPECT_NO_THROW(check(Config()));
   for (const auto& mistake : mistakes) {
-    EXPECT_TRUE(holds(message_of([&] { check(with(Config(), mistake.settings)); }), mistake.parts)) << mistake.settings[0].first;
+    EXPECT_TRUE(holds(message_of([&] { check(with(Config(), mistake.settings)); }), mistake.parts))
+        << mistake.settings[0].first;
   }
 }
 
@@ -158,7 +169,8 @@ TEST(TrainConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"train.beta2", "-0.1"}}, {"train.beta2 is -0.1", "0.95"}},
       {{{"train.clip", "-1"}}, {"train.clip is -1", "0 for no clipping"}},
   });
-  EXPECT_NO_THROW(check(with(TrainConfig(), {{"train.schedule", "constant"}, {"train.learning_rate_end", "0.5"}})));  // not used
+  EXPECT_NO_THROW(
+      check(with(TrainConfig(), {{"train.schedule", "constant"}, {"train.learning_rate_end", "0.5"}})));  // not used
 }
 
 TEST(SamplingConfig, EachMistakeNamesFieldValueAndChange) {

@@ -25,7 +25,8 @@ std::vector<std::string> values_of(const FieldHandle& field) {
   if (field.type == "TEXT") return {"one, two", "…\"\\\n"};
   std::vector<std::string> names;
   std::string rest = field.type + "|";
-  for (std::size_t end; (end = rest.find('|')) != std::string::npos; rest.erase(0, end + 1)) names.push_back(rest.substr(0, end));
+  for (std::size_t end; (end = rest.find('|')) != std::string::npos; rest.erase(0, end + 1))
+    names.push_back(rest.substr(0, end));
   return names;
 }
 
@@ -79,7 +80,8 @@ TYPED_TEST(Fields, AWrongTextNamesFieldValueAndWhatIsExpected) {
     if (field.type == "TEXT") continue;  // any text will do
     for (const std::string value : {"many", "1.5x", "1,,2", "--", "nan", "inf", "1e999", " 1", "True"}) {
       const auto before = field.text();
-      EXPECT_TRUE(holds(message_of([&] { field.parse(value); }), {field.name, "'" + value + "'", "expected"})) << field.type;
+      EXPECT_TRUE(holds(message_of([&] { field.parse(value); }), {field.name, "'" + value + "'", "expected"}))
+          << field.type;
       EXPECT_EQ(field.text(), before);
     }
   }
@@ -88,13 +90,15 @@ TYPED_TEST(Fields, AWrongTextNamesFieldValueAndWhatIsExpected) {
 TYPED_TEST(Fields, AWrongTypeInAFileNamesFileFieldAndValue) {
   TypeParam config;
   for (auto& field : fields_of(config)) {
-    for (const auto* value : {"{}", "null", "[[1]]", "\"\xff\"", "18446744073709551615.5e300", "[true]", "\"many \\u0000\""}) {
+    for (const auto* value :
+         {"{}", "null", "[[1]]", "\"\xff\"", "18446744073709551615.5e300", "[true]", "\"many \\u0000\""}) {
       const bool any_text = field.type == "TEXT" && *value == '"';
       const auto read = json::parse(value, nullptr, false);
       if (any_text || read.is_discarded()) continue;
       const auto dot = field.name.find('.');
       const json object = {{field.name.substr(0, dot), {{field.name.substr(dot + 1), read}}}};
-      EXPECT_TRUE(holds(message_of([&] { from_json(fields_of(config), object, "my.toml"); }), {"my.toml: ", field.name, "expected"}))
+      EXPECT_TRUE(holds(message_of([&] { from_json(fields_of(config), object, "my.toml"); }),
+                        {"my.toml: ", field.name, "expected"}))
           << field.name << " " << value;
     }
   }
@@ -106,11 +110,14 @@ TEST(Json, WholeNumbersAreNotCutAndFractionsTakeWholeNumbers) {
   const auto set = [&](const json& object) { from_json(fields_of(model), object, "f"); };
   set({{"model", {{"dropout", 0}}}});
   EXPECT_EQ(model.dropout, 0);
-  EXPECT_TRUE(holds(message_of([&] { set({{"model", {{"length", 5.0}}}}); }), {"model.length is 5.0, expected a whole number"}));
-  EXPECT_TRUE(holds(message_of([&] { set({{"model", {{"length", 18446744073709551615u}}}}); }), {"18446744073709551615"}));
+  EXPECT_TRUE(holds(message_of([&] { set({{"model", {{"length", 5.0}}}}); }),
+                    {"model.length is 5.0, expected a whole number"}));
+  EXPECT_TRUE(
+      holds(message_of([&] { set({{"model", {{"length", 18446744073709551615u}}}}); }), {"18446744073709551615"}));
   EXPECT_TRUE(holds(message_of([&] { set({{"model", {{"length", "5"}}}}); }), {"model.length is \"5\""}));
   EXPECT_TRUE(holds(message_of([&] { set({{"model", {{"tied", 1}}}}); }), {"model.tied is 1, expected true or false"}));
-  EXPECT_TRUE(holds(message_of([&] { set({{"attention", {{"kind", "softmx"}}}}); }), {"softmx", "one of softmax, linformer"}));
+  EXPECT_TRUE(
+      holds(message_of([&] { set({{"attention", {{"kind", "softmx"}}}}); }), {"softmx", "one of softmax, linformer"}));
   EXPECT_TRUE(holds(message_of([&] { set({{"attention", {{"window", "none"}}}}); }), {"a whole number or auto"}));
   EXPECT_EQ(model.length, 512);
 }
@@ -119,7 +126,8 @@ TEST(Text, WholeNumbersDoNotWrapAround) {
   ModelConfig model;
   for (auto& field : fields_of(model)) {
     if (field.name != "model.length") continue;
-    EXPECT_TRUE(holds(message_of([&] { field.parse("9223372036854775808"); }), {"model.length", "9223372036854775808", "whole number"}));
+    EXPECT_TRUE(holds(message_of([&] { field.parse("9223372036854775808"); }),
+                      {"model.length", "9223372036854775808", "whole number"}));
     field.parse("9223372036854775807");
     EXPECT_EQ(model.length, std::numeric_limits<std::int64_t>::max());
   }
@@ -127,12 +135,17 @@ TEST(Text, WholeNumbersDoNotWrapAround) {
 
 TEST(Json, UnknownNamesGetTheNearestKnownOne) {
   ModelConfig model;
-  const auto message = [&](const json& object) { return message_of([&] { from_json(fields_of(model), object, "f", {"train"}); }); };
-  EXPECT_TRUE(holds(message({{"model", {{"lenght", 5}}}}), {"f: unknown key model.lenght; did you mean model.length?"}));
+  const auto message = [&](const json& object) {
+    return message_of([&] { from_json(fields_of(model), object, "f", {"train"}); });
+  };
+  EXPECT_TRUE(
+      holds(message({{"model", {{"lenght", 5}}}}), {"f: unknown key model.lenght; did you mean model.length?"}));
   EXPECT_TRUE(holds(message({{"model", {{"slots", 5}}}}), {"did you mean attention.slots?"}));
-  EXPECT_TRUE(holds(message({{"attention", {{"zzzzzz", 5}}}}), {"unknown key attention.zzzzzz; [attention] has kind, slots"}));
+  EXPECT_TRUE(
+      holds(message({{"attention", {{"zzzzzz", 5}}}}), {"unknown key attention.zzzzzz; [attention] has kind, slots"}));
   EXPECT_TRUE(holds(message({{"modle", json::object()}}), {"unknown section modle; did you mean model?"}));
-  EXPECT_TRUE(holds(message({{"zzzzzz", json::object()}}), {"unknown section zzzzzz; the sections are model, attention, train"}));
+  EXPECT_TRUE(holds(message({{"zzzzzz", json::object()}}),
+                    {"unknown section zzzzzz; the sections are model, attention, train"}));
   EXPECT_TRUE(holds(message({{"model", 5}}), {"model is not a section"}));
   EXPECT_TRUE(holds(message(json::array()), {"expected sections"}));
   from_json(fields_of(model), {{"train", {{"anything", 1}}}}, "f", {"train"});
@@ -143,8 +156,10 @@ TEST(Json, ASamplingSectionAmongOthers) {
   from_json(sampling, {{"model", 1}, {"train", 2}, {"generate", {{"top_k", 7}, {"stop", {"a", "b"}}}}}, "f");
   EXPECT_EQ(sampling.top_k, 7);
   EXPECT_EQ(sampling.stop, (std::vector<std::string>{"a", "b"}));
-  EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"generate", {{"topk", 7}}}}, "f"); }), {"did you mean generate.top_k?"}));
-  EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"generate", {{"stop", "a"}}}}, "f"); }), {"generate.stop is \"a\"", "list"}));
+  EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"generate", {{"topk", 7}}}}, "f"); }),
+                    {"did you mean generate.top_k?"}));
+  EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"generate", {{"stop", "a"}}}}, "f"); }),
+                    {"generate.stop is \"a\"", "list"}));
   EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"genrate", 1}}, "f"); }), {"did you mean generate?"}));
 }
 
@@ -155,14 +170,16 @@ TEST(Precedence, LaterSourcesOverrideEarlierOnes) {
   for (auto& field : fields) {
     if (field.name == "train.steps") field.parse("9");
   }
-  EXPECT_EQ(train.steps, 9);              // command line
-  EXPECT_EQ(train.batch, 3);              // file
-  EXPECT_EQ(train.learning_rate, 5e-4);   // default
+  EXPECT_EQ(train.steps, 9);             // command line
+  EXPECT_EQ(train.batch, 3);             // file
+  EXPECT_EQ(train.learning_rate, 5e-4);  // default
 }
 
 TEST(Toml, ErrorsNameFileLineAndColumn) {
   const test::TemporaryFolder folder;
-  const auto message = [&](const std::string& text) { return message_of([&] { read_toml(folder.write("my.toml", text)); }); };
+  const auto message = [&](const std::string& text) {
+    return message_of([&] { read_toml(folder.write("my.toml", text)); });
+  };
   EXPECT_TRUE(holds(message("[model]\nlength = = 5\n"), {"my.toml: line 2, column 10"}));
   EXPECT_TRUE(holds(message("[model]\nlength = 5\nlength = 6\n"), {"my.toml: line 3", "length"}));
   EXPECT_TRUE(holds(message("[model\n"), {"line 1"}));
@@ -173,7 +190,8 @@ TEST(Toml, ErrorsNameFileLineAndColumn) {
 
 TEST(Toml, Values) {
   const test::TemporaryFolder folder;
-  const auto object = read_toml(folder.write("x.toml", "# words\na = [1, 2.5, \"x\"]\n[s.t]\nb = true\nc = 1e-5\nd = 1_000\n"));
+  const auto object =
+      read_toml(folder.write("x.toml", "# words\na = [1, 2.5, \"x\"]\n[s.t]\nb = true\nc = 1e-5\nd = 1_000\n"));
   EXPECT_EQ(object, parse_json(R"({"a":[1,2.5,"x"],"s":{"t":{"b":true,"c":1e-5,"d":1000}}})", "x"));
 }
 

@@ -45,8 +45,10 @@ TEST(ReadFile, WholeContent) {
 
 TEST(ReadFile, ErrorsNameTheFileAndTheReason) {
   const TemporaryFolder folder;
-  EXPECT_TRUE(holds(message_of([&] { read_file(folder / "nothing"); }), {(folder / "nothing").string(), "No such file"}));
-  EXPECT_TRUE(holds(message_of([&] { read_file(folder.path()); }), {folder.path().string(), "is a folder, expected a file"}));
+  EXPECT_TRUE(
+      holds(message_of([&] { read_file(folder / "nothing"); }), {(folder / "nothing").string(), "No such file"}));
+  EXPECT_TRUE(
+      holds(message_of([&] { read_file(folder.path()); }), {folder.path().string(), "is a folder, expected a file"}));
 }
 
 TEST(MappedFile, HoldsTheBytes) {
@@ -163,7 +165,8 @@ TEST(WriteAtomically, TemporariesOfAnEarlierProcessOfTheSameNumberAreRemoved) {
 
 TEST(WriteAtomically, Errors) {
   const TemporaryFolder folder;
-  EXPECT_TRUE(holds(message_of([&] { write_atomically(folder / "no/file", "x"); }), {"no/file", "does not exist; create it first"}));
+  EXPECT_TRUE(holds(message_of([&] { write_atomically(folder / "no/file", "x"); }),
+                    {"no/file", "does not exist; create it first"}));
   EXPECT_TRUE(holds(message_of([&] { write_atomically(folder.path(), "x"); }), {"is a folder or device"}));
   EXPECT_TRUE(holds(message_of([&] { write_atomically("/dev/null", "x"); }), {"is a folder or device"}));
 }
@@ -223,10 +226,13 @@ TEST(WriteFolderAtomically, Errors) {
   const TemporaryFolder folder;
   folder.write("file", "mine");
   const auto nothing = [](const fs::path&) {};
-  EXPECT_TRUE(holds(message_of([&] { write_folder_atomically(folder / "file", nothing); }), {"is a file, expected the name of a folder"}));
-  EXPECT_TRUE(holds(message_of([&] { write_folder_atomically(folder / "no/made", nothing); }), {"does not exist; create it first"}));
+  EXPECT_TRUE(holds(message_of([&] { write_folder_atomically(folder / "file", nothing); }),
+                    {"is a file, expected the name of a folder"}));
+  EXPECT_TRUE(holds(message_of([&] { write_folder_atomically(folder / "no/made", nothing); }),
+                    {"does not exist; create it first"}));
   const auto message = message_of([&] {
-    write_folder_atomically(folder / "made", [](const fs::path& building) { fs::copy(building / "nothing", building / "x"); });
+    write_folder_atomically(folder / "made",
+                            [](const fs::path& building) { fs::copy(building / "nothing", building / "x"); });
   });
   EXPECT_TRUE(holds(message, {(folder / "made").string(), "can't be written: No such file"}));
   EXPECT_EQ(read_file(folder / "file"), "mine");

@@ -10,7 +10,9 @@ namespace {
 using test::holds;
 using test::message_of;
 
-TEST(Json, KeepsTheOrderOfKeys) { EXPECT_EQ(parse_json(R"({"z":1,"a":[2.5,null]})", "x").dump(), R"({"z":1,"a":[2.5,null]})"); }
+TEST(Json, KeepsTheOrderOfKeys) {
+  EXPECT_EQ(parse_json(R"({"z":1,"a":[2.5,null]})", "x").dump(), R"({"z":1,"a":[2.5,null]})");
+}
 
 TEST(Json, ErrorsNameSourceAndPlace) {
   const auto message = message_of([] { parse_json("{\n\"a\": ]}", "some/file.json"); });

@@ -19,8 +19,13 @@ TEST(FormatDuration, Values) {
   EXPECT_EQ(format_duration(HUGE_VAL), "?");
 }
 
-const ProgressState kState{.label = "training", .detail = "loss 3.210  9500 tokens/s", .total = 1000, .first = 100, .done = 430,
-                           .seconds = 66, .finished = false};
+const ProgressState kState{.label = "training",
+                           .detail = "loss 3.210  9500 tokens/s",
+                           .total = 1000,
+                           .first = 100,
+                           .done = 430,
+                           .seconds = 66,
+                           .finished = false};
 
 TEST(ProgressLine, WithoutColumnsHasNoBar) {
   EXPECT_EQ(progress_line(kState, 0), "training  43% 430/1000  1:54 left  loss 3.210  9500 tokens/s");
@@ -51,7 +56,8 @@ TEST(ProgressLine, StartFinishAndUnknownTotal) {
   EXPECT_EQ(progress_line(state, 80), "reading 17  0:02");
   state = {.label = "x", .detail = "", .total = 3, .first = 0, .done = 5, .seconds = 2, .finished = true};
   EXPECT_TRUE(progress_line(state, 0).starts_with("x 100% 5/3"));
-  state = {.label = "x", .detail = "", .total = 1'000'000, .first = 0, .done = 999'999, .seconds = 2, .finished = false};
+  state = {
+      .label = "x", .detail = "", .total = 1'000'000, .first = 0, .done = 999'999, .seconds = 2, .finished = false};
   EXPECT_TRUE(progress_line(state, 0).starts_with("x  99% "));  // not 100 before the end
 }
 

@@ -29,7 +29,9 @@ TEST(StopSignalDeathTest, ASecondSignalEndsTheProcess) {
 
 TEST(StopSignalDeathTest, AfterItsLifeTheOldHandlersAreBack) {
   const auto after = [] {
-    { const StopSignal guard; }
+    {
+      const StopSignal guard;
+    }
     std::raise(SIGTERM);
   };
   EXPECT_EXIT(after(), testing::KilledBySignal(SIGTERM), "");

@@ -33,7 +33,8 @@ class TemporaryFolder {
   /// Names of what it holds, sorted.
   std::vector<std::string> names() const {
     std::vector<std::string> found;
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) found.push_back(entry.path().filename().string());
+    for (const auto& entry : std::filesystem::directory_iterator(path_))
+      found.push_back(entry.path().filename().string());
     std::sort(found.begin(), found.end());
     return found;
   }
@@ -56,7 +57,8 @@ std::string message_of(const Work& work) {
 
 inline testing::AssertionResult holds(const std::string& message, const std::vector<std::string>& parts) {
   for (const auto& part : parts) {
-    if (message.find(part) == std::string::npos) return testing::AssertionFailure() << "no '" << part << "' in: " << message;
+    if (message.find(part) == std::string::npos)
+      return testing::AssertionFailure() << "no '" << part << "' in: " << message;
   }
   return testing::AssertionSuccess();
 }

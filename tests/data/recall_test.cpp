@@ -105,8 +105,10 @@ TEST(Recall, DatasetValidatesOnWhatNoSeedTrainsOn) {
   EXPECT_EQ(data->tokenizer()->size(), 18);
   const auto validation = data->validation({.batch = 4, .length = 31});
   EXPECT_EQ(validation->count(), 4);
-  for (std::uint64_t seed = 0; seed < 3; ++seed) EXPECT_FALSE(at::equal(data->train({.batch = 4, .length = 31}, seed)->at(0).ids, validation->at(0).ids));
-  EXPECT_TRUE(holds(message_of([&] { data->train({.batch = 4, .length = 31, .objective = Objective::masked}, 1); }), {"masked", "recall"}));
+  for (std::uint64_t seed = 0; seed < 3; ++seed)
+    EXPECT_FALSE(at::equal(data->train({.batch = 4, .length = 31}, seed)->at(0).ids, validation->at(0).ids));
+  EXPECT_TRUE(holds(message_of([&] { data->train({.batch = 4, .length = 31, .objective = Objective::masked}, 1); }),
+                    {"masked", "recall"}));
 }
 
 TEST(Recall, ImpossibleFieldsAreNamed) {
@@ -118,7 +120,8 @@ TEST(Recall, ImpossibleFieldsAreNamed) {
   EXPECT_TRUE(holds(mistake([](auto& c) { c.pairs = 0; }), {"data.pairs is 0"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.pairs = 8; }), {"data.pairs is 8", "data.values = 7"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.pairs = 12; }), {"data.pairs is 12", "data.keys = 11"}));
-  EXPECT_TRUE(holds(mistake([](auto&) {}, 19), {"data.pairs is 5", "20 positions", "model.length = 19", "data.pairs = 4"}));
+  EXPECT_TRUE(
+      holds(mistake([](auto&) {}, 19), {"data.pairs is 5", "20 positions", "model.length = 19", "data.pairs = 4"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.power = std::nan(""); }), {"data.power"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.sequences = 0; }), {"data.sequences is 0"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.seed = -1; }), {"data.seed is -1"}));
@@ -132,14 +135,18 @@ TEST(Numbers, AreTheirOwnIds) {
   EXPECT_EQ(tokenizer->decode(ids), "3 119 0 ");
   EXPECT_EQ(tokenizer->encode(" 3 119\n0"), ids);
   EXPECT_EQ(tokenizer->encode("3 119 0 "), ids);
-  for (const auto* wrong : {"120", "-1", "1.5", "four", "1 2,3"}) EXPECT_TRUE(holds(message_of([&] { tokenizer->encode(wrong); }), {"from 0 to 119"})) << wrong;
+  for (const auto* wrong : {"120", "-1", "1.5", "four", "1 2,3"})
+    EXPECT_TRUE(holds(message_of([&] { tokenizer->encode(wrong); }), {"from 0 to 119"})) << wrong;
   const auto again = tokenizer_from_json(tokenizer->to_json());
   EXPECT_EQ(again->hash(), tokenizer->hash());
   EXPECT_EQ(again->size(), 120);
   EXPECT_NE(numbers_tokenizer(121)->hash(), tokenizer->hash());
-  EXPECT_TRUE(holds(message_of([] { tokenizer_from_json({{"format_version", 1}, {"kind", "numbers"}, {"size", 0}}); }), {"size"}));
+  EXPECT_TRUE(holds(message_of([] { tokenizer_from_json({{"format_version", 1}, {"kind", "numbers"}, {"size", 0}}); }),
+                    {"size"}));
   std::vector<std::int32_t> streamed;
-  StreamEncoder encoder(*tokenizer, [&](std::span<const std::int32_t> part) { streamed.insert(streamed.end(), part.begin(), part.end()); });
+  StreamEncoder encoder(*tokenizer, [&](std::span<const std::int32_t> part) {
+    streamed.insert(streamed.end(), part.begin(), part.end());
+  });
   for (const char letter : std::string("3 119 0")) encoder.push({&letter, 1});
   encoder.finish();
   EXPECT_EQ(streamed, ids);
@@ -149,14 +156,19 @@ TEST(Masked, FollowsBertsShares) {
   const test::TemporaryFolder folder;
   std::string text;
   for (int i = 0; i < 9000; ++i) text += static_cast<char>('a' + i * i % 23);
-  prepare({.inputs = {folder.write("text.txt", text).string()}, .out = folder / "data", .tokenizer = "bytes", .quiet = true});
+  prepare({.inputs = {folder.write("text.txt", text).string()},
+           .out = folder / "data",
+           .tokenizer = "bytes",
+           .quiet = true});
   const auto data = TokenData::open(folder / "data");
   const auto whole = TrainBatches(data, 40, 101, 7).at(2);
-  const MaskedBatches batches(std::make_unique<TrainBatches>(data, 40, 101, 7), 256, 5), other(std::make_unique<TrainBatches>(data, 40, 101, 7), 256, 6);
+  const MaskedBatches batches(std::make_unique<TrainBatches>(data, 40, 101, 7), 256, 5),
+      other(std::make_unique<TrainBatches>(data, 40, 101, 7), 256, 6);
   const auto batch = batches.at(2);
   const auto counted = batch.targets.ne(kIgnored);
   EXPECT_TRUE(at::equal(batch.targets.masked_select(counted), whole.ids.masked_select(counted)));
-  EXPECT_TRUE(at::equal(batch.ids.masked_select(counted.logical_not()), whole.ids.masked_select(counted.logical_not())));
+  EXPECT_TRUE(
+      at::equal(batch.ids.masked_select(counted.logical_not()), whole.ids.masked_select(counted.logical_not())));
   const auto share = [](const at::Tensor& truth) { return truth.to(at::kDouble).mean().item<double>(); };
   const auto seen = batch.ids.masked_select(counted);
   EXPECT_NEAR(share(counted), 0.15, 0.022);  // 4040 positions: four deviations
@@ -164,7 +176,8 @@ TEST(Masked, FollowsBertsShares) {
   EXPECT_NEAR(share(seen.eq(whole.ids.masked_select(counted))), 0.1, 0.05);
   EXPECT_TRUE(at::equal(batch.ids, batches.at(2).ids));
   EXPECT_FALSE(at::equal(batch.targets, other.at(2).targets));
-  const auto short_ones = MaskedBatches(std::make_unique<TrainBatches>(data, 200, 2, 7), 256, 5).at(0);  // 72 % would have no target
+  const auto short_ones =
+      MaskedBatches(std::make_unique<TrainBatches>(data, 200, 2, 7), 256, 5).at(0);  // 72 % would have no target
   EXPECT_TRUE(short_ones.targets.ne(kIgnored).any(1).all().item<bool>());
 
   // The last window of the validation is padded: nothing of it counts.
@@ -173,7 +186,9 @@ TEST(Masked, FollowsBertsShares) {
   const auto last = set->at(set->count() - 1).targets;
   EXPECT_TRUE(last[-1].eq(kIgnored).all().item<bool>());
   EXPECT_TRUE(last[-2].ne(kIgnored).any().item<bool>());
-  EXPECT_TRUE(holds(message_of([&] { dataset_of(data)->validation({.batch = 4, .length = 1000, .objective = Objective::masked}); }), {"model.length 1000"}));
+  EXPECT_TRUE(holds(
+      message_of([&] { dataset_of(data)->validation({.batch = 4, .length = 1000, .objective = Objective::masked}); }),
+      {"model.length 1000"}));
 }
 
 }  // namespace

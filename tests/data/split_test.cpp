@@ -26,12 +26,13 @@ Pieces split_by_pattern(const std::string& text) {
       R"('(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++\z|\s+(?!\S)|\s)";
   int error = 0;
   PCRE2_SIZE where = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kPattern), PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &error,
-                                   &where, nullptr);
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(kPattern), PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
+                                   &error, &where, nullptr);
   pcre2_match_data* match = pcre2_match_data_create_from_pattern(code, nullptr);
   Pieces pieces;
   for (std::size_t start = 0; start < text.size();) {
-    const int found = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start, 0, match, nullptr);
+    const int found =
+        pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), start, 0, match, nullptr);
     const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match);
     if (found < 1 || ends[0] != start) break;
     pieces.push_back(text.substr(start, ends[1] - start));
@@ -51,8 +52,10 @@ TEST(Split, EqualsThePatternOnRandomText) {
 }
 
 TEST(Split, InvalidBytesStandAlone) {
-  EXPECT_EQ(split("ab\xFF""cd"), (Pieces{"ab", "\xFF", "cd"}));
-  EXPECT_EQ(split("a  \xC3"), (Pieces{"a", "  ", "\xC3"}));           // the text ends before the byte, so its space is whole
+  EXPECT_EQ(split("ab\xFF"
+                  "cd"),
+            (Pieces{"ab", "\xFF", "cd"}));
+  EXPECT_EQ(split("a  \xC3"), (Pieces{"a", "  ", "\xC3"}));  // the text ends before the byte, so its space is whole
   EXPECT_EQ(split("\xED\xA0\x80"), (Pieces{"\xED", "\xA0", "\x80"}));  // a surrogate
   EXPECT_EQ(split("'\xFF"), (Pieces{"'", "\xFF"}));
   EXPECT_EQ(split(" \xFF"), (Pieces{" ", "\xFF"}));

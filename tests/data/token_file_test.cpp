@@ -16,7 +16,10 @@ using test::TemporaryFolder;
 namespace fs = std::filesystem;
 
 PrepareOptions options_for(const fs::path& input, const fs::path& out) {
-  return {.inputs = {input.string()}, .out = out, .tokenizer = std::string(LINFORMER_SOURCE_DIR) + "/data/gpt2", .quiet = true};
+  return {.inputs = {input.string()},
+          .out = out,
+          .tokenizer = std::string(LINFORMER_SOURCE_DIR) + "/data/gpt2",
+          .quiet = true};
 }
 
 std::string whole_text(const TokenData& data) {
@@ -65,7 +68,8 @@ TEST(Prepare, CorpusVocabularyIsStoredWithTheTokens) {
   EXPECT_EQ(data.tokenizer()->size(), summary.vocabulary);
   EXPECT_LT(summary.vocabulary, 350);
   EXPECT_EQ(whole_text(data), text);
-  EXPECT_EQ(static_cast<std::int64_t>(data.tokenizer()->encode(text).size()), data.train_size() + data.validation_size());
+  EXPECT_EQ(static_cast<std::int64_t>(data.tokenizer()->encode(text).size()),
+            data.train_size() + data.validation_size());
 }
 
 TEST(Prepare, WideVocabulariesTake32Bits) {
@@ -84,15 +88,18 @@ TEST(Prepare, WideVocabulariesTake32Bits) {
       tokens.push_back(full.substr(0, 2) + "==");
     }
     for (int i = 0; i < 70'000; ++i) {
-      tokens.push_back(digits(std::string{static_cast<char>('a' + i % 26), static_cast<char>(i / 26 % 256), static_cast<char>(i / 6656)}));
+      tokens.push_back(digits(
+          std::string{static_cast<char>('a' + i % 26), static_cast<char>(i / 26 % 256), static_cast<char>(i / 6656)}));
     }
-    ranks = json{{"format_version", 1}, {"kind", "bpe"}, {"name", "wide"}, {"end_of_text", false}, {"tokens", tokens}}.dump();
+    ranks = json{{"format_version", 1}, {"kind", "bpe"}, {"name", "wide"}, {"end_of_text", false}, {"tokens", tokens}}
+                .dump();
   }
   PrepareOptions options = options_for(folder.write("text.txt", "abc hello"), folder.path() / "out");
   options.tokenizer = folder.write("wide.json", ranks).string();
   prepare(options);
   EXPECT_EQ(whole_text(TokenData::open(options.out)), "abc hello");
-  EXPECT_EQ(fs::file_size(options.out / "tokens.bin"), 256u + 4u * load_tokenizer(options.tokenizer)->encode("abc hello").size());
+  EXPECT_EQ(fs::file_size(options.out / "tokens.bin"),
+            256u + 4u * load_tokenizer(options.tokenizer)->encode("abc hello").size());
 }
 
 TEST(Prepare, BadInputAndOutputAreErrorsThatLoseNothing) {
@@ -156,7 +163,8 @@ TEST_F(DamagedTokens, HeaderFlipsAreErrors) {
 }
 
 TEST_F(DamagedTokens, OtherLengthsAreErrors) {
-  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{255}, std::size_t{256}, good_.size() - 1}) {
+  for (const std::size_t length :
+       {std::size_t{0}, std::size_t{1}, std::size_t{255}, std::size_t{256}, good_.size() - 1}) {
     EXPECT_THROW(read(good_.substr(0, length)), UserError) << length;
   }
   EXPECT_THROW(read(good_ + "x"), UserError);

@@ -1,4 +1,5 @@
-// Round trips, the forms of a vocabulary, the corpus vocabulary, streams. Ids against tiktoken: tests/python/test_tokenizer.py.
+// Round trips, the forms of a vocabulary, the corpus vocabulary, streams. Ids against tiktoken:
+// tests/python/test_tokenizer.py.
 #include "linformer/data/tokenizer.hpp"
 
 #include <algorithm>
@@ -133,13 +134,18 @@ TEST(Tokenizer, BrokenVocabulariesAreErrors) {
 
 TEST(Tokenizer, ErrorsNameTheFileAndWhatToDo) {
   const test::TemporaryFolder folder;
-  for (const auto& [name, content] : {std::pair{"tokenizer.json", ""}, {"empty.tiktoken", ""}, {"few.tiktoken", "IQ== 0\n"}, {"version.json", R"({"format_version":2})"}}) {
+  for (const auto& [name, content] : {std::pair{"tokenizer.json", ""},
+                                      {"empty.tiktoken", ""},
+                                      {"few.tiktoken", "IQ== 0\n"},
+                                      {"version.json", R"({"format_version":2})"}}) {
     const auto path = folder.write(name, content).string();
     const auto message = testing::message_of([&] { load_tokenizer(path); });
     EXPECT_EQ(message.rfind(path + ": ", 0), 0u) << message;
     EXPECT_NE(message.find("Put the file back"), std::string::npos) << message;
   }
-  EXPECT_NE(testing::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"), std::string::npos);
+  EXPECT_NE(
+      testing::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"),
+      std::string::npos);
 }
 
 std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, Ids* renumbered = nullptr) {
@@ -150,8 +156,10 @@ std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, Ids* ren
 
 TEST(CorpusVocabulary, TheCorpusKeepsItsTokens) {
   std::mt19937_64 random(6);
-  const std::string text = "It is a truth universally acknowledged, that a single man in possession of a good fortune "
-                           "antidisestablishmentarianism " + test::random_text(random, 3000, true);
+  const std::string text =
+      "It is a truth universally acknowledged, that a single man in possession of a good fortune "
+      "antidisestablishmentarianism " +
+      test::random_text(random, 3000, true);
   Ids renumbered;
   const auto corpus = vocabulary_of(text, &renumbered);
   Ids expected = gpt2()->encode(text);

@@ -33,8 +33,7 @@ double direct_loss(const LanguageModel& model, const std::string& text) {
   for (std::int64_t first = 0; first < targets; first += length) {
     const auto size = std::min(length, targets - first);
     const auto logits_NV = model.logits(all.narrow(0, first, size).unsqueeze(0)).squeeze(0);
-    const auto picked_N1 =
-        at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, first + 1, size).unsqueeze(1));
+    const auto picked_N1 = at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, first + 1, size).unsqueeze(1));
     sum -= picked_N1.sum().item<double>();
   }
   return sum / static_cast<double>(targets);
@@ -59,8 +58,7 @@ TEST_P(EvaluateForm, EqualsADirectComputationWithAPaddedLastWindow) {
 }
 
 TEST(Evaluate, PreparedDataCountsItsValidationPart) {
-  const auto folder =
-      std::filesystem::temp_directory_path() / ("linformer_evaluate_" + std::to_string(::getpid()));
+  const auto folder = std::filesystem::temp_directory_path() / ("linformer_evaluate_" + std::to_string(::getpid()));
   std::filesystem::create_directory(folder);
   const std::string text = kText;
   write_atomically(folder / "text.txt", text);

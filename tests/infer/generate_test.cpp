@@ -21,8 +21,8 @@ const Tokenizer& bytes_tokenizer() {
   return *tokenizer;
 }
 
-Generation run(const LanguageModel& model, const std::vector<std::string>& prompts,
-               const SamplingConfig& sampling, const GenerateOptions& options = {}) {
+Generation run(const LanguageModel& model, const std::vector<std::string>& prompts, const SamplingConfig& sampling,
+               const GenerateOptions& options = {}) {
   return generate(model, bytes_tokenizer(), prompts, sampling, options);
 }
 
@@ -46,14 +46,8 @@ Tokens greedy_by_logits(const LanguageModel& model, const std::string& prompt, s
 
 // Bytes of the character that `text` starts with, by decoding its code point; 1 where it is not valid UTF-8.
 std::size_t character_length(std::string_view text) {
-  const auto byte = [&](std::size_t index) {
-    return static_cast<unsigned>(static_cast<unsigned char>(text[index]));
-  };
-  const std::size_t length = byte(0) < 0xC0   ? 1
-                             : byte(0) < 0xE0 ? 2
-                             : byte(0) < 0xF0 ? 3
-                             : byte(0) < 0xF8 ? 4
-                                              : 1;
+  const auto byte = [&](std::size_t index) { return static_cast<unsigned>(static_cast<unsigned char>(text[index])); };
+  const std::size_t length = byte(0) < 0xC0 ? 1 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : byte(0) < 0xF8 ? 4 : 1;
   if (length == 1 || text.size() < length) return 1;
   unsigned point = byte(0) & (0x7Fu >> length);
   for (std::size_t i = 1; i < length; ++i) {
@@ -82,8 +76,7 @@ TEST_P(EachForm, SlideReadsTheLastHalfAgain) {
   const auto model = tiny_model(tiny_config(GetParam()));
   for (const std::string prompt :
        {"abcde", "exactly twenty-four bytes", "a prompt that is longer than the window of the model"}) {
-    const auto result =
-        run(model, {prompt}, {.max_tokens = 50, .temperature = 0}, {.overflow = Overflow::slide});
+    const auto result = run(model, {prompt}, {.max_tokens = 50, .temperature = 0}, {.overflow = Overflow::slide});
     EXPECT_EQ(result.sequences[0].tokens, greedy_by_logits(model, prompt, 50)) << prompt;
   }
 }
@@ -92,8 +85,7 @@ TEST_P(EachForm, ASequenceDoesNotDependOnItsBatch) {
   const auto model = tiny_model(tiny_config(GetParam()));
   const std::vector<std::string> prompts{"The first", "b", "the third one", "and"};
   for (const double temperature : {0.0, 1.0}) {
-    const SamplingConfig sampling{
-        .max_tokens = 30, .temperature = temperature, .top_k = 9, .stop = {"e", "\x7f"}};
+    const SamplingConfig sampling{.max_tokens = 30, .temperature = temperature, .top_k = 9, .stop = {"e", "\x7f"}};
     const GenerateOptions one{.seed = 5, .overflow = Overflow::slide},
         three{.samples = 3, .seed = 5, .overflow = Overflow::slide};
     const auto together = run(model, prompts, sampling, three);
@@ -102,12 +94,10 @@ TEST_P(EachForm, ASequenceDoesNotDependOnItsBatch) {
     for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
       EXPECT_EQ(single.sequences[prompt].tokens, together.sequences[3 * prompt].tokens) << prompt;
       if (temperature == 0) {
-        EXPECT_EQ(run(model, {prompts[prompt]}, sampling, one).sequences[0].tokens,
-                  single.sequences[prompt].tokens)
+        EXPECT_EQ(run(model, {prompts[prompt]}, sampling, one).sequences[0].tokens, single.sequences[prompt].tokens)
             << prompt;
       } else {
-        EXPECT_NE(together.sequences[3 * prompt + 1].tokens, together.sequences[3 * prompt + 2].tokens)
-            << prompt;
+        EXPECT_NE(together.sequences[3 * prompt + 1].tokens, together.sequences[3 * prompt + 2].tokens) << prompt;
       }
     }
     EXPECT_EQ(run(model, {prompts[0]}, sampling, one).sequences[0].tokens, single.sequences[0].tokens);
@@ -120,8 +110,7 @@ TEST_P(EachForm, FinishedSequencesNeverPassThePositionTable) {
   // at once.
   const auto free = run(model, {"twenty bytes of text", "a"}, {.max_tokens = 5, .temperature = 0});
   const std::string stop(1, static_cast<char>(free.sequences[0].tokens[0]));
-  const auto result =
-      run(model, {"twenty bytes of text", "a"}, {.max_tokens = 5, .temperature = 0, .stop = {stop}});
+  const auto result = run(model, {"twenty bytes of text", "a"}, {.max_tokens = 5, .temperature = 0, .stop = {stop}});
   EXPECT_TRUE(result.sequences[0].stopped);
   EXPECT_EQ(result.sequences[0].text, "");
   const auto alone = run(model, {"a"}, {.max_tokens = 5, .temperature = 0, .stop = {stop}});
@@ -157,11 +146,10 @@ TEST(Generate, StreamsWholeCharactersOnly) {
   const auto model = tiny_model(tiny_config("softmax", 260));
   std::map<std::size_t, std::string> streamed;
   std::map<std::size_t, std::vector<std::string>> pieces;
-  const GenerateOptions options{
-      .samples = 3, .seed = 2, .on_text = [&](std::size_t sequence, std::string_view text) {
-        streamed[sequence] += text;
-        pieces[sequence].emplace_back(text);
-      }};
+  const GenerateOptions options{.samples = 3, .seed = 2, .on_text = [&](std::size_t sequence, std::string_view text) {
+                                  streamed[sequence] += text;
+                                  pieces[sequence].emplace_back(text);
+                                }};
   const auto result = run(model, {"é"}, {.max_tokens = 250, .temperature = 1.5}, options);
   ASSERT_EQ(streamed.size(), 3u);
   int characters = 0;
@@ -198,8 +186,7 @@ TEST(Generate, RefusesWhatItCannotDo) {
   const auto model = tiny_model(config);
   EXPECT_NE(message_of([&] { run(model, {}, {}); }).find("no prompt"), std::string::npos);
   EXPECT_NE(message_of([&] { run(model, {"a", ""}, {}); }).find("prompt 2 is empty"), std::string::npos);
-  EXPECT_NE(message_of([&] { run(model, {"a"}, {}, {.samples = 0}); }).find("samples is 0"),
-            std::string::npos);
+  EXPECT_NE(message_of([&] { run(model, {"a"}, {}, {.samples = 0}); }).find("samples is 0"), std::string::npos);
   EXPECT_NE(message_of([&] { run(model, {"a"}, {.top_p = 2}); }).find("top-p is 2"), std::string::npos);
   config.causal = false;
   EXPECT_NE(message_of([&] { run(tiny_model(config), {"a"}, {}); }).find("bidirectional"), std::string::npos);

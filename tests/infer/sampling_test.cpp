@@ -246,8 +246,7 @@ TEST(SamplingConfig, ChecksEveryValue) {
 
 TEST(SamplingConfig, ReadsItsSectionOfAConfigFile) {
   SamplingConfig config;
-  from_json(config,
-            json::parse(R"({"model":{"length":9},"generate":{"temperature":1,"top_k":40,"stop":["a","b"]}})"),
+  from_json(config, json::parse(R"({"model":{"length":9},"generate":{"temperature":1,"top_k":40,"stop":["a","b"]}})"),
             "x.toml");
   EXPECT_EQ(config, (SamplingConfig{.temperature = 1, .top_k = 40, .stop = {"a", "b"}}));
   for (const char* wrong :
@@ -267,7 +266,8 @@ TEST(Sampler, FloatLogitsDrawWhatDoubleOnesDo) {
       config.temperature = temperature;
       config.repetition_penalty = penalty;
       Sampler narrow_one(config, {.seed = 3}), wide_one(config, {.seed = 3});
-      for (int i = 0; i < 20; ++i) EXPECT_EQ(narrow_one.draw(std::span<const float>(logits)), wide_one.draw(std::span<const double>(wide)));
+      for (int i = 0; i < 20; ++i)
+        EXPECT_EQ(narrow_one.draw(std::span<const float>(logits)), wide_one.draw(std::span<const double>(wide)));
     }
   }
   SamplingConfig greedy;

@@ -19,7 +19,8 @@ LanguageModel float_model(const std::string& form) {
   return model;
 }
 
-Generation run(const LanguageModel& model, const std::vector<std::string>& prompts, const SamplingConfig& sampling, const GenerateOptions& options) {
+Generation run(const LanguageModel& model, const std::vector<std::string>& prompts, const SamplingConfig& sampling,
+               const GenerateOptions& options) {
   static const auto tokenizer = load_tokenizer("bytes");
   return generate(model, *tokenizer, prompts, sampling, options);
 }
@@ -46,7 +47,8 @@ TEST(TokenSteps, ASequenceDoesNotDependOnItsBatch) {
       three.samples = 3;
       const auto together = run(model, prompts, sampling, three), single = run(model, prompts, sampling, one);
       EXPECT_GT(together.decoded_tokens, single.decoded_tokens);
-      for (std::size_t i = 0; i < prompts.size(); ++i) EXPECT_EQ(single.sequences[i].tokens, together.sequences[3 * i].tokens) << form << i;
+      for (std::size_t i = 0; i < prompts.size(); ++i)
+        EXPECT_EQ(single.sequences[i].tokens, together.sequences[3 * i].tokens) << form << i;
       EXPECT_EQ(run(model, {prompts[0]}, sampling, one).sequences[0].tokens, single.sequences[0].tokens) << form;
     }
   }

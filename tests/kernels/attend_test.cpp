@@ -27,8 +27,8 @@ struct Form {
 
 std::ostream& operator<<(std::ostream& out, const Form& form) {
   constexpr const char* names[] = {"whole", "block", "running"};
-  return out << names[static_cast<int>(form.kind)] << "_N" << form.length << "_D" << form.width << "_W"
-             << form.window << "_K" << form.slots;
+  return out << names[static_cast<int>(form.kind)] << "_N" << form.length << "_D" << form.width << "_W" << form.window
+             << "_K" << form.slots;
 }
 
 // Below, at and above a tile and a vector; windows that are shorter and longer than a tile, and that divide
@@ -57,8 +57,7 @@ test::Tensors inputs_of(const Form& form, at::ScalarType dtype) {
 
 test::Operation attend_by(const Form& form, ops::Path path) {
   return [form, path](const test::Tensors& x) {
-    const ops::AttendOptions options{
-        .causal = form.window > 0, .window = form.window, .slot_bias = x[5], .path = path};
+    const ops::AttendOptions options{.causal = form.window > 0, .window = form.window, .slot_bias = x[5], .path = path};
     const auto out = ops::attend(x[0], x[1], x[2], {x[3], x[4]}, options);
     EXPECT_EQ(ops::last_path(), path);
     return out;
@@ -110,8 +109,8 @@ TEST_P(Attend, TakesAnyStrides) {
     for (const auto dtype : {at::kFloat, at::kBFloat16}) {
       const Form form{SlotKind::running, 2, 3, 23, width, 5, 3};
       auto inputs = inputs_of(form, dtype);
-      inputs[0] = at::randn({2, 23, 3, width}).to(dtype).transpose(1, 2);           // heads side by side, as the model has them
-      inputs[1] = at::randn({2, 3, width, 23}).to(dtype).transpose(2, 3);           // rows that are not contiguous
+      inputs[0] = at::randn({2, 23, 3, width}).to(dtype).transpose(1, 2);  // heads side by side, as the model has them
+      inputs[1] = at::randn({2, 3, width, 23}).to(dtype).transpose(2, 3);  // rows that are not contiguous
       inputs[2] = at::randn({2, 3, 1, width}).to(dtype).expand({2, 3, 23, width});  // one row for all
       auto wide = inputs;
       for (auto& input : wide) input = input.to(at::kDouble);
@@ -133,8 +132,7 @@ TEST_P(Attend, NeedsNoSlotBias) {
                            {.causal = form.window > 0, .window = form.window, .scale = 0.3, .path = path});
       };
     };
-    test::expect_same(by(ops::Path::kernel), by(ops::Path::reference), inputs,
-                      test::tolerance_of(at::kFloat));
+    test::expect_same(by(ops::Path::kernel), by(ops::Path::reference), inputs, test::tolerance_of(at::kFloat));
   }
 }
 
@@ -148,8 +146,8 @@ TEST_P(Attend, HugeLogitsGiveFiniteOutputsAndGradients) {
     inputs[1] = inputs[1].mul(64).round();
     inputs[3] = inputs[3].mul(64).round();
     inputs[5] = inputs[5].mul(1000).round();
-    const auto got = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs,
-                                              at::randn_like(inputs[0]), at::kFloat);
+    const auto got =
+        test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, at::randn_like(inputs[0]), at::kFloat);
     EXPECT_LT(test::relative_error(got.output, attend_by(form, ops::Path::reference)(inputs)), 1e-2);
     for (const auto& gradient : got.gradients) EXPECT_TRUE(gradient.isfinite().all().item<bool>());
   }
@@ -164,8 +162,7 @@ TEST_P(Attend, WritesEveryOutputAndReadsNoSlotThatIsNotVisible) {
   const auto output = at::full({1, 2, 23, 5}, std::numeric_limits<float>::quiet_NaN()),
              log_sum = at::full_like(output.select(3, 0), NAN);
   const auto view = [](const at::Tensor& x) {
-    return ConstView{x.const_data_ptr(), x.stride(0), x.stride(1), x.stride(-2),
-                     x.dim() == 5 ? x.stride(2) : 0};
+    return ConstView{x.const_data_ptr(), x.stride(0), x.stride(1), x.stride(-2), x.dim() == 5 ? x.stride(2) : 0};
   };
   attend_forward({.shape = {1, 2, 23, 5, 5, 3, SlotKind::running},
                   .element = Element::float32,
@@ -220,7 +217,8 @@ TEST_P(Attend, IsTheSameEachTime) {
     for (int i = 0; i < 3; ++i) {
       const auto again = test::run_with_gradients(attend_by(form, ops::Path::kernel), inputs, grad_output, dtype);
       EXPECT_TRUE(at::equal(again.output, once.output));
-      for (std::size_t j = 0; j < inputs.size(); ++j) EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
+      for (std::size_t j = 0; j < inputs.size(); ++j)
+        EXPECT_TRUE(at::equal(again.gradients[j], once.gradients[j])) << j;
     }
   }
 }

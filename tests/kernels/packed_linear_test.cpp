@@ -34,7 +34,8 @@ Floats random(std::int64_t count, unsigned seed, float scale = 1) {
 Floats spread(const Floats& values, std::int64_t columns, std::int64_t stride) {
   Floats out(values.size() / static_cast<std::size_t>(columns) * static_cast<std::size_t>(stride));
   for (std::size_t i = 0; i < values.size(); ++i) {
-    out[i / static_cast<std::size_t>(columns) * static_cast<std::size_t>(stride) + i % static_cast<std::size_t>(columns)] = values[i];
+    out[i / static_cast<std::size_t>(columns) * static_cast<std::size_t>(stride) +
+        i % static_cast<std::size_t>(columns)] = values[i];
   }
   return out;
 }
@@ -43,9 +44,12 @@ class EachIsa : public ::testing::TestWithParam<Isa> {
  protected:
   const DecodeKernels& kernels_ = decode_kernels(GetParam());
 };
-INSTANTIATE_TEST_SUITE_P(Isas, EachIsa, ::testing::ValuesIn(supported()), [](const auto& set) { return std::string(isa_name(set.param)); });
+INSTANTIATE_TEST_SUITE_P(Isas, EachIsa, ::testing::ValuesIn(supported()),
+                         [](const auto& set) { return std::string(isa_name(set.param)); });
 
-struct Case { std::int64_t rows, columns, batch; };
+struct Case {
+  std::int64_t rows, columns, batch;
+};
 constexpr Case kCases[] = {{1, 1, 1}, {5, 12, 2}, {63, 33, 3}, {7, 384, 4}, {130, 96, 7}, {12, 1536, 13}};
 
 // Largest error of y in units of Σ|w·x| of its entry.
@@ -60,17 +64,25 @@ double multiply_error(const DecodeKernels& kernels, const Case& c, WeightFormat 
   std::vector<std::int16_t> integers(padded_x.size(), 77);
   Floats scales(static_cast<std::size_t>(c.batch)), y(static_cast<std::size_t>(c.batch * room), add ? 2.0F : kNan);
   for (std::int64_t b = 0; b < c.batch; ++b) {
-    kernels.quantise(x.data() + b * c.columns, c.columns, linear.quantise_limit(), integers.data() + b * stride, &scales[static_cast<std::size_t>(b)]);
+    kernels.quantise(x.data() + b * c.columns, c.columns, linear.quantise_limit(), integers.data() + b * stride,
+                     &scales[static_cast<std::size_t>(b)]);
   }
-  kernels.multiply({.weights = linear.weights(), .x = format == WeightFormat::int8 ? nullptr : padded_x.data(),
-                    .quantised = {integers.data(), scales.data()}, .x_stride = stride, .y = y.data(), .y_stride = room, .batch = c.batch, .add = add},
+  kernels.multiply({.weights = linear.weights(),
+                    .x = format == WeightFormat::int8 ? nullptr : padded_x.data(),
+                    .quantised = {integers.data(), scales.data()},
+                    .x_stride = stride,
+                    .y = y.data(),
+                    .y_stride = room,
+                    .batch = c.batch,
+                    .add = add},
                    0, room);
   double worst = 0;
   for (std::int64_t b = 0; b < c.batch; ++b) {
     for (std::int64_t r = 0; r < c.rows; ++r) {
       double expected = bias[static_cast<std::size_t>(r)] + (add ? 2.0 : 0.0), size = std::abs(expected);
       for (std::int64_t k = 0; k < c.columns; ++k) {
-        const double term = static_cast<double>(w[static_cast<std::size_t>(r * c.columns + k)]) * x[static_cast<std::size_t>(b * c.columns + k)];
+        const double term = static_cast<double>(w[static_cast<std::size_t>(r * c.columns + k)]) *
+                            x[static_cast<std::size_t>(b * c.columns + k)];
         expected += term;
         size += std::abs(term);
       }
@@ -101,8 +113,14 @@ TEST_P(EachIsa, Int8IsTheSameOnEveryInstructionSetAndNeverOverflows) {
     std::vector<std::int16_t> integers(static_cast<std::size_t>(padded(columns)));
     float scale = 0, y[4];
     kernels_.quantise(x.data(), columns, linear.quantise_limit(), integers.data(), &scale);
-    kernels_.multiply({.weights = linear.weights(), .quantised = {integers.data(), &scale}, .x_stride = padded(columns), .y = y, .y_stride = 4}, 0, 4);
-    for (const float value : y) EXPECT_NEAR(value, -15.0 * static_cast<double>(columns), 1e-4 * 15.0 * static_cast<double>(columns));
+    kernels_.multiply({.weights = linear.weights(),
+                       .quantised = {integers.data(), &scale},
+                       .x_stride = padded(columns),
+                       .y = y,
+                       .y_stride = 4},
+                      0, 4);
+    for (const float value : y)
+      EXPECT_NEAR(value, -15.0 * static_cast<double>(columns), 1e-4 * 15.0 * static_cast<double>(columns));
   }
 }
 
@@ -132,14 +150,20 @@ TEST_P(EachIsa, LayerNormAndGelu) {
     kernels_.gelu(gelu.data(), count);
     for (std::size_t i = 0; i < x.size(); ++i) {
       EXPECT_NEAR(out[i], (x[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i], 2e-5) << count;
-      EXPECT_NEAR(gelu[i], 0.5 * x[i] * (1 + std::erf(x[i] / std::sqrt(2.0))), 2e-7 * std::max(1.0F, std::abs(x[i]))) << x[i];
+      EXPECT_NEAR(gelu[i], 0.5 * x[i] * (1 + std::erf(x[i] / std::sqrt(2.0))), 2e-7 * std::max(1.0F, std::abs(x[i])))
+          << x[i];
     }
   }
 }
 
 TEST_P(EachIsa, AttentionOfOneQuery) {
-  struct Setting { std::int64_t width; std::vector<std::int64_t> counts; float size; };
-  for (const auto& s : {Setting{6, {1}, 1}, Setting{64, {3, 64, 17}, 1}, Setting{40, {5, 2}, 30}, Setting{33, {130}, 1}}) {
+  struct Setting {
+    std::int64_t width;
+    std::vector<std::int64_t> counts;
+    float size;
+  };
+  for (const auto& s :
+       {Setting{6, {1}, 1}, Setting{64, {3, 64, 17}, 1}, Setting{40, {5, 2}, 30}, Setting{33, {130}, 1}}) {
     const auto stride = padded(s.width);
     const auto query = random(s.width, 8, s.size), padded_query = spread(query, s.width, stride);
     std::vector<Floats> keys, values;
@@ -150,14 +174,17 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
       values.push_back(spread(random(count * s.width, 99 + static_cast<unsigned>(all)), s.width, stride));
       all += count;
     }
-    for (std::size_t i = 0; i < keys.size(); ++i) visible.push_back({keys[i].data(), values[i].data(), s.counts[i], i == 0 ? -1.5F : 0});
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      visible.push_back({keys[i].data(), values[i].data(), s.counts[i], i == 0 ? -1.5F : 0});
     Floats weights(static_cast<std::size_t>(all + kPadding), kNan), out(static_cast<std::size_t>(stride), kNan);
-    kernels_.attend({padded_query.data(), visible.data(), static_cast<int>(visible.size()), stride, weights.data(), out.data()});
+    kernels_.attend(
+        {padded_query.data(), visible.data(), static_cast<int>(visible.size()), stride, weights.data(), out.data()});
     std::vector<double> logits, expected(static_cast<std::size_t>(s.width));
     for (const auto& part : visible) {
       for (std::int64_t i = 0; i < part.count; ++i) {
         double logit = part.bias;
-        for (std::int64_t k = 0; k < s.width; ++k) logit += static_cast<double>(query[static_cast<std::size_t>(k)]) * part.key[i * stride + k];
+        for (std::int64_t k = 0; k < s.width; ++k)
+          logit += static_cast<double>(query[static_cast<std::size_t>(k)]) * part.key[i * stride + k];
         logits.push_back(logit);
       }
     }
@@ -167,7 +194,8 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
     std::size_t index = 0;
     for (const auto& part : visible) {
       for (std::int64_t i = 0; i < part.count; ++i, ++index) {
-        for (std::size_t k = 0; k < expected.size(); ++k) expected[k] += logits[index] / total * part.value[i * stride + static_cast<std::int64_t>(k)];
+        for (std::size_t k = 0; k < expected.size(); ++k)
+          expected[k] += logits[index] / total * part.value[i * stride + static_cast<std::int64_t>(k)];
       }
     }
     for (std::size_t k = 0; k < expected.size(); ++k) EXPECT_NEAR(out[k], expected[k], 3e-5) << s.width;
@@ -177,14 +205,17 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
 TEST_P(EachIsa, SlotSums) {
   for (const std::int64_t width : {7, 40, 64}) {
     const std::int64_t slots = 5, rows = 9, stride = padded(width), weights_stride = 11;
-    const auto weights = random(slots * weights_stride, 3), x = random(rows * width, 4), start = random(slots * width, 5);
+    const auto weights = random(slots * weights_stride, 3), x = random(rows * width, 4),
+               start = random(slots * width, 5);
     const auto padded_x = spread(x, width, stride);
     auto out = spread(start, width, stride);
     kernels_.add_slots({weights.data(), weights_stride, padded_x.data(), out.data(), slots, rows, stride});
     for (std::int64_t s = 0; s < slots; ++s) {
       for (std::int64_t k = 0; k < width; ++k) {
         double expected = start[static_cast<std::size_t>(s * width + k)];
-        for (std::int64_t r = 0; r < rows; ++r) expected += static_cast<double>(weights[static_cast<std::size_t>(s * weights_stride + r)]) * x[static_cast<std::size_t>(r * width + k)];
+        for (std::int64_t r = 0; r < rows; ++r)
+          expected += static_cast<double>(weights[static_cast<std::size_t>(s * weights_stride + r)]) *
+                      x[static_cast<std::size_t>(r * width + k)];
         EXPECT_NEAR(out[static_cast<std::size_t>(s * stride + k)], expected, 1e-5);
       }
     }
@@ -198,7 +229,9 @@ TEST(PackedLinear, KnowsItsSize) {
   EXPECT_EQ(wide.bytes(), 12 * 64 * 4 + 12 * 4);
   EXPECT_EQ(narrow.bytes(), 12 * 64 + 2 * 12 * 4);
   EXPECT_EQ(weight_format_name(narrow.format()), "int8");
-  if (!isa_supported(Isa::avx512)) { EXPECT_THROW(decode_kernels(Isa::avx512), UserError); }
+  if (!isa_supported(Isa::avx512)) {
+    EXPECT_THROW(decode_kernels(Isa::avx512), UserError);
+  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// LanguageModel::attention_weights: what each row of a softmax came to. Shape letters: B batch, N length, H heads, K slots, W window, r slots
-// a block, G = r·ceil(N/W).
+// LanguageModel::attention_weights: what each row of a softmax came to. Shape letters: B batch, N length, H heads, K
+// slots, W window, r slots a block, G = r·ceil(N/W).
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -32,7 +32,8 @@ TEST(AttentionWeights, RowsOfEveryCausalFormSumToOneAndSeeNothingLater) {
   for (const auto& form : causal_forms()) {
     SCOPED_TRACE(form.name);
     const auto model = lively_model(form.config);
-    const auto layers = weights_of(model, random_ids({2, 41 < form.config.length ? 41 : form.config.length}, form.config.vocabulary));
+    const auto layers =
+        weights_of(model, random_ids({2, 41 < form.config.length ? 41 : form.config.length}, form.config.vocabulary));
     ASSERT_EQ(layers.size(), 2U);
     for (const auto& weights : layers) {
       EXPECT_LT((row_sums(weights) - 1).abs().max().item<double>(), 1e-12);
@@ -43,7 +44,8 @@ TEST(AttentionWeights, RowsOfEveryCausalFormSumToOneAndSeeNothingLater) {
   }
 }
 
-// One layer with the values' product undone: weights times values is what the layer adds. The embedding enters raw (no other layer before it).
+// One layer with the values' product undone: weights times values is what the layer adds. The embedding enters raw (no
+// other layer before it).
 TEST(AttentionWeights, StandardAttentionIsItsEquation) {
   for (const bool causal : {true, false}) {
     auto form = softmax_form();
@@ -56,7 +58,8 @@ TEST(AttentionWeights, StandardAttentionIsItsEquation) {
     for (const auto& [name, tensor] : model.parameters()) by_name[name] = tensor;
     const auto get = [&](const std::string& name) { return by_name.at(name); };
     const std::string first = "blocks.0.attention";
-    const auto x = at::layer_norm(get("token_embedding.weight").index_select(0, ids[0]), {12}, get(first + "_norm.weight"), get(first + "_norm.bias"), 1e-5);
+    const auto x = at::layer_norm(get("token_embedding.weight").index_select(0, ids[0]), {12},
+                                  get(first + "_norm.weight"), get(first + "_norm.bias"), 1e-5);
     const auto weights = weights_of(model, ids)[0].positions[0];
     for (std::int64_t head = 0; head < 2; ++head) {
       const auto of_head = [&](const std::string& name) {
@@ -81,7 +84,8 @@ TEST(AttentionWeights, AWindowGivesSlotsNothingBeforeItsThirdBlockAndSomethingAf
 }
 
 TEST(AttentionWeights, BidirectionalRowsSumToOneAndDynamicSlotsReadEachPositionOnce) {
-  for (const auto projection : {Projection::linear, Projection::dynamic, Projection::convolution, Projection::mean, Projection::max}) {
+  for (const auto projection :
+       {Projection::linear, Projection::dynamic, Projection::convolution, Projection::mean, Projection::max}) {
     auto form = linformer_form("b", 40, 0, 5, Sharing::headwise, Summary::running, projection);
     form.config.causal = false;
     const auto layers = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary));
@@ -101,8 +105,11 @@ TEST(AttentionWeights, SaysWhatIsWrongWithIds) {
   const auto form = softmax_form(9);
   const auto model = lively_model(form.config);
   const auto nothing = [](std::int64_t, const AttentionWeights&) {};
-  EXPECT_NE(message_of([&] { model.attention_weights(random_ids({1, 10}, 19), nothing); }).find("longer than model.length 9"), std::string::npos);
-  EXPECT_NE(message_of([&] { model.attention_weights(random_ids({9}, 19), nothing); }).find("expected (batch, length)"), std::string::npos);
+  EXPECT_NE(
+      message_of([&] { model.attention_weights(random_ids({1, 10}, 19), nothing); }).find("longer than model.length 9"),
+      std::string::npos);
+  EXPECT_NE(message_of([&] { model.attention_weights(random_ids({9}, 19), nothing); }).find("expected (batch, length)"),
+            std::string::npos);
 }
 
 }  // namespace

@@ -10,7 +10,8 @@ namespace {
 using namespace linformer::testing;  // NOLINT: the test's own helpers
 
 // The largest change of a logit before `position` when the token there changes; and of one from there on.
-std::pair<double, double> changes(const LanguageModel& model, const at::Tensor& ids_1N, const at::Tensor& logits_NV, std::int64_t position) {
+std::pair<double, double> changes(const LanguageModel& model, const at::Tensor& ids_1N, const at::Tensor& logits_NV,
+                                  std::int64_t position) {
   const at::NoGradGuard no_grad;
   auto changed = ids_1N.clone();
   auto token = changed.select(1, position);
@@ -20,7 +21,8 @@ std::pair<double, double> changes(const LanguageModel& model, const at::Tensor& 
   return {early, change_N.narrow(0, position, change_N.size(0) - position).max().item<double>()};
 }
 
-// The largest gradient of logits before `position` with respect to position embeddings from there on; and of the earlier embeddings.
+// The largest gradient of logits before `position` with respect to position embeddings from there on; and of the
+// earlier embeddings.
 std::pair<double, double> gradients(const LanguageModel& model, const at::Tensor& ids_1N, std::int64_t position) {
   const auto embedding_Pd = model.parameters()[1].second;
   const auto early_NV = model.logits(ids_1N)[0].narrow(0, 0, position);
@@ -30,7 +32,8 @@ std::pair<double, double> gradients(const LanguageModel& model, const at::Tensor
 }
 
 class EveryCausalForm : public ::testing::TestWithParam<Form> {};
-INSTANTIATE_TEST_SUITE_P(Causality, EveryCausalForm, ::testing::ValuesIn(causal_forms()), [](const auto& form) { return form.param.name; });
+INSTANTIATE_TEST_SUITE_P(Causality, EveryCausalForm, ::testing::ValuesIn(causal_forms()),
+                         [](const auto& form) { return form.param.name; });
 
 TEST_P(EveryCausalForm, LaterTokensChangeNoEarlierLogit) {
   const auto& config = GetParam().config;
@@ -38,7 +41,8 @@ TEST_P(EveryCausalForm, LaterTokensChangeNoEarlierLogit) {
   const auto ids_1N = random_ids({1, config.length}, config.vocabulary);
   const auto logits_NV = model.logits(ids_1N).detach()[0];
   const auto window = std::max<std::int64_t>(config.window(), 1);
-  for (const auto position : {std::int64_t{1}, window, 2 * window - 1, 2 * window, 2 * window + 1, config.length - 2, config.length - 1}) {
+  for (const auto position :
+       {std::int64_t{1}, window, 2 * window - 1, 2 * window, 2 * window + 1, config.length - 2, config.length - 1}) {
     const auto [early, late] = changes(model, ids_1N, logits_NV, position);
     EXPECT_LE(early, 1e-12) << "token " << position;
     EXPECT_GT(late, 1e-4) << "token " << position;
@@ -90,7 +94,8 @@ void copy_weights(const LanguageModel& from, const LanguageModel& to) {
 TEST(Window, OfHalfTheLengthIsTheTransformer) {
   const at::NoGradGuard no_grad;
   for (const std::int64_t length : {std::int64_t{14}, std::int64_t{13}, std::int64_t{9}}) {
-    std::vector<Form> forms{linformer_form("running", length, 7, 3, Sharing::headwise), linformer_form("running", length, 7, 3, Sharing::none)};
+    std::vector<Form> forms{linformer_form("running", length, 7, 3, Sharing::headwise),
+                            linformer_form("running", length, 7, 3, Sharing::none)};
     if (length == 14) {
       for (const auto projection : {Projection::linear, Projection::dynamic, Projection::max}) {
         forms.push_back(linformer_form("block", length, 7, 1, Sharing::headwise, Summary::block, projection));

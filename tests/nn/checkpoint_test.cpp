@@ -24,7 +24,8 @@ struct Pass {
   at::Tensor random_state;  // afterwards
 };
 
-Pass pass(const LanguageModel& model, const at::Tensor& ids_BN, bool checkpoint, at::ScalarType dtype, bool training = true) {
+Pass pass(const LanguageModel& model, const at::Tensor& ids_BN, bool checkpoint, at::ScalarType dtype,
+          bool training = true) {
   generator().set_current_seed(11);
   std::vector<at::Tensor> wanted;
   for (const auto& [name, parameter] : model.parameters()) wanted.push_back(parameter);

@@ -12,10 +12,10 @@ namespace {
 
 using namespace linformer::testing;  // NOLINT: the test's own helpers
 
-// The longest distance between what `state` says of tokens from each prompt's length on, and the logits of whole passes; logits_BV and
-// state as prefill gave them.
-double distance_of_steps(const LanguageModel& model, const at::Tensor& ids_BN, const at::Tensor& forced_BNV, at::Tensor logits_BV,
-                         DecodeState& state) {
+// The longest distance between what `state` says of tokens from each prompt's length on, and the logits of whole
+// passes; logits_BV and state as prefill gave them.
+double distance_of_steps(const LanguageModel& model, const at::Tensor& ids_BN, const at::Tensor& forced_BNV,
+                         at::Tensor logits_BV, DecodeState& state) {
   double largest = 0;
   const auto length = ids_BN.size(1);
   while (true) {
@@ -28,7 +28,8 @@ double distance_of_steps(const LanguageModel& model, const at::Tensor& ids_BN, c
 }
 
 class EveryForm : public ::testing::TestWithParam<Form> {};
-INSTANTIATE_TEST_SUITE_P(Decode, EveryForm, ::testing::ValuesIn(causal_forms()), [](const auto& form) { return form.param.name; });
+INSTANTIATE_TEST_SUITE_P(Decode, EveryForm, ::testing::ValuesIn(causal_forms()),
+                         [](const auto& form) { return form.param.name; });
 
 TEST_P(EveryForm, StreamedEqualsTeacherForced) {
   const at::NoGradGuard no_grad;
@@ -44,7 +45,8 @@ TEST_P(EveryForm, StreamedEqualsTeacherForced) {
     if (config.length > 128) prompts = {1, 64, 65, 128, 129};
     if (dtype == at::kFloat) prompts = {length / 2};
     for (const auto count : prompts) {
-      auto [logits_BV, state] = model.prefill({to_vector(ids_BN[0].narrow(0, 0, count)), to_vector(ids_BN[1].narrow(0, 0, count))});
+      auto [logits_BV, state] =
+          model.prefill({to_vector(ids_BN[0].narrow(0, 0, count)), to_vector(ids_BN[1].narrow(0, 0, count))});
       EXPECT_LT(distance_of_steps(model, ids_BN, forced_BNV, logits_BV, state), tolerance) << "prompt of " << count;
     }
   }
@@ -66,7 +68,9 @@ TEST_P(EveryForm, PromptsOfDifferentLengthsAndRowsThatLeave) {
   auto kept = state.select({2, 0, 2});
   EXPECT_EQ(kept.positions(), (std::vector{counts[2], counts[0], counts[2]}));
   const auto order = at::tensor({2, 0, 2}, at::kLong);
-  EXPECT_LT(distance_of_steps(model, ids_BN.index_select(0, order), forced_BNV.index_select(0, order), logits_BV.index_select(0, order), kept), 1e-9);
+  EXPECT_LT(distance_of_steps(model, ids_BN.index_select(0, order), forced_BNV.index_select(0, order),
+                              logits_BV.index_select(0, order), kept),
+            1e-9);
   // The state that rows were taken from is untouched.
   EXPECT_LT(distance_of_steps(model, ids_BN, forced_BNV, logits_BV, state), 1e-9);
 }
@@ -83,7 +87,8 @@ std::vector<std::int64_t> bytes_by_position(const Form& form) {
 }
 
 TEST(DecodeMemory, IsConstantOfPrefixAndRunning) {
-  for (const auto& form : {linformer_form("prefix", 137, 0, 5, Sharing::headwise), linformer_form("running", 45, 7, 5, Sharing::headwise)}) {
+  for (const auto& form : {linformer_form("prefix", 137, 0, 5, Sharing::headwise),
+                           linformer_form("running", 45, 7, 5, Sharing::headwise)}) {
     const auto bytes = bytes_by_position(form);
     EXPECT_EQ(std::count(bytes.begin(), bytes.end(), bytes.front()), form.config.length) << form.name;
   }
@@ -115,7 +120,9 @@ TEST(Decode, StateRefusesRowsThatAreNotThere) {
 TEST(Decode, RefusesWhatItCannotRead) {
   auto form = softmax_form(5);
   const auto model = lively_model(form.config);
-  const auto says = [](const std::string& message, const char* part) { return message.find(part) != std::string::npos; };
+  const auto says = [](const std::string& message, const char* part) {
+    return message.find(part) != std::string::npos;
+  };
   EXPECT_TRUE(says(message_of([&] { model.prefill({}); }), "at least one"));
   EXPECT_TRUE(says(message_of([&] { model.prefill({{1}, {}}); }), "at least one token"));
   EXPECT_TRUE(says(message_of([&] { model.prefill({{1, 2, 3, 4, 5, 6}}); }), "model.length 5"));
@@ -134,19 +141,24 @@ TEST(Decode, RefusesWhatItCannotRead) {
 // Sums over hundreds of positions must not be rounded to bfloat16's three digits at each token.
 TEST(DecodeInBfloat16, AutocastKeepsSumsInFloat32) {
   const at::NoGradGuard no_grad;
-  for (const auto& form : {linformer_form("prefix", 48, 0, 3, Sharing::headwise), linformer_form("running", 48, 5, 3, Sharing::none),
-                           linformer_form("block", 48, 6, 1, Sharing::headwise, Summary::block),
-                           linformer_form("dynamic", 48, 6, 1, Sharing::headwise, Summary::block, Projection::dynamic), softmax_form(48)}) {
+  for (const auto& form :
+       {linformer_form("prefix", 48, 0, 3, Sharing::headwise), linformer_form("running", 48, 5, 3, Sharing::none),
+        linformer_form("block", 48, 6, 1, Sharing::headwise, Summary::block),
+        linformer_form("dynamic", 48, 6, 1, Sharing::headwise, Summary::block, Projection::dynamic),
+        softmax_form(48)}) {
     const auto model = lively_model(form.config, at::kFloat);
     const auto ids_1N = random_ids({1, 48}, form.config.vocabulary);
     const auto exact_NV = model.logits(ids_1N)[0];
     const AutocastGuard autocast(at::kBFloat16);
     auto [logits_BV, state] = model.prefill({to_vector(ids_1N[0].narrow(0, 0, 20))});
-    for (std::int64_t position = 20; position < 48; ++position) logits_BV = model.step(ids_1N.select(1, position), state);
-    EXPECT_LT(largest_difference(logits_BV[0].to(at::kFloat), exact_NV[47]), 0.1 * exact_NV.abs().max().item<double>()) << form.name;
+    for (std::int64_t position = 20; position < 48; ++position)
+      logits_BV = model.step(ids_1N.select(1, position), state);
+    EXPECT_LT(largest_difference(logits_BV[0].to(at::kFloat), exact_NV[47]), 0.1 * exact_NV.abs().max().item<double>())
+        << form.name;
     if (form.config.attention.kind == AttentionKind::softmax) continue;
     // Half of the memory would mean that something was kept in bfloat16.
-    const auto in_float32 = lively_model(form.config, at::kFloat).prefill({to_vector(ids_1N[0].narrow(0, 0, 48))}).second.bytes();
+    const auto in_float32 =
+        lively_model(form.config, at::kFloat).prefill({to_vector(ids_1N[0].narrow(0, 0, 48))}).second.bytes();
     EXPECT_EQ(state.bytes(), in_float32) << form.name;
   }
 }

@@ -40,7 +40,8 @@ ModelConfig base() {
 std::vector<Form> forms() {
   std::vector<Form> all{
       {"softmax", [](auto& c) { c.attention.kind = AttentionKind::softmax; }},
-      {"softmax_tied_sinusoidal", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.tied = true, c.position = Position::sinusoidal; }},
+      {"softmax_tied_sinusoidal",
+       [](auto& c) { c.attention.kind = AttentionKind::softmax, c.tied = true, c.position = Position::sinusoidal; }},
       {"softmax_no_position", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.position = Position::none; }},
       {"running_no_bias", [](auto& c) { c.attention.slot_bias = std::nan(""); }},
       {"running_no_slots", [](auto& c) { c.attention.slots = 0; }},
@@ -56,7 +57,8 @@ std::vector<Form> forms() {
     all.push_back({"prefix" + suffix, [sharing](auto& c) { c.attention.window = 0, c.attention.sharing = sharing; }});
     all.push_back({"running" + suffix, [sharing](auto& c) { c.attention.sharing = sharing; }});
     all.push_back({"block" + suffix, [=](auto& c) { block(c, Projection::linear), c.attention.sharing = sharing; }});
-    all.push_back({"convolution" + suffix, [=](auto& c) { block(c, Projection::convolution), c.attention.sharing = sharing; }});
+    all.push_back(
+        {"convolution" + suffix, [=](auto& c) { block(c, Projection::convolution), c.attention.sharing = sharing; }});
   }
   for (const auto normalise : {Normalise::none, Normalise::keys, Normalise::both}) {
     const auto suffix = "_normalise" + std::to_string(static_cast<int>(normalise));
@@ -66,7 +68,8 @@ std::vector<Form> forms() {
                      [=](auto& c) { block(c, projection), c.attention.normalise = normalise; }});
     }
   }
-  all.push_back({"dynamic_layerwise", [=](auto& c) { block(c, Projection::dynamic), c.attention.sharing = Sharing::layerwise; }});
+  all.push_back(
+      {"dynamic_layerwise", [=](auto& c) { block(c, Projection::dynamic), c.attention.sharing = Sharing::layerwise; }});
   return all;
 }
 
@@ -92,12 +95,16 @@ at::Tensor logits_of(const Decoder& decoder) {
   std::vector<at::Tensor> rows;
   for (std::size_t row = 0; row < decoder.positions().size(); ++row) {
     const auto logits = decoder.logits(row);
-    rows.push_back(at::from_blob(const_cast<float*>(logits.data()), {static_cast<std::int64_t>(logits.size())}, at::kFloat).clone());
+    rows.push_back(
+        at::from_blob(const_cast<float*>(logits.data()), {static_cast<std::int64_t>(logits.size())}, at::kFloat)
+            .clone());
   }
   return at::stack(rows);
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) { return ((a - b).pow(2).mean().sqrt() / b.pow(2).mean().sqrt()).item<double>(); }
+double difference(const at::Tensor& a, const at::Tensor& b) {
+  return ((a - b).pow(2).mean().sqrt() / b.pow(2).mean().sqrt()).item<double>();
+}
 
 /// The largest relative difference of the logits over all steps until the longest sequence is full.
 double largest_difference(const LanguageModel& model, const DecoderOptions& options) {
@@ -109,7 +116,8 @@ double largest_difference(const LanguageModel& model, const DecoderOptions& opti
   // First the one, then the other: LibTorch's threads spin for a while after each operation.
   std::vector<at::Tensor> expected;
   const auto ids_at = [&](std::int64_t step) { return some_ids(4, step + 3, config.vocabulary); };
-  for (std::int64_t step = 0; step < config.length - 13; ++step) expected.push_back(model.step(at::tensor(ids_at(step), at::kLong), state));
+  for (std::int64_t step = 0; step < config.length - 13; ++step)
+    expected.push_back(model.step(at::tensor(ids_at(step), at::kLong), state));
   Decoder decoder(model, options);
   decoder.load(model.prefill(prompts).second);
   double worst = 0;
@@ -121,7 +129,8 @@ double largest_difference(const LanguageModel& model, const DecoderOptions& opti
 }
 
 class EachForm : public ::testing::TestWithParam<Form> {};
-INSTANTIATE_TEST_SUITE_P(Forms, EachForm, ::testing::ValuesIn(forms()), [](const auto& form) { return form.param.name; });
+INSTANTIATE_TEST_SUITE_P(Forms, EachForm, ::testing::ValuesIn(forms()),
+                         [](const auto& form) { return form.param.name; });
 
 TEST_P(EachForm, LogitsAreThoseOfTheGeneralStep) {
   auto config = base();
@@ -208,7 +217,9 @@ TEST(Decoder, MemoryAndWeights) {
 
   config.width = 64;  // no padding
   const auto model = model_of(config);
-  const auto size = [&](WeightFormat format) { return static_cast<double>(Decoder(model, {.format = format, .threads = 1}).weight_bytes()); };
+  const auto size = [&](WeightFormat format) {
+    return static_cast<double>(Decoder(model, {.format = format, .threads = 1}).weight_bytes());
+  };
   EXPECT_NEAR(size(WeightFormat::float32) / size(WeightFormat::bfloat16), 2, 0.1);
   EXPECT_NEAR(size(WeightFormat::float32) / size(WeightFormat::int8), 4, 0.4);
 }
@@ -232,7 +243,8 @@ Ids text_bytes() {
 void train_briefly(LanguageModel& model, const at::Tensor& text, std::int64_t steps) {
   const auto length = model.config().length;
   std::vector<std::array<at::Tensor, 2>> moments;
-  for (const auto& [name, parameter] : model.parameters()) moments.push_back({at::zeros_like(parameter), at::zeros_like(parameter)});
+  for (const auto& [name, parameter] : model.parameters())
+    moments.push_back({at::zeros_like(parameter), at::zeros_like(parameter)});
   auto generator = at::detail::createCPUGenerator(1);
   for (std::int64_t step = 1; step <= steps; ++step) {
     const auto starts = at::randint(text.size(0) - length - 1, {8, 1}, generator, at::kLong);
@@ -255,7 +267,8 @@ void train_briefly(LanguageModel& model, const at::Tensor& text, std::int64_t st
 }
 
 // Bits a byte of what follows each sequence's first `start` bytes, made token by token.
-double bits_a_byte(const LanguageModel& model, const std::vector<Ids>& sequences, std::int64_t start, WeightFormat format) {
+double bits_a_byte(const LanguageModel& model, const std::vector<Ids>& sequences, std::int64_t start,
+                   WeightFormat format) {
   std::vector<Ids> prompts;
   for (const auto& sequence : sequences) prompts.emplace_back(sequence.begin(), sequence.begin() + start);
   Decoder decoder(model, {.format = format, .threads = 1});
@@ -268,7 +281,8 @@ double bits_a_byte(const LanguageModel& model, const std::vector<Ids>& sequences
       next.push_back(sequence[static_cast<std::size_t>(position + 1)]);
     }
     decoder.step(ids);
-    nats += at::cross_entropy_loss(logits_of(decoder).to(at::kDouble), at::tensor(next), {}, at::Reduction::Sum).item<double>();
+    nats += at::cross_entropy_loss(logits_of(decoder).to(at::kDouble), at::tensor(next), {}, at::Reduction::Sum)
+                .item<double>();
     count += static_cast<double>(ids.size());
   }
   return nats / count / std::log(2.0);
@@ -289,10 +303,12 @@ TEST(Decoder, QualityOfShortWeights) {
   train_briefly(model, at::tensor(Ids(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(held_out))), 100);
   const c10::NoGradGuard no_grad;
   std::vector<Ids> sequences;
-  for (auto first = bytes.begin() + static_cast<std::ptrdiff_t>(held_out); first != bytes.end(); first += 128) sequences.emplace_back(first, first + 128);
+  for (auto first = bytes.begin() + static_cast<std::ptrdiff_t>(held_out); first != bytes.end(); first += 128)
+    sequences.emplace_back(first, first + 128);
   const double wide = bits_a_byte(model, sequences, 8, WeightFormat::float32);
   EXPECT_LT(wide, 4) << "it has learnt little";
-  const double bfloat16 = bits_a_byte(model, sequences, 8, WeightFormat::bfloat16), int8 = bits_a_byte(model, sequences, 8, WeightFormat::int8);
+  const double bfloat16 = bits_a_byte(model, sequences, 8, WeightFormat::bfloat16),
+               int8 = bits_a_byte(model, sequences, 8, WeightFormat::int8);
   RecordProperty("bits_a_byte", fmt::format("float32 {:.5f}, bfloat16 {:.5f}, int8 {:.5f}", wide, bfloat16, int8));
   EXPECT_NEAR(bfloat16 / wide, 1, 0.005);
   EXPECT_NEAR(int8 / wide, 1, 0.005);

@@ -17,8 +17,10 @@ using linformer::testing::message_of;
 
 TEST(Device, ParsesItsNames) {
   EXPECT_EQ(parse_device("cpu"), at::Device(at::kCPU));
-  for (const auto* name : {"", "CPU", "cpu:0", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:1234567890", "mps"}) {
-    EXPECT_NE(message_of([&] { parse_device(name); }).find("expected cpu, cuda or cuda:NUMBER"), std::string::npos) << name;
+  for (const auto* name :
+       {"", "CPU", "cpu:0", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:1234567890", "mps"}) {
+    EXPECT_NE(message_of([&] { parse_device(name); }).find("expected cpu, cuda or cuda:NUMBER"), std::string::npos)
+        << name;
   }
 }
 

@@ -1,5 +1,6 @@
-// Tiny models of every legal causal form, in float64 unless told, with weights large enough that what they say depends on what they read.
-// Shape letters: B batch, N length, V vocabulary, K slots, P model.length, W window, r slots a block.
+// Tiny models of every legal causal form, in float64 unless told, with weights large enough that what they say depends
+// on what they read. Shape letters: B batch, N length, V vocabulary, K slots, P model.length, W window, r slots a
+// block.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -44,8 +45,9 @@ inline Form softmax_form(std::int64_t length = 45) {
 }
 
 /// `block` summaries: windows of 6, P a multiple of 6; `slots` counts a block.
-inline Form linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots, Sharing sharing,
-                           Summary summary = Summary::running, Projection projection = Projection::linear) {
+inline Form linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots,
+                           Sharing sharing, Summary summary = Summary::running,
+                           Projection projection = Projection::linear) {
   Form form{fmt::format("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
   auto& attention = form.config.attention;
   attention.window = window;
@@ -108,7 +110,8 @@ inline std::vector<Form> causal_forms() {
 }
 
 /// Weights, slot biases and norms drawn anew, wide apart.
-inline LanguageModel lively_model(const ModelConfig& config, at::ScalarType dtype = at::kDouble, std::uint64_t seed = 3) {
+inline LanguageModel lively_model(const ModelConfig& config, at::ScalarType dtype = at::kDouble,
+                                  std::uint64_t seed = 3) {
   LanguageModel model(config, seed, at::TensorOptions().dtype(dtype));
   auto generator = at::detail::createCPUGenerator(seed + 1);
   const at::NoGradGuard no_grad;
@@ -129,6 +132,8 @@ inline std::vector<std::int64_t> to_vector(const at::Tensor& ids_N) {
   return {whole.const_data_ptr<std::int64_t>(), whole.const_data_ptr<std::int64_t>() + whole.numel()};
 }
 
-inline double largest_difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>();
+}
 
 }  // namespace linformer::testing

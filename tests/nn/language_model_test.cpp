@@ -1,4 +1,5 @@
-// Names, shapes and counts of parameters, as the table of tensor names in docs/model_format.md and the design have them; seeds. Letters: docs/maths.md.
+// Names, shapes and counts of parameters, as the table of tensor names in docs/model_format.md and the design have
+// them; seeds. Letters: docs/maths.md.
 #include "linformer/nn/language_model.hpp"
 
 #include <ATen/Context.h>
@@ -27,10 +28,14 @@ Shapes shapes_of(const ModelConfig& config) {
 
 // What every model has: P length, d 12, hidden 14, V 19, two layers.
 Shapes common(std::int64_t length) {
-  Shapes shapes{{"token_embedding.weight", {19, 12}}, {"position_embedding.weight", {length, 12}}, {"final_norm.weight", {12}},
-                {"final_norm.bias", {12}},            {"output.weight", {19, 12}}};
+  Shapes shapes{{"token_embedding.weight", {19, 12}},
+                {"position_embedding.weight", {length, 12}},
+                {"final_norm.weight", {12}},
+                {"final_norm.bias", {12}},
+                {"output.weight", {19, 12}}};
   for (const std::string block : {"blocks.0.", "blocks.1."}) {
-    for (const auto* norm : {"attention_norm", "feed_forward_norm"}) shapes[block + norm + ".weight"] = shapes[block + norm + ".bias"] = {12};
+    for (const auto* norm : {"attention_norm", "feed_forward_norm"})
+      shapes[block + norm + ".weight"] = shapes[block + norm + ".bias"] = {12};
     for (const auto* linear : {"query", "key", "value", "output"}) {
       shapes[block + "attention." + linear + ".weight"] = {12, 12};
       shapes[block + "attention." + linear + ".bias"] = {12};
@@ -121,9 +126,11 @@ TEST(Parameters, OfBlockProjections) {
   const auto base = common(48);
   EXPECT_EQ(of(Projection::linear, Sharing::headwise, {24, 8}),
             with(with(base, "projection_key", {3, 6}, {1, 6}), "projection_value", {3, 6}, {1, 6}));
-  EXPECT_EQ(of(Projection::linear, Sharing::none), with(with(base, "projection_key", {2, 2, 6}), "projection_value", {2, 2, 6}));
+  EXPECT_EQ(of(Projection::linear, Sharing::none),
+            with(with(base, "projection_key", {2, 2, 6}), "projection_value", {2, 2, 6}));
   EXPECT_EQ(of(Projection::convolution, Sharing::key_value), with(base, "projection_key", {3}));
-  EXPECT_EQ(of(Projection::convolution, Sharing::none), with(with(base, "projection_key", {2, 3}), "projection_value", {2, 3}));
+  EXPECT_EQ(of(Projection::convolution, Sharing::none),
+            with(with(base, "projection_key", {2, 3}), "projection_value", {2, 3}));
   EXPECT_EQ(of(Projection::mean, Sharing::headwise), base);
   EXPECT_EQ(of(Projection::max, Sharing::headwise), base);
   const auto dynamic = with(with(base, "projection.weight", {4, 12}), "projection.bias", {4});
@@ -148,7 +155,8 @@ TEST(Parameters, StartAsTheMathsSays) {
   EXPECT_NEAR(first_projection(config).std().item<double>(), 1 / std::sqrt(400.0), 0.001);
   config.causal = false;
   EXPECT_NEAR(first_projection(config, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(100.0), 0.002);
-  EXPECT_LT(largest_difference(first_projection(config).sum(-1), at::ones({100})), 0.2);  // of segments of four positions
+  EXPECT_LT(largest_difference(first_projection(config).sum(-1), at::ones({100})),
+            0.2);  // of segments of four positions
   const auto block = first_projection(linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block).config);
   const auto third = 1.0 / 3;
   const auto means = at::tensor({third, third, third, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, third, third, third}).view({2, 6});
@@ -175,7 +183,8 @@ TEST(Parameters, StartAsAsked) {
   EXPECT_NEAR(first_projection(running, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.005);
   const auto block = linformer_form("block", 1600, 400, 4, Sharing::headwise, Summary::block).config;
   EXPECT_NEAR(first_projection(block, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.005);
-  const auto convolution = linformer_form("block", 1600, 400, 1, Sharing::headwise, Summary::block, Projection::convolution).config;
+  const auto convolution =
+      linformer_form("block", 1600, 400, 1, Sharing::headwise, Summary::block, Projection::convolution).config;
   EXPECT_NEAR(first_projection(convolution, ProjectionStart::random).std().item<double>(), 1 / std::sqrt(400.0), 0.01);
   EXPECT_NEAR(first_projection(convolution, ProjectionStart::means).mean().item<double>(), 1 / 400.0, 0.0005);
 }
@@ -193,7 +202,9 @@ TEST(Bidirectional, ReassociationChangesNothing) {
     config.attention.reassociate = false;
     const auto off = lively_model(config);
     EXPECT_LT(largest_difference(on.logits(ids_BN), off.logits(ids_BN)), 1e-12);
-    EXPECT_LT(largest_difference(on.logits(ids_BN, {.padding_mask = mask_BN})[0], off.logits(ids_BN, {.padding_mask = mask_BN})[0]), 1e-12);
+    EXPECT_LT(largest_difference(on.logits(ids_BN, {.padding_mask = mask_BN})[0],
+                                 off.logits(ids_BN, {.padding_mask = mask_BN})[0]),
+              1e-12);
   }
 }
 
@@ -233,16 +244,19 @@ TEST(Padding, HidesWhatItCovers) {
   auto changed = ids_BN.clone();
   changed.select(0, 1).narrow(0, 11, 6).add_(3).remainder_(19);
   auto dynamic = linformer_form("whole", 21, 0, 3, Sharing::none, Summary::running, Projection::dynamic).config;
-  for (auto config : {linformer_form("whole", 21, 0, 3, Sharing::headwise).config, linformer_form("whole", 21, 0, 3, Sharing::none).config,
-                      softmax_form(21).config, dynamic}) {
+  for (auto config : {linformer_form("whole", 21, 0, 3, Sharing::headwise).config,
+                      linformer_form("whole", 21, 0, 3, Sharing::none).config, softmax_form(21).config, dynamic}) {
     config.causal = false;
     const auto model = lively_model(config);
-    const auto a = model.logits(ids_BN, {.padding_mask = mask_BN}), b = model.logits(changed, {.padding_mask = mask_BN});
+    const auto a = model.logits(ids_BN, {.padding_mask = mask_BN}),
+               b = model.logits(changed, {.padding_mask = mask_BN});
     EXPECT_LT(largest_difference(a[0], b[0]), 1e-12);
     EXPECT_LT(largest_difference(a[1].narrow(0, 0, 11), b[1].narrow(0, 0, 11)), 1e-12);
     EXPECT_GT(largest_difference(model.logits(ids_BN)[1].narrow(0, 0, 11), a[1].narrow(0, 0, 11)), 1e-4);
   }
-  EXPECT_NE(message_of([&] { lively_model(softmax_form(21).config).logits(ids_BN, {.padding_mask = mask_BN}); }).find("padding_mask"),
+  EXPECT_NE(message_of([&] {
+              lively_model(softmax_form(21).config).logits(ids_BN, {.padding_mask = mask_BN});
+            }).find("padding_mask"),
             std::string::npos);
 }
 

@@ -1,4 +1,5 @@
-// Safetensors files and model folders: what is written reads back, and whatever else is there is a UserError, never a crash or a large allocation.
+// Safetensors files and model folders: what is written reads back, and whatever else is there is a UserError, never a
+// crash or a large allocation.
 #include "linformer/nn/model_file.hpp"
 
 #include <gtest/gtest.h>
@@ -52,7 +53,9 @@ std::string with_length(std::uint64_t length, const std::string& rest) {
   std::memcpy(bytes.data(), &length, 8);
   return bytes + rest;
 }
-std::string file_of(const std::string& header, const std::string& data = "") { return with_length(header.size(), header + data); }
+std::string file_of(const std::string& header, const std::string& data = "") {
+  return with_length(header.size(), header + data);
+}
 
 TensorFile sample() {
   const auto generator = at::detail::createCPUGenerator(3);
@@ -82,8 +85,11 @@ TEST_F(ModelFile, ReadsWhatItWrote) {
 
 TEST_F(ModelFile, RefusesWhatItCannotStore) {
   const auto one = at::ones({1});
-  EXPECT_NE(message_of([&] { write_safetensors(folder_ / "x", {{{"a", one}, {"a", one}}, {}}); }).find("named twice"), std::string::npos);
-  EXPECT_NE(message_of([&] { write_safetensors(folder_ / "x", {{{"a", one.to(at::kComplexFloat)}}, {}}); }).find("dtype"), std::string::npos);
+  EXPECT_NE(message_of([&] { write_safetensors(folder_ / "x", {{{"a", one}, {"a", one}}, {}}); }).find("named twice"),
+            std::string::npos);
+  EXPECT_NE(
+      message_of([&] { write_safetensors(folder_ / "x", {{{"a", one.to(at::kComplexFloat)}}, {}}); }).find("dtype"),
+      std::string::npos);
   EXPECT_FALSE(fs::exists(folder_ / "x"));
 }
 
@@ -91,8 +97,9 @@ TEST_F(ModelFile, RefusesBadHeaders) {
   expect_refused("", "0 bytes");
   expect_refused("1234567", "7 bytes");
   expect_refused(with_length(0, ""), "not valid JSON");
-  for (const std::uint64_t length : {std::uint64_t{3}, std::uint64_t{1} << 40, std::numeric_limits<std::uint64_t>::max(), std::uint64_t{1} << 63,
-                                     std::numeric_limits<std::uint64_t>::max() - 7}) {
+  for (const std::uint64_t length :
+       {std::uint64_t{3}, std::uint64_t{1} << 40, std::numeric_limits<std::uint64_t>::max(), std::uint64_t{1} << 63,
+        std::numeric_limits<std::uint64_t>::max() - 7}) {
     expect_refused(with_length(length, "{}"), "its header claims");
   }
   expect_refused(file_of("{"), "not valid JSON");
@@ -104,7 +111,8 @@ TEST_F(ModelFile, RefusesBadHeaders) {
   expect_refused(file_of(R"({"__metadata__":{"a":3}})"), "metadata 'a'");
   // Nesting as deep as the header is long must not end the stack.
   EXPECT_NE(error_of(file_of(std::string(3'000'000, '['))), "no error");
-  EXPECT_NE(error_of(file_of(R"({"a":)" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}")), "no error");
+  EXPECT_NE(error_of(file_of(R"({"a":)" + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}")),
+            "no error");
 }
 
 TEST_F(ModelFile, RefusesBadEntries) {
@@ -144,7 +152,8 @@ TEST_F(ModelFile, RefusesBadEntries) {
   expect_refused(file_of("{\"a\":{" + entry("F32", "[0,4611686018427387904,8]", "[0,0]") + "}}"), "too large");
 }
 
-// Every byte of the header flipped in some bits, every cut, many random changes; allocations are limited by the process's own limit.
+// Every byte of the header flipped in some bits, every cut, many random changes; allocations are limited by the
+// process's own limit.
 TEST_F(ModelFile, NoDamageCrashesOrAllocatesWithoutBound) {
   write_safetensors(folder_ / "x", sample());
   const auto good = read_file(folder_ / "x");
@@ -179,10 +188,17 @@ TEST_F(ModelFile, NoDamageCrashesOrAllocatesWithoutBound) {
     for (auto changes = random() % 4 + 1; changes > 0; --changes) {
       const auto place = random() % (8 + header_size);
       switch (random() % 4) {
-        case 0: bytes[place] = static_cast<char>(random()); break;
-        case 1: bytes[place] = "0123456789-\"[]{},:e."[random() % 20]; break;
-        case 2: bytes.erase(place, random() % 9); break;
-        default: bytes.insert(place, bytes.substr(random() % good.size() / 2, random() % 9));
+        case 0:
+          bytes[place] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes[place] = "0123456789-\"[]{},:e."[random() % 20];
+          break;
+        case 2:
+          bytes.erase(place, random() % 9);
+          break;
+        default:
+          bytes.insert(place, bytes.substr(random() % good.size() / 2, random() % 9));
       }
     }
     attempt(bytes);
@@ -231,9 +247,10 @@ TEST_F(ModelFolder, WeightsAreFloat32WhateverTheModelWas) {
 }
 
 TEST_F(ModelFolder, EveryFormComesBack) {
-  for (const auto& form : {softmax_form(), linformer_form("block", 48, 6, 2, Sharing::layerwise, Summary::block, Projection::dynamic),
-                           linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::convolution),
-                           linformer_form("prefix", 45, 0, 5, Sharing::layerwise)}) {
+  for (const auto& form :
+       {softmax_form(), linformer_form("block", 48, 6, 2, Sharing::layerwise, Summary::block, Projection::dynamic),
+        linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::convolution),
+        linformer_form("prefix", 45, 0, 5, Sharing::layerwise)}) {
     const auto model = lively_model(form.config, at::kFloat);
     save_model(folder_, model, tokenizer());
     const auto ids_BN = random_ids({1, 40}, 19);
@@ -300,8 +317,10 @@ TEST_F(ModelFolder, RefusesWrongConfigs) {
 }
 
 TEST_F(ModelFolder, RefusesFoldersThatHoldNoModel) {
-  EXPECT_NE(message_of([&] { load_model(folder_ / "none"); }).find("expected a run or checkpoint folder"), std::string::npos);
-  EXPECT_NE(message_of([&] { load_model(folder_ / "config.json"); }).find("expected a run or checkpoint folder"), std::string::npos);
+  EXPECT_NE(message_of([&] { load_model(folder_ / "none"); }).find("expected a run or checkpoint folder"),
+            std::string::npos);
+  EXPECT_NE(message_of([&] { load_model(folder_ / "config.json"); }).find("expected a run or checkpoint folder"),
+            std::string::npos);
   fs::remove(folder_ / "model.safetensors");
   expect_model_refused("model.safetensors");
   fs::remove(folder_ / "config.json");

@@ -24,9 +24,7 @@ class SoftmaxGolden : public testing::TestWithParam<Path> {};
 TEST_P(SoftmaxGolden, OutputsAndGradientsAgree) {
   const auto golden = test::read_golden();
   for (const std::string name : {"softmax", "softmax_causal"}) {
-    const auto leaf = [&](const std::string& part) {
-      return golden.at(name + "." + part).clone().requires_grad_();
-    };
+    const auto leaf = [&](const std::string& part) { return golden.at(name + "." + part).clone().requires_grad_(); };
     const auto query = leaf("query"), key = leaf("key"), value = leaf("value");
     const auto mask = golden.find(name + ".key_padding_mask");
     SoftmaxOptions options{.causal = name == "softmax_causal", .path = GetParam()};
@@ -58,8 +56,7 @@ TEST(Window, EqualsStandardCausalAttentionUpToTwoWindows) {
     const auto q = at::randn({2, 3, length, 4}, at::kDouble), k = at::randn_like(q), v = at::randn_like(q);
     const auto e = at::randn({5, 14}, at::kDouble);
     const auto out = attention(q, k, v, e, e, {.causal = true, .window = 7});
-    EXPECT_LT(relative_error(out, softmax_attention(q, k, v, {.causal = true, .path = Path::reference})),
-              1e-12);
+    EXPECT_LT(relative_error(out, softmax_attention(q, k, v, {.causal = true, .path = Path::reference})), 1e-12);
   }
 }
 
@@ -68,15 +65,13 @@ TEST(Prefix, EveryChunkLengthAgrees) {
   const auto e = at::randn({2, 3, 70}, at::kDouble), f = at::randn({2, 3, 70}, at::kDouble);
   const auto want = prefix_attention(q, k, v, e, f, {.path = Path::reference});
   for (const std::int64_t chunk : {0, 1, 7, 64, 65, 100}) {
-    EXPECT_LT(relative_error(prefix_attention(q, k, v, e, f, {.chunk = chunk, .path = Path::composed}), want),
-              1e-12)
+    EXPECT_LT(relative_error(prefix_attention(q, k, v, e, f, {.chunk = chunk, .path = Path::composed}), want), 1e-12)
         << chunk;
   }
 }
 
 TEST(Window, ShortAndHugeNumbersStayClose) {
-  const auto q = at::randn({1, 2, 23, 4}), k = at::randn_like(q), v = at::randn_like(q),
-             e = at::randn({3, 23});
+  const auto q = at::randn({1, 2, 23, 4}), k = at::randn_like(q), v = at::randn_like(q), e = at::randn({3, 23});
   const AttentionOptions options{.causal = true, .window = 5};
   const auto shorter = [](const at::Tensor& x) { return x.to(at::kBFloat16); };
   const auto out = attention(shorter(q), shorter(k), shorter(v), shorter(e), shorter(e), options);
@@ -106,12 +101,9 @@ TEST(Summarise, PaddedPositionsCountForNothing) {
   mask.narrow(1, 4, 2).fill_(true);
   const SummariseOptions padded{.key_padding_mask = mask};
   const auto cut = k.narrow(2, 0, 4);
-  EXPECT_LT(
-      relative_error(summarise_mean(poisoned, poisoned, 4, padded).key.narrow(2, 0, 1), cut.mean(2, true)),
-      1e-12);
-  EXPECT_LT(
-      relative_error(summarise_max(poisoned, poisoned, 4, padded).key.narrow(2, 0, 1), cut.amax(2, true)),
-      1e-12);
+  EXPECT_LT(relative_error(summarise_mean(poisoned, poisoned, 4, padded).key.narrow(2, 0, 1), cut.mean(2, true)),
+            1e-12);
+  EXPECT_LT(relative_error(summarise_max(poisoned, poisoned, 4, padded).key.narrow(2, 0, 1), cut.amax(2, true)), 1e-12);
   const auto want = at::matmul(scores.narrow(3, 0, 4).softmax(-1), cut);
   EXPECT_LT(relative_error(summarise_dynamic(poisoned, poisoned, scores, padded).key, want), 1e-12);
 }

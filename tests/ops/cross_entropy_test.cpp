@@ -20,8 +20,7 @@ constexpr std::int64_t kRows = 23, kWidth = 5, kVocabulary = 13;
 at::Tensor draw_targets(std::int64_t rows = kRows) { return at::randint(kVocabulary, {rows}, at::kLong); }
 
 test::Operation chunked(const at::Tensor& target, CrossEntropyOptions options = {}) {
-  return
-      [target, options](const test::Tensors& x) { return linear_cross_entropy(x[0], x[1], target, options); };
+  return [target, options](const test::Tensors& x) { return linear_cross_entropy(x[0], x[1], target, options); };
 }
 
 test::Operation whole(const at::Tensor& target, std::int64_t ignore_index = -100) {
@@ -39,8 +38,7 @@ TEST(CrossEntropy, EveryChunkEqualsWholeLogits) {
   for (const std::int64_t chunk : {0, 1, 2, 7, 22, 23, 24, 1000}) {
     SCOPED_TRACE(chunk);
     for (const auto dtype : {at::kDouble, at::kFloat}) {
-      test::expect_same(chunked(target, {.chunk = chunk}), whole(target), draw(dtype),
-                        test::tolerance_of(dtype));
+      test::expect_same(chunked(target, {.chunk = chunk}), whole(target), draw(dtype), test::tolerance_of(dtype));
     }
   }
 }
@@ -52,11 +50,11 @@ TEST(CrossEntropy, EveryInstructionSetAgrees) {
     for (const std::int64_t vocabulary : {1, 7, 16, 1037, 9001}) {
       SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " V " << vocabulary);
       const auto target = at::randint(vocabulary, {5}, at::kLong);
-      // Large logits of many tokens make the gradient of hidden a difference of near equals, which any float32 loss gets to 1e-5 only.
+      // Large logits of many tokens make the gradient of hidden a difference of near equals, which any float32 loss
+      // gets to 1e-5 only.
       const test::Tensors inputs{at::randn({5, 3}), at::randn({vocabulary, 3}) / 4};
       test::expect_same(chunked(target, {.chunk = 3}), whole(target), inputs, test::tolerance_of(at::kFloat));
-      const auto plain =
-          linear_cross_entropy(inputs[0], inputs[1], target);  // no gradients wanted: another pass
+      const auto plain = linear_cross_entropy(inputs[0], inputs[1], target);  // no gradients wanted: another pass
       EXPECT_LT(test::relative_error(plain.add(1), whole(target)(inputs).add(1)), 1e-6);
     }
   }
@@ -72,20 +70,19 @@ TEST(CrossEntropy, IgnoredTargetsCountForNothing) {
   auto target = draw_targets();
   target.narrow(0, 5, 9).fill_(2);
   for (const std::int64_t chunk : {0, 4}) {
-    test::expect_same(chunked(target, {.ignore_index = 2, .chunk = chunk}), whole(target, 2),
-                      draw(at::kDouble), test::tolerance_of(at::kDouble));
+    test::expect_same(chunked(target, {.ignore_index = 2, .chunk = chunk}), whole(target, 2), draw(at::kDouble),
+                      test::tolerance_of(at::kDouble));
   }
   const auto inputs = draw(at::kDouble);
-  const auto gradient = test::run_with_gradients(chunked(target, {.ignore_index = 2}), inputs,
-                                                 at::ones({}, at::kDouble), at::kDouble)
-                            .gradients[0];
+  const auto gradient =
+      test::run_with_gradients(chunked(target, {.ignore_index = 2}), inputs, at::ones({}, at::kDouble), at::kDouble)
+          .gradients[0];
   EXPECT_EQ(gradient.narrow(0, 5, 9).abs().max().item<double>(), 0.0);
 }
 
 TEST(CrossEntropy, WithoutATargetTheLossIsNotANumberAndTheGradientZero) {
   const auto target = at::full({kRows}, -100, at::kLong);
-  const auto got =
-      test::run_with_gradients(chunked(target, {.chunk = 4}), draw(at::kFloat), at::ones({}), at::kFloat);
+  const auto got = test::run_with_gradients(chunked(target, {.chunk = 4}), draw(at::kFloat), at::ones({}), at::kFloat);
   EXPECT_TRUE(got.output.isnan().item<bool>());
   for (const auto& gradient : got.gradients) EXPECT_EQ(gradient.abs().max().item<float>(), 0.0F);
 }
@@ -97,8 +94,7 @@ TEST(CrossEntropy, TiedWeightsGatherBothGradients) {
     return [&ids, loss](const test::Tensors& x) { return loss({x[0].index_select(0, ids), x[0]}); };
   };
   const test::Tensors weight{at::randn({kVocabulary, kWidth}, at::kDouble)};
-  test::expect_same(tied(chunked(target, {.chunk = 5})), tied(whole(target)), weight,
-                    test::tolerance_of(at::kDouble));
+  test::expect_same(tied(chunked(target, {.chunk = 5})), tied(whole(target)), weight, test::tolerance_of(at::kDouble));
   EXPECT_LT(test::gradient_check(tied(chunked(target, {.chunk = 5})), weight), 1e-6);
 }
 
@@ -112,14 +108,12 @@ TEST(CrossEntropy, HugeLogitsStayExact) {
 TEST(CrossEntropy, Bfloat16) {
   const auto target = draw_targets();
   const auto inputs = draw(at::kBFloat16);
-  const auto got =
-      test::run_with_gradients(chunked(target, {.chunk = 9}), inputs, at::ones({}), at::kBFloat16);
+  const auto got = test::run_with_gradients(chunked(target, {.chunk = 9}), inputs, at::ones({}), at::kBFloat16);
   const auto want = test::run_with_gradients(whole(target), inputs, at::ones({}), at::kDouble);
   EXPECT_LT(test::relative_error(got.output, want.output), test::tolerance_of(at::kBFloat16).output);
   for (std::size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(got.gradients[i].scalar_type(), at::kBFloat16);
-    EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]),
-              test::tolerance_of(at::kBFloat16).gradient)
+    EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]), test::tolerance_of(at::kBFloat16).gradient)
         << i;
   }
 }
@@ -134,12 +128,16 @@ TEST(CrossEntropy, EveryInstructionSetAgreesInBfloat16) {
         SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " V " << vocabulary << " chunk " << chunk);
         auto target = at::randint(vocabulary, {11}, at::kLong);
         target[4] = -100;
-        const test::Tensors inputs{at::randn({11, 24}).to(at::kBFloat16), (at::randn({vocabulary, 24}) / 4).to(at::kBFloat16)};
-        const auto got = test::run_with_gradients(chunked(target, {.chunk = chunk}), inputs, at::ones({}), at::kBFloat16);
+        const test::Tensors inputs{at::randn({11, 24}).to(at::kBFloat16),
+                                   (at::randn({vocabulary, 24}) / 4).to(at::kBFloat16)};
+        const auto got =
+            test::run_with_gradients(chunked(target, {.chunk = chunk}), inputs, at::ones({}), at::kBFloat16);
         const auto want = test::run_with_gradients(whole(target), inputs, at::ones({}), at::kDouble);
         EXPECT_LT(test::relative_error(got.output, want.output), test::tolerance_of(at::kBFloat16).output);
         for (std::size_t i = 0; i < 2; ++i) {
-          EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]), test::tolerance_of(at::kBFloat16).gradient) << i;
+          EXPECT_LT(test::relative_error(got.gradients[i], want.gradients[i]),
+                    test::tolerance_of(at::kBFloat16).gradient)
+              << i;
         }
         EXPECT_EQ(got.gradients[0][4].abs().max().item<float>(), 0.0F);
       }

@@ -21,10 +21,13 @@ TEST(BiasGelu, EveryInstructionSetEqualsThePlainOne) {
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 40}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 130}}) {
+    for (const auto& shape :
+         std::vector<std::vector<std::int64_t>>{{1, 40}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 130}}) {
       for (const double spread : {0.1, 1.0, 30.0}) {
-        SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << at::IntArrayRef(shape) << " spread " << spread);
-        test::expect_same(fused, plain, {at::randn(shape) * spread, at::randn({shape.back()})}, test::tolerance_of(at::kFloat));
+        SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << at::IntArrayRef(shape) << " spread "
+                                        << spread);
+        test::expect_same(fused, plain, {at::randn(shape) * spread, at::randn({shape.back()})},
+                          test::tolerance_of(at::kFloat));
       }
     }
   }
@@ -35,7 +38,9 @@ TEST(BiasGelu, ShortFloatsRoundOnlyTheirOwnNumbers) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
     const auto x = at::randn({70, 45}).to(at::kBFloat16).to(at::kFloat);
-    const auto halves = [](const test::Tensors& in) { return bias_gelu(in[0].to(at::kBFloat16), in[1]).to(at::kFloat); };
+    const auto halves = [](const test::Tensors& in) {
+      return bias_gelu(in[0].to(at::kBFloat16), in[1]).to(at::kFloat);
+    };
     test::expect_same(halves, plain, {x, at::randn({45})}, test::tolerance_of(at::kBFloat16));
   }
 }
@@ -54,7 +59,10 @@ TEST(BiasGelu, HugeNumbers) {
   const auto x = at::tensor({-1e30, -100.0, 100.0, 1e30}, at::kFloat).unsqueeze(0);
   const auto y = bias_gelu(x, at::zeros({4}));
   EXPECT_TRUE(at::equal(y, at::tensor({0.0, 0.0, 100.0, 1e30}, at::kFloat).unsqueeze(0)));
-  EXPECT_TRUE(bias_gelu(at::full({1, 1}, std::numeric_limits<double>::quiet_NaN(), at::kFloat), at::zeros({1})).isnan().all().item<bool>());
+  EXPECT_TRUE(bias_gelu(at::full({1, 1}, std::numeric_limits<double>::quiet_NaN(), at::kFloat), at::zeros({1}))
+                  .isnan()
+                  .all()
+                  .item<bool>());
 }
 
 TEST(BiasGelu, NoRowsAndNoSecondDerivative) {

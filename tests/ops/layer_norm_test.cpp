@@ -20,13 +20,15 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Inputs: x, product, bias of the branch, weight and bias of the norm.
 test::Tensors draw(at::IntArrayRef shape, at::ScalarType dtype = at::kFloat) {
   const auto d = shape.back();
-  return {at::randn(shape, dtype), at::randn(shape, dtype), at::randn({d}, dtype), at::randn({d}, dtype), at::randn({d}, dtype)};
+  return {at::randn(shape, dtype), at::randn(shape, dtype), at::randn({d}, dtype), at::randn({d}, dtype),
+          at::randn({d}, dtype)};
 }
 
 at::Tensor both(const SumAndNorm& made) { return at::cat({made.sum, made.normed.to(made.sum.scalar_type())}, -1); }
 
 test::Operation fused(at::ScalarType product) {
-  return [product](const test::Tensors& x) { return both(add_layer_norm(x[0], {x[1].to(product), x[2]}, {x[3], x[4]})); };
+  return
+      [product](const test::Tensors& x) { return both(add_layer_norm(x[0], {x[1].to(product), x[2]}, {x[3], x[4]})); };
 }
 
 // What the fused operation must equal, whose product was rounded to its dtype first.
@@ -42,7 +44,8 @@ TEST(LayerNorm, EveryInstructionSetEqualsThePlainOnes) {
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 19}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 384}}) {
+    for (const auto& shape :
+         std::vector<std::vector<std::int64_t>>{{1, 19}, {5, 7}, {2, 3, 16}, {131, 33}, {300, 384}}) {
       SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << shape);
       test::expect_same(fused(at::kFloat), plain(at::kFloat), draw(shape), test::tolerance_of(at::kFloat));
       test::expect_same(fused(at::kBFloat16), plain(at::kBFloat16), draw(shape), test::tolerance_of(at::kBFloat16));
@@ -68,7 +71,9 @@ TEST(LayerNorm, ShortStreams) {
     EXPECT_EQ(made.sum.scalar_type(), at::kBFloat16);
     const auto sum = stream.to(at::kDouble) + inputs[1].to(product) + inputs[2];
     EXPECT_LT(test::relative_error(made.sum, sum), test::tolerance_of(at::kBFloat16).output);
-    EXPECT_LT(test::relative_error(made.normed, at::layer_norm(sum, {40}, inputs[3].to(at::kDouble), inputs[4].to(at::kDouble), 1e-5)), 1e-2);
+    EXPECT_LT(test::relative_error(
+                  made.normed, at::layer_norm(sum, {40}, inputs[3].to(at::kDouble), inputs[4].to(at::kDouble), 1e-5)),
+              1e-2);
   }
 }
 
@@ -97,11 +102,14 @@ TEST(LayerNorm, PartsAloneEqualThePlainOnes) {
   const auto plain_sum = [](const test::Tensors& x) { return x[0] + x[1] + x[2]; };
   test::expect_same(sum, plain_sum, inputs, test::tolerance_of(at::kFloat));
   const auto no_bias = [](const test::Tensors& x) { return add_branch(x[0], {x[1], {}}); };
-  test::expect_same(no_bias, [](const test::Tensors& x) { return x[0] + x[1]; }, inputs, test::tolerance_of(at::kFloat));
+  test::expect_same(
+      no_bias, [](const test::Tensors& x) { return x[0] + x[1]; }, inputs, test::tolerance_of(at::kFloat));
 }
 
 TEST(LayerNorm, OfShortFloatsIsInShortFloats) {
-  const auto norm = [](const test::Tensors& x) { return layer_norm(x[0].to(at::kBFloat16), {x[1], x[2]}, at::kBFloat16).to(at::kFloat); };
+  const auto norm = [](const test::Tensors& x) {
+    return layer_norm(x[0].to(at::kBFloat16), {x[1], x[2]}, at::kBFloat16).to(at::kFloat);
+  };
   const auto plain_norm = [](const test::Tensors& x) { return at::layer_norm(x[0], x[1].sizes(), x[1], x[2], 1e-5); };
   for (const std::int64_t d : {19, 64}) {
     const auto x = at::randn({21, d}).to(at::kBFloat16).to(at::kFloat);
@@ -112,9 +120,12 @@ TEST(LayerNorm, OfShortFloatsIsInShortFloats) {
 TEST(LayerNorm, OnlyOneOfTheOutputsMayBeUsed) {
   const auto inputs = draw({9, 5});
   const auto only_sum = [](const test::Tensors& x) { return add_layer_norm(x[0], {x[1], x[2]}, {x[3], x[4]}).sum; };
-  test::expect_same(only_sum, [](const test::Tensors& x) { return x[0] + x[1] + x[2]; }, inputs, test::tolerance_of(at::kFloat));
+  test::expect_same(
+      only_sum, [](const test::Tensors& x) { return x[0] + x[1] + x[2]; }, inputs, test::tolerance_of(at::kFloat));
   const auto only_norm = [](const test::Tensors& x) { return add_layer_norm(x[0], {x[1], x[2]}, {x[3], x[4]}).normed; };
-  const auto plain_norm = [](const test::Tensors& x) { return at::layer_norm(x[0] + x[1] + x[2], x[3].sizes(), x[3], x[4], 1e-5); };
+  const auto plain_norm = [](const test::Tensors& x) {
+    return at::layer_norm(x[0] + x[1] + x[2], x[3].sizes(), x[3], x[4], 1e-5);
+  };
   test::expect_same(only_norm, plain_norm, inputs, test::tolerance_of(at::kFloat));
 }
 
@@ -124,7 +135,8 @@ TEST(LayerNorm, GradientsAreThoseOfDifferences) {
 
 TEST(LayerNorm, LargeNumbersAndViews) {
   auto inputs = draw({11, 24});
-  // A mean far from the deviation, in numbers that float32 holds: the mean of squares less the squared mean would lose all digits.
+  // A mean far from the deviation, in numbers that float32 holds: the mean of squares less the squared mean would lose
+  // all digits.
   inputs[0] = at::randint(-4, 5, {11, 24}).to(at::kFloat) + 4000;
   inputs[1] = inputs[1].mul(0).add(1);
   inputs[2] = inputs[2].mul(0);
@@ -152,14 +164,16 @@ TEST(LayerNorm, ResultsDoNotDependOnThreads) {
   }
   at::set_num_threads(before);
   EXPECT_TRUE(at::equal(made[0].output, made[1].output));
-  for (std::size_t i = 0; i < inputs.size(); ++i) EXPECT_TRUE(at::equal(made[0].gradients[i], made[1].gradients[i])) << i;
+  for (std::size_t i = 0; i < inputs.size(); ++i)
+    EXPECT_TRUE(at::equal(made[0].gradients[i], made[1].gradients[i])) << i;
 }
 
 TEST(LayerNorm, NotANumberStaysInItsRow) {
   auto inputs = draw({4, 20});
   inputs[0][2][3] = std::numeric_limits<double>::quiet_NaN();
   inputs[1][3][0] = kInfinity;
-  const auto normed = add_layer_norm(inputs[0], {inputs[1].to(at::kBFloat16), inputs[2]}, {inputs[3], inputs[4]}).normed;
+  const auto normed =
+      add_layer_norm(inputs[0], {inputs[1].to(at::kBFloat16), inputs[2]}, {inputs[3], inputs[4]}).normed;
   EXPECT_TRUE(normed.narrow(0, 0, 2).isfinite().all().item<bool>());
   EXPECT_TRUE(normed.narrow(0, 2, 2).isnan().all().item<bool>());
 }

@@ -77,7 +77,8 @@ TEST(Thin, KeepsEndsAndExtremes) {
   values[0] = kNaN;
   const auto kept = report::thin_keeping_extremes(values, 63);
   EXPECT_LE(kept.size(), 63u);
-  for (const std::size_t index : {0u, 777u, 5001u, 10'000u}) EXPECT_NE(std::find(kept.begin(), kept.end(), index), kept.end()) << index;
+  for (const std::size_t index : {0u, 777u, 5001u, 10'000u})
+    EXPECT_NE(std::find(kept.begin(), kept.end(), index), kept.end()) << index;
   EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
 }
 

@@ -9,7 +9,8 @@ namespace {
 
 bool remarks_on(const json& document, std::string_view path, std::string_view text) {
   return std::ranges::any_of(document["remarks"], [&](const json& remark) {
-    return remark["path"].get<std::string>().find(path) != std::string::npos && remark["text"].get<std::string>().find(text) != std::string::npos;
+    return remark["path"].get<std::string>().find(path) != std::string::npos &&
+           remark["text"].get<std::string>().find(text) != std::string::npos;
   });
 }
 
@@ -41,7 +42,8 @@ TEST_F(Report, CommandNamesWhatDiffersFromTheDefaults) {
 
 TEST_F(Report, CountsParametersOfTheWeights) {
   const auto folder = run("one", 2);
-  const std::string header = R"({"a":{"dtype":"F32","shape":[3,5],"data_offsets":[0,60]},"b":{"dtype":"F32","shape":[7],"data_offsets":[60,88]}})";
+  const std::string header =
+      R"({"a":{"dtype":"F32","shape":[3,5],"data_offsets":[0,60]},"b":{"dtype":"F32","shape":[7],"data_offsets":[60,88]}})";
   std::string file(8, '\0');
   file[0] = static_cast<char>(header.size());
   write("one/model.safetensors", file + header);
@@ -62,7 +64,9 @@ TEST_F(Report, EachUnusableFolderIsARemark) {
   write("empty_run/metrics.jsonl", "");
   write("checkpoint/config.json", "{}");
   write("other/readme", "");
-  const auto document = read_report({root / "absent", root / "empty_run", root / "checkpoint", root / "other", root / "other/readme", run("good", 3)}, {});
+  const auto document = read_report(
+      {root / "absent", root / "empty_run", root / "checkpoint", root / "other", root / "other/readme", run("good", 3)},
+      {});
   EXPECT_EQ(document["runs"].size(), 1u);
   EXPECT_TRUE(remarks_on(document, "absent", "no such folder"));
   EXPECT_TRUE(remarks_on(document, "empty_run", "no step is recorded"));
@@ -129,8 +133,10 @@ TEST_F(Report, BenchmarkKeepsTheLatestOfEachPoint) {
 
 TEST_F(Report, AblationBringsItsRowsAndTheCurvesOfItsRuns) {
   write("a/ablation.json", R"({"type":"ablation","name":"kinds","title":"Kinds","base":"p"})");
-  write("a/table.jsonl", R"({"type":"ablation-row","point":"p","seeds":[{"seed":3}],"validation_loss":{"mean":1.5,"low":1.4,"high":1.6}})"
-                         "\n");
+  write(
+      "a/table.jsonl",
+      R"({"type":"ablation-row","point":"p","seeds":[{"seed":3}],"validation_loss":{"mean":1.5,"low":1.4,"high":1.6}})"
+      "\n");
   run("a/p/seed-3", 20);
   const auto document = read_report({root / "a"}, {});
   EXPECT_TRUE(document["runs"].empty());

@@ -16,7 +16,8 @@ class Folders : public testing::Test {
  protected:
   void SetUp() override {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    root = std::filesystem::temp_directory_path() / (std::string("linformer_report_") + test->name() + "_" + std::to_string(getpid()));
+    root = std::filesystem::temp_directory_path() /
+           (std::string("linformer_report_") + test->name() + "_" + std::to_string(getpid()));
     std::filesystem::create_directories(root);
   }
   void TearDown() override { std::filesystem::remove_all(root); }
@@ -29,8 +30,9 @@ class Folders : public testing::Test {
 
   /// A run of `steps` steps with an evaluation at every 5th.
   std::filesystem::path run(const std::string& name, int steps, const std::string& kind = "softmax") const {
-    write(name + "/config.json", R"({"format_version":1,"model":{"length":24},"attention":{"kind":")" + kind +
-                                     R"("},"train":{"batch":3,"accumulate":2,"steps":7},"data":{"folder":"text of mine"},"seed":9})");
+    write(name + "/config.json",
+          R"({"format_version":1,"model":{"length":24},"attention":{"kind":")" + kind +
+              R"("},"train":{"batch":3,"accumulate":2,"steps":7},"data":{"folder":"text of mine"},"seed":9})");
     std::string lines;
     for (int step = 1; step <= steps; ++step) {
       json line = {{"step", step}, {"loss", 4.0 / step}, {"learning_rate", 1e-3}, {"tokens_per_second", 72.0}};

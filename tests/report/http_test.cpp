@@ -13,8 +13,10 @@ TEST(Http, ParsesARequest) {
 }
 
 TEST(Http, OtherBytesAreNoRequest) {
-  for (const auto* bytes : {"", "\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET / SPDY\r\n\r\n", "\x16\x03\x01"}) EXPECT_EQ(parse_request(bytes).method, "") << bytes;
-  EXPECT_EQ(parse_request("GET / HTTP/1.1\r\nAccept: x\r\n\r\nHost: 127.0.0.1:1\r\n\r\n").host, "") << "of the body, not the head";
+  for (const auto* bytes : {"", "\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET / SPDY\r\n\r\n", "\x16\x03\x01"})
+    EXPECT_EQ(parse_request(bytes).method, "") << bytes;
+  EXPECT_EQ(parse_request("GET / HTTP/1.1\r\nAccept: x\r\n\r\nHost: 127.0.0.1:1\r\n\r\n").host, "")
+      << "of the body, not the head";
 }
 
 TEST(Http, WholeOnlyWithItsBlankLine) {
@@ -26,7 +28,8 @@ TEST(Http, OnlyThisMachineAtThisPort) {
   EXPECT_TRUE(is_this_machine("127.0.0.1:81", 81));
   EXPECT_TRUE(is_this_machine("LocalHost:81", 81));
   EXPECT_TRUE(is_this_machine("localhost", 80));
-  for (const auto* host : {"", "evil.example", "evil.example:81", "localhost.evil.example:81", "127.0.0.1.evil.example:81", "localhost", "localhost:82", "127.0.0.1:811"})
+  for (const auto* host : {"", "evil.example", "evil.example:81", "localhost.evil.example:81",
+                           "127.0.0.1.evil.example:81", "localhost", "localhost:82", "127.0.0.1:811"})
     EXPECT_FALSE(is_this_machine(host, 81)) << host;
 }
 

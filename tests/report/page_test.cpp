@@ -11,8 +11,10 @@ TEST(Page, IsOneWholeDocumentWithoutPlaceholders) {
   const auto page = render_page({{"runs", json::array()}});
   EXPECT_TRUE(page.starts_with("<!DOCTYPE html>"));
   EXPECT_TRUE(page.ends_with("</html>\n"));
-  for (const auto* place : {"@css@", "@echarts@", "@scripts@", "@LINFORMER_DATA@"}) EXPECT_EQ(page.find(place), std::string::npos) << place;
-  for (const auto* foreign : {"<script src", "<link rel=\"stylesheet\"", "@import"}) EXPECT_EQ(page.find(foreign), std::string::npos) << "the page must need no other file";
+  for (const auto* place : {"@css@", "@echarts@", "@scripts@", "@LINFORMER_DATA@"})
+    EXPECT_EQ(page.find(place), std::string::npos) << place;
+  for (const auto* foreign : {"<script src", "<link rel=\"stylesheet\"", "@import"})
+    EXPECT_EQ(page.find(foreign), std::string::npos) << "the page must need no other file";
 }
 
 TEST(Page, TextOfUsersCantEndTheData) {
@@ -26,7 +28,9 @@ TEST(Page, SaysWhetherItIsLive) {
   EXPECT_NE(render_page(json::object()).find(R"("live":false)"), std::string::npos);
 }
 
-TEST(Page, BytesThatAreNoTextDontStopIt) { EXPECT_NE(render_page({{"name", "caf\xe9"}}).find("caf\xef\xbf\xbd"), std::string::npos); }
+TEST(Page, BytesThatAreNoTextDontStopIt) {
+  EXPECT_NE(render_page({{"name", "caf\xe9"}}).find("caf\xef\xbf\xbd"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace linformer

@@ -45,13 +45,18 @@ sequences = 4
 class Ablate : public testing::Test {
  protected:
   Ablate() { at::set_num_threads(1); }
-  fs::path grid(const std::string& points, const std::string& base = kBase) { return folder_.write("grid.toml", base + points); }
+  fs::path grid(const std::string& points, const std::string& base = kBase) {
+    return folder_.write("grid.toml", base + points);
+  }
   std::string mistake(const std::string& points, const std::string& base = kBase) {
     return message_of([&] { read_grid(grid(points, base)); });
   }
   AblationResult run(const AblationGrid& grid) {
     remarks_.clear();
-    return run_ablation(grid, {.out = folder_ / "out", .command = "test", .quiet = true, .remark = [this](const std::string& line) { remarks_ += line + "\n"; }});
+    return run_ablation(
+        grid, {.out = folder_ / "out", .command = "test", .quiet = true, .remark = [this](const std::string& line) {
+                 remarks_ += line + "\n";
+               }});
   }
   // The table without what a clock decides.
   std::vector<json> learning(std::vector<json> rows) {
@@ -69,8 +74,9 @@ class Ablate : public testing::Test {
 
 TEST_F(Ablate, GridFieldsReachThePoints) {
   folder_.write("base.toml", "[train]\nlearning_rate = 2e-3\nsteps = 9\ndtype = \"auto\"\n[generate]\ntop_k = 3\n");
-  const auto grid_file = grid("[[point]]\nname = \"one\"\n[[point]]\nname = \"wide\"\nattention.window = 6\nmodel.width = 16\n",
-                              "config = \"base.toml\"\nbase = \"wide\"\n" + kBase);
+  const auto grid_file =
+      grid("[[point]]\nname = \"one\"\n[[point]]\nname = \"wide\"\nattention.window = 6\nmodel.width = 16\n",
+           "config = \"base.toml\"\nbase = \"wide\"\n" + kBase);
   const auto found = read_grid(grid_file);
   EXPECT_EQ(found.name, "grid");
   EXPECT_EQ(found.title, "Tiny");
@@ -88,42 +94,55 @@ TEST_F(Ablate, GridFieldsReachThePoints) {
 }
 
 TEST_F(Ablate, DTypeTakesThePlaceOfTheGridsButNotOfAPointsOwn) {
-  const auto found = read_grid(grid("[[point]]\nname = \"shared\"\n[[point]]\nname = \"own\"\ntrain.dtype = \"float32\"\n"), "", DType::bfloat16);
+  const auto found =
+      read_grid(grid("[[point]]\nname = \"shared\"\n[[point]]\nname = \"own\"\ntrain.dtype = \"float32\"\n"), "",
+                DType::bfloat16);
   EXPECT_EQ(found.points[0].config.train.dtype, DType::bfloat16);
   EXPECT_EQ(found.points[1].config.train.dtype, DType::float32);
 }
 
 TEST_F(Ablate, MistakesNamePointAndField) {
   const std::string good = "[[point]]\nname = \"good\"\n";
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nattention.slotz = 3\n"), {"grid.toml", "point bad", "attention.slotz", "attention.slots"}));
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nattention.slots = 25\n"), {"point bad", "attention.slots has 25", "model.length = 24"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nattention.slotz = 3\n"),
+                    {"grid.toml", "point bad", "attention.slotz", "attention.slots"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nattention.slots = 25\n"),
+                    {"point bad", "attention.slots has 25", "model.length = 24"}));
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\ndata.pairs = 6\n"), {"point bad", "data.pairs is 6"}));
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nmodel.causal = false\nattention.window = 0\n"), {"point bad", "model.causal is false"}));
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\ntrain.objective = \"masked\"\n"), {"point bad", "train.objective is masked"}));
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\ntrain.dtype = \"auto\"\n"), {"point bad", "train.dtype is auto"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nmodel.causal = false\nattention.window = 0\n"),
+                    {"point bad", "model.causal is false"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\ntrain.objective = \"masked\"\n"),
+                    {"point bad", "train.objective is masked"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\ntrain.dtype = \"auto\"\n"),
+                    {"point bad", "train.dtype is auto"}));
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"good\"\n"), {"point good", "two of this name"}));
   EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"../up\"\n"), {"\"../up\"", "folder"}));
   EXPECT_TRUE(holds(mistake("[[point]]\nattention.slots = 3\n"), {"needs a name"}));
   EXPECT_TRUE(holds(mistake("[[point]]\nname = \"table.jsonl\"\n"), {"\"table.jsonl\"", "choose another"}));
-  EXPECT_TRUE(holds(mistake("[[point]]\nname = \"" + std::string(201, 'x') + "\"\n"), {"has 201 characters", "at most 200"}));
+  EXPECT_TRUE(
+      holds(mistake("[[point]]\nname = \"" + std::string(201, 'x') + "\"\n"), {"has 201 characters", "at most 200"}));
   EXPECT_TRUE(holds(message_of([&] { read_grid(grid(good), "some/folder"); }), {"--data is some/folder", "recall"}));
   EXPECT_TRUE(holds(mistake(""), {"no points"}));
   EXPECT_TRUE(holds(mistake(good, "base = \"other\"\n" + kBase), {"base is \"other\"", "good"}));
   EXPECT_TRUE(holds(mistake(good, "seedz = [1]\n" + kBase), {"unknown key seedz", "did you mean seeds"}));
   EXPECT_TRUE(holds(mistake(good, "seeds = [1, 1]\n" + kBase.substr(kBase.find("[model]"))), {"seeds is [1,1]"}));
-  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"text\"\ndata.source = \"text\"\n"), {"point text", "data.folder is missing"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"text\"\ndata.source = \"text\"\n"),
+                    {"point text", "data.folder is missing"}));
 }
 
 TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
-  const auto found = read_grid(grid("[[point]]\nname = \"slots\"\n[[point]]\nname = \"alone\"\nattention.slots = 0\n[[point]]\nname = \"wide\"\nmodel.width = 16\n"));
+  const auto found =
+      read_grid(grid("[[point]]\nname = \"slots\"\n[[point]]\nname = \"alone\"\nattention.slots = 0\n[[point]]\nname = "
+                     "\"wide\"\nmodel.width = 16\n"));
   const auto first = run(found);
   EXPECT_EQ(first.trained, 6);
   ASSERT_EQ(first.rows.size(), 3u);
   for (const auto& row : first.rows) {
     ASSERT_EQ(row["seeds"].size(), 2u);
     EXPECT_EQ(row["seeds"][1]["seed"], 3);
-    EXPECT_NEAR(row["validation_loss"]["mean"].get<double>(),
-                (row["seeds"][0]["validation_loss"].get<double>() + row["seeds"][1]["validation_loss"].get<double>()) / 2, 1e-12);
+    EXPECT_NEAR(
+        row["validation_loss"]["mean"].get<double>(),
+        (row["seeds"][0]["validation_loss"].get<double>() + row["seeds"][1]["validation_loss"].get<double>()) / 2,
+        1e-12);
     EXPECT_LE(row["accuracy"]["low"], row["accuracy"]["high"]);
     EXPECT_FALSE(row.contains("bits_per_byte"));
     EXPECT_EQ(row["parameters_differ"], row["point"] == "wide");
@@ -137,7 +156,8 @@ TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
   EXPECT_EQ(read_file(folder_ / "out/table.jsonl"), table);
   EXPECT_TRUE(holds(ablation_table(found, first.rows), {"Tiny", "slots (base)", "alone", "* more than 10 %"}));
 
-  // One run back at half its way, one of which only the start is there, one damaged beyond use, and one of another version.
+  // One run back at half its way, one of which only the start is there, one damaged beyond use, and one of another
+  // version.
   const auto out = folder_ / "out";
   const auto copy_back = [&](const std::string& run) {
     fs::remove_all(out / run / "checkpoints");
@@ -155,13 +175,15 @@ TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
   EXPECT_EQ(second.trained, 2);
   EXPECT_EQ(second.skipped, 2);
   EXPECT_EQ(second.left_out, 2);
-  EXPECT_TRUE(holds(remarks_, {"point alone, seed 3 is left out", "point wide, seed 0 is left out", "format_version is 2"}));
+  EXPECT_TRUE(
+      holds(remarks_, {"point alone, seed 3 is left out", "point wide, seed 0 is left out", "format_version is 2"}));
   EXPECT_EQ(learning(second.rows)[0], learning(first.rows)[0]);
   EXPECT_EQ(second.rows[1]["seeds"].size(), 1u);
 }
 
 TEST_F(Ablate, AnotherGridsFolderIsRefused) {
-  const auto found = read_grid(grid("[[point]]\nname = \"a\"\ntrain.steps = 1\n", "seeds = [1]\n" + kBase.substr(kBase.find("[model]"))));
+  const auto found = read_grid(
+      grid("[[point]]\nname = \"a\"\ntrain.steps = 1\n", "seeds = [1]\n" + kBase.substr(kBase.find("[model]"))));
   fs::create_directories(folder_ / "out");
   write_atomically(folder_ / "out/notes.txt", "mine");
   EXPECT_TRUE(holds(message_of([&] { run(found); }), {"not empty", "no ablation"}));
@@ -177,7 +199,9 @@ TEST_F(Ablate, AnotherGridsFolderIsRefused) {
 }
 
 TEST_F(Ablate, UnequalPointsAreMarked) {
-  const auto found = read_grid(grid("[[point]]\nname = \"base\"\n[[point]]\nname = \"longer\"\ntrain.steps = 6\n[[point]]\nname = \"other\"\ndata.keys = 9\n"));
+  const auto found =
+      read_grid(grid("[[point]]\nname = \"base\"\n[[point]]\nname = \"longer\"\ntrain.steps = 6\n[[point]]\nname = "
+                     "\"other\"\ndata.keys = 9\n"));
   const auto rows = run(found).rows;
   ASSERT_EQ(rows.size(), 3u);
   EXPECT_EQ(rows[0]["tokens"], 4 * 2 * 24);

@@ -1,4 +1,5 @@
-// The audit catches what it should, at the right place, and nothing else. Shape letters: B batch, N length, V vocabulary, X channels.
+// The audit catches what it should, at the right place, and nothing else. Shape letters: B batch, N length, V
+// vocabulary, X channels.
 #include "linformer/study/audit.hpp"
 
 #include <ATen/ATen.h>
@@ -20,7 +21,9 @@ using namespace linformer::testing;  // NOLINT: the test's own helpers
 class Leaky final : public study::AuditSubject {
  public:
   Leaky(double leak, std::int64_t distance, at::ScalarType dtype = at::kDouble)
-      : leak_(leak), distance_(distance), embedding_(at::randn({kVocabulary, kVocabulary}, at::detail::createCPUGenerator(1), at::kDouble).to(dtype)) {
+      : leak_(leak),
+        distance_(distance),
+        embedding_(at::randn({kVocabulary, kVocabulary}, at::detail::createCPUGenerator(1), at::kDouble).to(dtype)) {
     embedding_.requires_grad_();
   }
   at::ScalarType dtype() const override { return embedding_.scalar_type(); }
@@ -30,7 +33,8 @@ class Leaky final : public study::AuditSubject {
   at::Tensor outputs(const at::Tensor& ids_BN) const override {
     const auto x_BNX = at::embedding(embedding_, ids_BN);
     const auto count_N1 = at::arange(1, ids_BN.size(1) + 1, x_BNX.options().requires_grad(std::nullopt)).unsqueeze(1);
-    const auto later_BNX = at::constant_pad_nd(x_BNX.slice(1, distance_), {0, 0, 0, std::min(distance_, ids_BN.size(1))});
+    const auto later_BNX =
+        at::constant_pad_nd(x_BNX.slice(1, distance_), {0, 0, 0, std::min(distance_, ids_BN.size(1))});
     return x_BNX.cumsum(1) / count_N1 + leak_ * later_BNX.slice(1, 0, ids_BN.size(1));
   }
   at::Tensor logits(const at::Tensor& ids_BN) const override { return outputs(ids_BN); }
@@ -106,7 +110,8 @@ TEST(AuditChecks, TextIsCheckedBesideRandomIds) {
 
 TEST(AuditChecks, DifferencesOfInfinities) {
   constexpr double kInfinite = std::numeric_limits<double>::infinity(), kNaN = std::numeric_limits<double>::quiet_NaN();
-  const auto a = at::tensor({-kInfinite, 1.0, kNaN, 2.0}, at::kDouble).view({4, 1}), b = at::tensor({-kInfinite, kInfinite, 1.0, 1.5}, at::kDouble).view({4, 1});
+  const auto a = at::tensor({-kInfinite, 1.0, kNaN, 2.0}, at::kDouble).view({4, 1}),
+             b = at::tensor({-kInfinite, kInfinite, 1.0, 1.5}, at::kDouble).view({4, 1});
   const auto apart = study::differences(a, b);
   EXPECT_EQ(apart[0].item<double>(), 0);
   EXPECT_GT(apart[1].item<double>(), 1e300);
@@ -132,15 +137,17 @@ TEST(AuditChecks, PositionsAreSpread) {
 std::vector<Form> forms() {
   std::vector<Form> chosen;
   for (const auto& form : causal_forms()) {
-    const bool other = form.name.find("_none_") != std::string::npos || form.name.find("keys_unbiased") != std::string::npos ||
-                       form.name.find("both_biased") != std::string::npos || form.name.find("keys_biased") != std::string::npos;
+    const bool other =
+        form.name.find("_none_") != std::string::npos || form.name.find("keys_unbiased") != std::string::npos ||
+        form.name.find("both_biased") != std::string::npos || form.name.find("keys_biased") != std::string::npos;
     if (!other) chosen.push_back(form);
   }
   return chosen;
 }
 
 class EveryCausalForm : public ::testing::TestWithParam<Form> {};
-INSTANTIATE_TEST_SUITE_P(Audit, EveryCausalForm, ::testing::ValuesIn(forms()), [](const auto& form) { return form.param.name; });
+INSTANTIATE_TEST_SUITE_P(Audit, EveryCausalForm, ::testing::ValuesIn(forms()),
+                         [](const auto& form) { return form.param.name; });
 
 TEST_P(EveryCausalForm, IsClean) {
   const auto model = lively_model(GetParam().config, at::kFloat);
@@ -152,11 +159,11 @@ TEST_P(EveryCausalForm, IsClean) {
   EXPECT_EQ(report.passes[1].dtype, "float32");
   EXPECT_EQ(fine.by_layer.size(), 2U);
   EXPECT_EQ(fine.gradient.obstacle, "");
-  EXPECT_EQ(fine.streaming.size(), 1U);             // the packed decoder has float32 alone
+  EXPECT_EQ(fine.streaming.size(), 1U);  // the packed decoder has float32 alone
   EXPECT_EQ(report.passes[1].streaming.size(), 2U);
   EXPECT_LT(fine.streaming[0].largest_difference, 1e-11);
   if (GetParam().config.attention.kind == AttentionKind::linformer && GetParam().config.window() > 0) {
-    EXPECT_EQ(report.passes[1].path, "kernel");     // what training runs
+    EXPECT_EQ(report.passes[1].path, "kernel");  // what training runs
     EXPECT_NE(fine.path, "kernel");
   }
 }

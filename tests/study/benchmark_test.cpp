@@ -27,14 +27,29 @@ using Form = BenchmarkForm;
 using Task = BenchmarkTask;
 
 BenchmarkPoint tiny(Task task, Form form) {
-  BenchmarkPoint point{.task = task, .form = form, .length = 21, .slots = 7, .window = 5, .batch = 2, .width = 12, .layers = 2, .heads = 2, .vocabulary = 31};
+  BenchmarkPoint point{.task = task,
+                       .form = form,
+                       .length = 21,
+                       .slots = 7,
+                       .window = 5,
+                       .batch = 2,
+                       .width = 12,
+                       .layers = 2,
+                       .heads = 2,
+                       .vocabulary = 31};
   if (task == Task::generate) point.tokens = 15;
   if (form == Form::block) point.length = 20, point.slots = 8;
   return canonical(point);
 }
 
-const std::vector<Form> kForms{Form::softmax, Form::softmax_plain, Form::bidirectional_softmax, Form::bidirectional_softmax_plain,
-                               Form::bidirectional, Form::prefix, Form::running, Form::block};
+const std::vector<Form> kForms{Form::softmax,
+                               Form::softmax_plain,
+                               Form::bidirectional_softmax,
+                               Form::bidirectional_softmax_plain,
+                               Form::bidirectional,
+                               Form::prefix,
+                               Form::running,
+                               Form::block};
 
 TEST(BenchmarkPoint, ReturnsFromJsonAsItWas) {
   for (const auto task : {Task::forward, Task::train, Task::generate}) {
@@ -57,8 +72,12 @@ TEST(BenchmarkPoint, IsTheSameWhateverUnusedFieldsHold) {
 
 // Written out by maths 7, for d = 10, N = 100, K = 7, W = 4, one layer, one sequence.
 TEST(BenchmarkWork, FollowsTheMaths) {
-  BenchmarkPoint point{.length = 100, .slots = 7, .window = 4, .batch = 1, .width = 10, .layers = 1, .heads = 2, .vocabulary = 11};
-  const auto of = [&](Form form) { point.form = form; return multiply_adds(point) / 100; };
+  BenchmarkPoint point{
+      .length = 100, .slots = 7, .window = 4, .batch = 1, .width = 10, .layers = 1, .heads = 2, .vocabulary = 11};
+  const auto of = [&](Form form) {
+    point.form = form;
+    return multiply_adds(point) / 100;
+  };
   EXPECT_DOUBLE_EQ(of(Form::softmax), 12 * 100 + 100 * 10);
   EXPECT_DOUBLE_EQ(of(Form::bidirectional_softmax), 12 * 100 + 2 * 100 * 10);
   EXPECT_DOUBLE_EQ(of(Form::bidirectional), 10 * 100 + 4 * 7 * 10);
@@ -103,7 +122,8 @@ TEST(PlainAttention, IsTheTransformerWrittenOut) {
 
 TEST(BenchmarkGrid, HasEveryCombinationOnce) {
   BenchmarkGrid grid;
-  grid.forms = {Form::softmax, Form::running, Form::bidirectional}, grid.lengths = {64, 128}, grid.slots = {8, 100}, grid.windows = {16, 32}, grid.widths = {32};
+  grid.forms = {Form::softmax, Form::running, Form::bidirectional}, grid.lengths = {64, 128}, grid.slots = {8, 100},
+  grid.windows = {16, 32}, grid.widths = {32};
   const auto plan = plan_grid(grid, {});
   ASSERT_EQ(plan.groups.size(), 2u);
   EXPECT_EQ(plan.groups[0].size(), 1u + 2u + 1u);  // N 64 has no 100 slots
@@ -180,7 +200,10 @@ std::vector<json> served(const std::vector<json>& requests) {
 }
 
 json build(const BenchmarkPoint& point) {
-  return {{"do", "build"}, {"threads", at::get_num_threads()}, {"limit_bytes", std::int64_t{1} << 40}, {"point", to_json(point)}};
+  return {{"do", "build"},
+          {"threads", at::get_num_threads()},
+          {"limit_bytes", std::int64_t{1} << 40},
+          {"point", to_json(point)}};
 }
 
 TEST(ServePoint, MeasuresEveryTaskAndForm) {
@@ -193,7 +216,8 @@ TEST(ServePoint, MeasuresEveryTaskAndForm) {
       ASSERT_EQ(answers.size(), 2u);
       EXPECT_EQ(answers[0].at("status"), "ok") << describe(point) << answers[0].dump();
       EXPECT_GT(answers[0].at("allocator_base_bytes").get<double>(), 0);
-      EXPECT_GT(answers[0].at("allocator_peak_bytes").get<double>(), answers[0].at("allocator_base_bytes").get<double>());
+      EXPECT_GT(answers[0].at("allocator_peak_bytes").get<double>(),
+                answers[0].at("allocator_base_bytes").get<double>());
       EXPECT_GT(answers[1].at("seconds").get<double>(), 0) << describe(point);
     }
   }
@@ -261,17 +285,24 @@ TEST_F(BenchmarkLogTest, MendsACutLine) {
 }
 
 TEST_F(BenchmarkLogTest, PassesOverForeignLinesAndRefusesASecondWriter) {
-  std::ofstream(file()) << "no json\n" << R"({"type":"point","of":"another version"})" << "\n" << line(tiny(Task::train, Form::block), "ok", 1).dump() << "\n";
+  std::ofstream(file()) << "no json\n"
+                        << R"({"type":"point","of":"another version"})" << "\n"
+                        << line(tiny(Task::train, Form::block), "ok", 1).dump() << "\n";
   BenchmarkLog log(folder_.path(), false);
   EXPECT_EQ(log.remarks().size(), 1u);
   EXPECT_TRUE(log.find(tiny(Task::train, Form::block)));
-  EXPECT_NE(testing::message_of([&] { BenchmarkLog(folder_.path(), false); }).find("another benchmark"), std::string::npos);
+  EXPECT_NE(testing::message_of([&] { BenchmarkLog(folder_.path(), false); }).find("another benchmark"),
+            std::string::npos);
 }
 
 TEST_F(BenchmarkLogTest, PassesOverValuesOfOtherTypes) {
-  auto status = line(tiny(Task::train, Form::block), "ok", 1), budget = line(tiny(Task::train, Form::running), "memory", 1);
+  auto status = line(tiny(Task::train, Form::block), "ok", 1),
+       budget = line(tiny(Task::train, Form::running), "memory", 1);
   status["status"] = 7, budget["budget_bytes"] = "x";
-  std::ofstream(file()) << status.dump() << "\n" << budget.dump() << "\n" << R"({"type":1})" << "\n" << line(tiny(Task::train, Form::prefix), "ok", 1).dump() << "\n";
+  std::ofstream(file()) << status.dump() << "\n"
+                        << budget.dump() << "\n"
+                        << R"({"type":1})" << "\n"
+                        << line(tiny(Task::train, Form::prefix), "ok", 1).dump() << "\n";
   BenchmarkLog log(folder_.path(), false);
   EXPECT_EQ(log.lines().size(), 1u);
   ASSERT_EQ(log.remarks().size(), 3u);
@@ -322,7 +353,8 @@ TEST(BenchmarkSummary, CrossoverIsWhereAFormStaysAhead) {
 
 TEST(BenchmarkSummary, AFailedTransformerIsNotBehindAndRangesMayOverlap) {
   const BenchmarkPlan plan{.preset = "crossover"};
-  std::vector<json> points{measured(Task::forward, Form::softmax, 100, 4, 500), measured(Task::forward, Form::prefix, 100, 3, 400)};
+  std::vector<json> points{measured(Task::forward, Form::softmax, 100, 4, 500),
+                           measured(Task::forward, Form::prefix, 100, 3, 400)};
   points[0]["low"] = 2.9, points[1]["high"] = 3.1;
   const auto crossing = [&] { return summarise_benchmark(plan, points, 1000).at(0); };
   EXPECT_EQ(crossing().at("time_length"), 100);
@@ -338,7 +370,8 @@ TEST(BenchmarkSummary, AFailedTransformerIsNotBehindAndRangesMayOverlap) {
 
 TEST(BenchmarkSummary, SavingsAreRatios) {
   BenchmarkPlan plan{.preset = "paper-table3"};
-  const std::vector<json> points{measured(Task::forward, Form::bidirectional_softmax, 64, 6, 900), measured(Task::forward, Form::bidirectional_softmax_plain, 64, 9, 4100),
+  const std::vector<json> points{measured(Task::forward, Form::bidirectional_softmax, 64, 6, 900),
+                                 measured(Task::forward, Form::bidirectional_softmax_plain, 64, 9, 4100),
                                  measured(Task::forward, Form::bidirectional, 64, 3, 300)};
   const auto lines = summarise_benchmark(plan, points, 8100);
   ASSERT_EQ(lines.size(), 2u);

@@ -48,13 +48,18 @@ TEST(InspectWindows, SpreadOverTheTextBetweenTheirEnds) {
   std::vector<std::int64_t> ids(23);
   std::iota(ids.begin(), ids.end(), 0);
   const auto windows = inspect_windows(wrapped(), ids, 7, 3);  // five windows of four are there
-  EXPECT_TRUE(at::equal(windows, at::tensor({100, 101, 0, 1, 2, 3, 102, 100, 101, 4, 5, 6, 7, 102, 100, 101, 12, 13, 14, 15, 102}, at::kLong).view({3, 7})));
+  EXPECT_TRUE(at::equal(
+      windows,
+      at::tensor({100, 101, 0, 1, 2, 3, 102, 100, 101, 4, 5, 6, 7, 102, 100, 101, 12, 13, 14, 15, 102}, at::kLong)
+          .view({3, 7})));
   EXPECT_EQ(inspect_windows(wrapped(), ids, 7, 99).size(0), 5);
 }
 
 TEST(InspectWindows, SaysWhatIsWrong) {
   const auto says = [](std::int64_t tokens, std::int64_t length, std::int64_t count) {
-    return message_of([&] { inspect_windows(wrapped(), std::vector<std::int64_t>(static_cast<std::size_t>(tokens)), length, count); });
+    return message_of([&] {
+      inspect_windows(wrapped(), std::vector<std::int64_t>(static_cast<std::size_t>(tokens)), length, count);
+    });
   };
   EXPECT_NE(says(20, 3, 1).find("takes 4 to 9 tokens"), std::string::npos);
   EXPECT_NE(says(20, 10, 1).find("takes 4 to 9 tokens"), std::string::npos);
@@ -89,7 +94,8 @@ TEST(Inspect, AveragesOverWindowsAndReadsSharesFromThePositionWhereSlotsBegin) {
   EXPECT_EQ(result.lines[2]["window_share"], 0.75);
   EXPECT_EQ(result.lines[2]["by_position"], json::parse("[0.0,0.0,0.25,0.25]"));
   EXPECT_EQ(result.lines[1]["values"], json::parse("[[0.0,0.0,0.0],[0.0,0.0,0.0],[0.0,0.5,0.0],[0.0,0.5,0.0]]"));
-  EXPECT_NE(inspection_table(result, "kept").find("    1     0  0.250   0.750  ▁▁▅▅"), std::string::npos) << inspection_table(result, "kept");
+  EXPECT_NE(inspection_table(result, "kept").find("    1     0  0.250   0.750  ▁▁▅▅"), std::string::npos)
+      << inspection_table(result, "kept");
 }
 
 }  // namespace

@@ -25,10 +25,10 @@ inline Tolerance tolerance_of(at::ScalarType dtype) {
     case at::kDouble:
       return {1e-10, 1e-10};  // sums in another order, 1e-16 a step
     case at::kFloat:
-      return {2e-6,
-              5e-6};  // rounding 6e-8 a step; logits of some ten units lose four bits in the exponential
+      return {2e-6, 5e-6};  // rounding 6e-8 a step; logits of some ten units lose four bits in the exponential
     case at::kBFloat16:
-      return {4e-3, 1e-2};  // a rounding of the result, and of weights before a product, is 2^-9; gradients also use the rounded output
+      return {4e-3, 1e-2};  // a rounding of the result, and of weights before a product, is 2^-9; gradients also use
+                            // the rounded output
     default:
       throw std::invalid_argument("no tolerance for this dtype");
   }
@@ -57,8 +57,8 @@ inline OutputAndGradients run_with_gradients(const Operation& operation, const T
   Tensors leaves;
   for (const auto& input : inputs) leaves.push_back(input.detach().to(dtype).clone().requires_grad_());
   const auto output = operation(leaves);
-  auto gradients = torch::autograd::grad({output}, leaves, {grad_output.to(output.scalar_type())},
-                                         std::nullopt, false, true);
+  auto gradients =
+      torch::autograd::grad({output}, leaves, {grad_output.to(output.scalar_type())}, std::nullopt, false, true);
   for (std::size_t i = 0; i < leaves.size(); ++i) {
     if (!gradients[i].defined()) gradients[i] = at::zeros_like(leaves[i]);
   }
@@ -66,8 +66,7 @@ inline OutputAndGradients run_with_gradients(const Operation& operation, const T
 }
 
 /// Both operations on the same numbers: `fast` as they are, `reference` in float64.
-inline void expect_same(const Operation& fast, const Operation& reference, const Tensors& inputs,
-                        Tolerance tolerance) {
+inline void expect_same(const Operation& fast, const Operation& reference, const Tensors& inputs, Tolerance tolerance) {
   const auto grad_output = at::randn_like(fast(inputs));
   const auto got = run_with_gradients(fast, inputs, grad_output, inputs[0].scalar_type());
   const auto want = run_with_gradients(reference, inputs, grad_output, at::kDouble);
@@ -89,9 +88,7 @@ inline void expect_same(const Operation& fast, const Operation& reference, const
 inline double gradient_check(const Operation& operation, const Tensors& inputs) {
   const auto grad_output = at::randn_like(operation(inputs));
   const auto automatic = run_with_gradients(operation, inputs, grad_output, at::kDouble).gradients;
-  const auto value_at = [&](const Tensors& point) {
-    return (operation(point) * grad_output).sum().item<double>();
-  };
+  const auto value_at = [&](const Tensors& point) { return (operation(point) * grad_output).sum().item<double>(); };
   double worst = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     auto point = inputs;

@@ -1,5 +1,6 @@
-// Built with ThreadSanitizer, alone: LibTorch and its OpenMP are not instrumented, so that a program with them would report races that are
-// none. The team is the one place where our own threads hand work to each other; kernels only split ranges with the engine's parallel_for.
+// Built with ThreadSanitizer, alone: LibTorch and its OpenMP are not instrumented, so that a program with them would
+// report races that are none. The team is the one place where our own threads hand work to each other; kernels only
+// split ranges with the engine's parallel_for.
 #include "nn/thread_team.hpp"
 
 #include <gtest/gtest.h>
@@ -10,7 +11,8 @@
 namespace linformer::nn {
 namespace {
 
-// Stage by stage each number becomes the sum of two of the stage before: wrong if a stage starts early, a piece is lost or done twice.
+// Stage by stage each number becomes the sum of two of the stage before: wrong if a stage starts early, a piece is lost
+// or done twice.
 struct Stages {
   ThreadTeam& team;
   std::vector<long> numbers, next;
@@ -25,7 +27,8 @@ struct Stages {
       team.share(member, size, step, [&](std::int64_t first, std::int64_t last) {
         for (auto i = first; i < last; ++i) {
           const auto other = (i + 1 + stage) % size;
-          to[static_cast<std::size_t>(i)] = (from[static_cast<std::size_t>(i)] + from[static_cast<std::size_t>(other)]) % 1000003;
+          to[static_cast<std::size_t>(i)] =
+              (from[static_cast<std::size_t>(i)] + from[static_cast<std::size_t>(other)]) % 1000003;
         }
       });
     }
@@ -47,7 +50,8 @@ std::vector<long> results(int threads, int stages, std::int64_t step, int jobs) 
 TEST(ThreadTeam, EveryStageSeesTheOneBeforeWhole) {
   for (const std::int64_t step : {1, 5, 40}) {
     const auto alone = results(1, 44, step, 50);
-    for (const int threads : {2, 3, 5}) EXPECT_EQ(results(threads, 44, step, 50), alone) << threads << " threads, pieces of " << step;
+    for (const int threads : {2, 3, 5})
+      EXPECT_EQ(results(threads, 44, step, 50), alone) << threads << " threads, pieces of " << step;
   }
 }
 
@@ -58,7 +62,9 @@ TEST(ThreadTeam, ResultsOfSharesAreReadableRightAfterRun) {
     ThreadTeam& team;
     std::vector<int>& counts;
     void operator()(int member) {
-      team.share(member, 9, 2, [&](std::int64_t first, std::int64_t last) { for (auto i = first; i < last; ++i) ++counts[static_cast<std::size_t>(i)]; });
+      team.share(member, 9, 2, [&](std::int64_t first, std::int64_t last) {
+        for (auto i = first; i < last; ++i) ++counts[static_cast<std::size_t>(i)];
+      });
     }
   } job{team, counts};
   for (int i = 1; i <= 300; ++i) {

@@ -50,14 +50,23 @@ TEST(EventFile, HeaderNamesTheVersion) {
   ASSERT_EQ(records.size(), 1u);
   EXPECT_EQ(records[0].substr(0, 1), "\x09");  // field 1, eight bytes
   EXPECT_EQ(integer_at<double>(records[0], 1), 1.5);
-  EXPECT_EQ(records[0].substr(9), "\x1a\x0d" "brain.Event:2");
+  EXPECT_EQ(records[0].substr(9),
+            "\x1a\x0d"
+            "brain.Event:2");
 }
 
 TEST(EventFile, RecordHoldsStepTagAndValue) {
   const auto records = records_of(event_record({.time = 2, .step = 300, .values = {{"loss", 0.5}}}));
   ASSERT_EQ(records.size(), 1u);
-  // step: field 2, varint 300; summary: field 5, 13 bytes; value: field 1, 11 bytes; tag: field 1; simple_value: field 2, 0.5f.
-  EXPECT_EQ(records[0].substr(9), std::string("\x10\xac\x02" "\x2a\x0d" "\x0a\x0b" "\x0a\x04" "loss" "\x15\x00\x00\x00\x3f", 18));
+  // step: field 2, varint 300; summary: field 5, 13 bytes; value: field 1, 11 bytes; tag: field 1; simple_value: field
+  // 2, 0.5f.
+  EXPECT_EQ(records[0].substr(9), std::string("\x10\xac\x02"
+                                              "\x2a\x0d"
+                                              "\x0a\x0b"
+                                              "\x0a\x04"
+                                              "loss"
+                                              "\x15\x00\x00\x00\x3f",
+                                              18));
 }
 
 TEST(MetricsLog, WritesBothFiles) {
@@ -78,11 +87,14 @@ TEST(MetricsLog, WritesBothFiles) {
 TEST(MetricsLog, ResumeCutsLaterStepsHalfLinesAndNonsense) {
   const test::TemporaryFolder folder;
   folder.write("metrics.jsonl",
-               "{\"step\":1,\"loss\":3}\nnonsense\n{\"loss\":3}\n{\"step\":\"x\"}\n{\"step\":2,\"loss\":2}\n{\"step\":3,\"loss\":1}\n{\"step\":2,\"lo");
+               "{\"step\":1,\"loss\":3}\nnonsense\n{\"loss\":3}\n{\"step\":\"x\"}\n{\"step\":2,\"loss\":2}\n{\"step\":"
+               "3,\"loss\":1}\n{\"step\":2,\"lo");
   std::filesystem::create_directory(folder / "tensorboard");
   folder.write("tensorboard/events.out.tfevents.17.linformer", "old");
   folder.write("tensorboard/mine", "mine");
-  { const MetricsLog log(folder.path(), 2); }
+  {
+    const MetricsLog log(folder.path(), 2);
+  }
   EXPECT_EQ(read_file(folder / "metrics.jsonl"), "{\"step\":1,\"loss\":3}\n{\"step\":2,\"loss\":2}\n");
   EXPECT_EQ(read_file(folder / "tensorboard/mine"), "mine");
   std::size_t event_files = 0;

@@ -35,7 +35,9 @@ TEST(AdamW, AgreesWithTheFormulaInFloat64) {
   TrainConfig config;
   config.weight_decay = 0.3;  // large enough to be seen
   config.slot_bias_rate = 7;
-  const NamedTensors parameters{{"matrix", parameter({5, 7}, 1)}, {"vector", parameter({11}, 2)}, {"cube", parameter({2, 3, 5}, 3)},
+  const NamedTensors parameters{{"matrix", parameter({5, 7}, 1)},
+                                {"vector", parameter({11}, 2)},
+                                {"cube", parameter({2, 3, 5}, 3)},
                                 {"blocks.0.attention.slot_bias", parameter({4}, 4)}};
   AdamW optimizer(parameters);
   std::vector<Reference> references;
@@ -96,7 +98,8 @@ TEST(AdamW, MomentsRoundTripAndMistakesChangeNothing) {
   const TensorFile saved{.tensors = optimizer.moments(), .metadata = {}};
   AdamW other(parameters);
   other.load_moments(saved);
-  for (std::size_t i = 0; i < saved.tensors.size(); ++i) EXPECT_TRUE(at::equal(other.moments()[i].second, saved.tensors[i].second));
+  for (std::size_t i = 0; i < saved.tensors.size(); ++i)
+    EXPECT_TRUE(at::equal(other.moments()[i].second, saved.tensors[i].second));
 
   AdamW fresh(parameters);
   auto missing = saved, reshaped = saved, retyped = saved;

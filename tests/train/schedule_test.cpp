@@ -19,7 +19,7 @@ TEST(Schedule, FivePercentWarmUpThenCosineToTheFloor) {
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 1), 1e-5);
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 6), (1e-5 + 5e-4) / 2);
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 11), 5e-4);
-  EXPECT_NEAR(learning_rate_at(config, 106), (5e-4 + 2e-5) / 2, 1e-12);  // half of the cosine
+  EXPECT_NEAR(learning_rate_at(config, 106), (5e-4 + 2e-5) / 2, 1e-12);         // half of the cosine
   EXPECT_NEAR(learning_rate_at(config, 11 + 63), 2e-5 + 0.755 * 4.8e-4, 2e-6);  // 0.5 + 0.5·cos(π·63/190)
   EXPECT_DOUBLE_EQ(learning_rate_at(config, 201), 2e-5);
   for (std::int64_t step = 2; step <= 201; ++step) {

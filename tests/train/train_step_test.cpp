@@ -24,7 +24,11 @@ class TrainStep : public testing::Test {
   TrainStep() { at::set_num_threads(1); }
   TokenData data_of(const std::string& text) {
     const auto out = folder_ / "data";
-    prepare({.inputs = {folder_.write("text.txt", text).string()}, .out = out, .tokenizer = "bytes", .overwrite = true, .quiet = true});
+    prepare({.inputs = {folder_.write("text.txt", text).string()},
+             .out = out,
+             .tokenizer = "bytes",
+             .overwrite = true,
+             .quiet = true});
     return TokenData::open(out);
   }
   static std::string novel() {
@@ -271,7 +275,8 @@ TEST_F(Checkpoints, LeftoversOfKilledProcessesGo) {
   remove_leftovers(run_);
   std::set<std::string> left;
   for (const auto& entry : fs::recursive_directory_iterator(run_)) left.insert(entry.path().filename());
-  EXPECT_EQ(left, (std::set<std::string>{".notes.tmp-mine", "model.tmp-77777777-1-0", "checkpoints", "config.json", ".step-000005.tmp-1-1a2b-0"}));
+  EXPECT_EQ(left, (std::set<std::string>{".notes.tmp-mine", "model.tmp-77777777-1-0", "checkpoints", "config.json",
+                                         ".step-000005.tmp-1-1a2b-0"}));
 }
 
 TEST_F(Checkpoints, OtherThreadsAreToldOf) {
@@ -294,20 +299,24 @@ TEST_F(Checkpoints, StandardAttentionIgnoresTheOtherFieldsOfAttention) {
 
 TEST_F(Checkpoints, FieldsThatAResumedRunMayChange) {
   auto other = config_;
-  other.train.save_every = 5, other.train.evaluate_every = 3, other.train.keep = 9, other.train.checkpoint_activations = true;
+  other.train.save_every = 5, other.train.evaluate_every = 3, other.train.keep = 9,
+  other.train.checkpoint_activations = true;
   EXPECT_NO_THROW(check_resumable(config_, other));
   for (auto& field : fields_of(other)) {
     const auto before = field.text();
-    const auto free = field.name == "train.save_every" || field.name == "train.evaluate_every" || field.name == "train.keep" ||
-                      field.name == "data.folder" || field.name == "train.checkpoint_activations";
-    for (const auto* value : {"7", "0.5", "true", "none", "softmax", "block", "constant", "bfloat16", "dynamic", "both", "7,8"}) {
+    const auto free = field.name == "train.save_every" || field.name == "train.evaluate_every" ||
+                      field.name == "train.keep" || field.name == "data.folder" ||
+                      field.name == "train.checkpoint_activations";
+    for (const auto* value :
+         {"7", "0.5", "true", "none", "softmax", "block", "constant", "bfloat16", "dynamic", "both", "7,8"}) {
       try {
         field.parse(value);
       } catch (const UserError&) {
         continue;
       }
       if (field.text() == before || free) continue;
-      EXPECT_TRUE(holds(message_of([&] { check_resumable(config_, other); }), {field.name, field.text(), before})) << field.name;
+      EXPECT_TRUE(holds(message_of([&] { check_resumable(config_, other); }), {field.name, field.text(), before}))
+          << field.name;
       break;
     }
     field.parse(before);

@@ -7,22 +7,26 @@ namespace linformer {
 
 /// text: a folder that `linformer prepare` made. recall: multi-query associative recall, generated (data/recall.hpp).
 enum class DataSource { text, recall };
-template <> struct EnumNames<DataSource> { static constexpr std::array names{"text", "recall"}; };
+template <>
+struct EnumNames<DataSource> {
+  static constexpr std::array names{"text", "recall"};
+};
 
 /// The fields after `folder` are those of recall.
 struct DataConfig {
   DataSource source = DataSource::text;
   std::string folder;
-  std::int64_t pairs = 16;        ///< a sequence
-  std::int64_t keys = 256;        ///< ids of keys
-  std::int64_t values = 256;      ///< ids of values
-  double power = 0.01;            ///< gaps g have weight g^(power − 1); 1 = all the same
-  std::int64_t sequences = 512;   ///< of the validation
-  std::int64_t seed = 0;          ///< of the validation; training draws from the run's seed
+  std::int64_t pairs = 16;       ///< a sequence
+  std::int64_t keys = 256;       ///< ids of keys
+  std::int64_t values = 256;     ///< ids of values
+  double power = 0.01;           ///< gaps g have weight g^(power − 1); 1 = all the same
+  std::int64_t sequences = 512;  ///< of the validation
+  std::int64_t seed = 0;         ///< of the validation; training draws from the run's seed
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
-    visitor("data.source", self.source, "text (a prepared folder) or recall (multi-query associative recall, generated)");
+    visitor("data.source", self.source,
+            "text (a prepared folder) or recall (multi-query associative recall, generated)");
     visitor("data.folder", self.folder, "folder that `linformer prepare` made; --data is the same");
     visitor("data.pairs", self.pairs, "recall: keys with their values a sequence");
     visitor("data.keys", self.keys, "recall: ids of keys");

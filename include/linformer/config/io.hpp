@@ -16,11 +16,11 @@ namespace linformer {
 
 /// A field seen without its type: what the command line, TOML and JSON need of it.
 struct FieldHandle {
-  std::string name;                              ///< "attention.slots"
+  std::string name;  ///< "attention.slots"
   std::string help;
-  std::string type;                              ///< "INT", "FLOAT", "BOOL", "TEXT", "a|b|c", "INT,INT,…"
-  std::function<void(const std::string&)> parse; ///< UserError names the field, the value and what was expected
-  std::function<std::string()> text;             ///< the value as parse() reads it
+  std::string type;                               ///< "INT", "FLOAT", "BOOL", "TEXT", "a|b|c", "INT,INT,…"
+  std::function<void(const std::string&)> parse;  ///< UserError names the field, the value and what was expected
+  std::function<std::string()> text;              ///< the value as parse() reads it
   std::function<void(const json&)> from_json;
   std::function<json()> to_json;
 };
@@ -34,8 +34,8 @@ std::vector<FieldHandle> fields_of(DataConfig& config);
 /// {"model":{"length":512,…},"attention":{…}}: sections by the part of each name before its dot.
 json to_json(std::vector<FieldHandle> fields);
 
-/// Sets the fields that `object` holds. UserError on an unknown section or key (with the nearest known name) and on a wrong type;
-/// `source` names the file. Sections in `other_sections` are left alone.
+/// Sets the fields that `object` holds. UserError on an unknown section or key (with the nearest known name) and on a
+/// wrong type; `source` names the file. Sections in `other_sections` are left alone.
 void from_json(std::vector<FieldHandle> fields, const json& object, std::string_view source,
                const std::vector<std::string>& other_sections = {});
 

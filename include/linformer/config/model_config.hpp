@@ -13,55 +13,84 @@ enum class Normalise { none, keys, both };
 enum class Summary { running, block };
 enum class Position { learned, sinusoidal, none };
 
-template <> struct EnumNames<AttentionKind> { static constexpr std::array names{"softmax", "linformer"}; };
-template <> struct EnumNames<Sharing> { static constexpr std::array names{"none", "headwise", "key-value", "layerwise"}; };
-template <> struct EnumNames<Projection> { static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max"}; };
-template <> struct EnumNames<ProjectionStart> { static constexpr std::array names{"random", "means"}; };
-template <> struct EnumNames<Normalise> { static constexpr std::array names{"none", "keys", "both"}; };
-template <> struct EnumNames<Summary> { static constexpr std::array names{"running", "block"}; };
-template <> struct EnumNames<Position> { static constexpr std::array names{"learned", "sinusoidal", "none"}; };
+template <>
+struct EnumNames<AttentionKind> {
+  static constexpr std::array names{"softmax", "linformer"};
+};
+template <>
+struct EnumNames<Sharing> {
+  static constexpr std::array names{"none", "headwise", "key-value", "layerwise"};
+};
+template <>
+struct EnumNames<Projection> {
+  static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max"};
+};
+template <>
+struct EnumNames<ProjectionStart> {
+  static constexpr std::array names{"random", "means"};
+};
+template <>
+struct EnumNames<Normalise> {
+  static constexpr std::array names{"none", "keys", "both"};
+};
+template <>
+struct EnumNames<Summary> {
+  static constexpr std::array names{"running", "block"};
+};
+template <>
+struct EnumNames<Position> {
+  static constexpr std::array names{"learned", "sinusoidal", "none"};
+};
 
-/// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config file.
+/// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config
+/// file.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
-  std::int64_t slots = 64;                             ///< K; with block summaries K over the whole length (r = K·W/P a block); 0 = a window alone
-  std::vector<std::int64_t> slots_by_layer;            ///< K of each layer; empty = `slots` everywhere
+  std::int64_t slots = 64;  ///< K; with block summaries K over the whole length (r = K·W/P a block); 0 = a window alone
+  std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  std::optional<ProjectionStart> projection_start;     ///< of linear and convolution; auto = means for convolution, blocks and bidirectional models, else random
-  bool reassociate = true;                             ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
-  std::optional<std::int64_t> window;                  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
+  std::optional<ProjectionStart> projection_start;  ///< of linear and convolution; auto = means for convolution, blocks
+                                                    ///< and bidirectional models, else random
+  bool reassociate = true;  ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
+  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
   Summary summary = Summary::running;
-  std::optional<Normalise> normalise;                  ///< auto = keys with a window, else none
-  std::optional<double> slot_bias;                     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
+  std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
+  std::optional<double> slot_bias;     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("attention.kind", self.kind, "softmax (the standard Transformer) or linformer");
     visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence; 0: only the window");
-    visitor("attention.slots_by_layer", self.slots_by_layer, "K of each layer, such as 64,64,32; empty: the same everywhere");
+    visitor("attention.slots_by_layer", self.slots_by_layer,
+            "K of each layer, such as 64,64,32; empty: the same everywhere");
     visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
     visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
-    visitor("attention.projection_start", self.projection_start, "entries of E and F before training: random, or means of segments; auto: by form");
-    visitor("attention.reassociate", self.reassociate, "bidirectional: shorten the sequence before the products with the weights: true or false");
-    visitor("attention.window", self.window, "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
+    visitor("attention.projection_start", self.projection_start,
+            "entries of E and F before training: random, or means of segments; auto: by form");
+    visitor("attention.reassociate", self.reassociate,
+            "bidirectional: shorten the sequence before the products with the weights: true or false");
+    visitor("attention.window", self.window,
+            "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
-    visitor("attention.normalise", self.normalise, "layer norms of slots and window: none, keys or both; auto: keys with a window");
-    visitor("attention.slot_bias", self.slot_bias, "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
+    visitor("attention.normalise", self.normalise,
+            "layer norms of slots and window: none, keys or both; auto: keys with a window");
+    visitor("attention.slot_bias", self.slot_bias,
+            "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
   }
   bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) are equal
 };
 
 struct ModelConfig {
-  std::int64_t length = 512;       ///< P: the longest sequence
-  std::int64_t width = 384;        ///< d
+  std::int64_t length = 512;  ///< P: the longest sequence
+  std::int64_t width = 384;   ///< d
   std::int64_t layers = 6;
-  std::int64_t heads = 6;          ///< H
-  std::int64_t feed_forward = 0;   ///< hidden width of the feed-forward; 0 = 4d
-  std::int64_t vocabulary = 0;     ///< V; 0 = that of the data
+  std::int64_t heads = 6;         ///< H
+  std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = 4d
+  std::int64_t vocabulary = 0;    ///< V; 0 = that of the data
   double dropout = 0.0;
   double initializer_range = 0.02;  ///< standard deviation of fresh weights; 0.02 is GPT-2's, at d = 768
-  bool tied = false;               ///< the output layer is the token embedding
+  bool tied = false;                ///< the output layer is the token embedding
   bool causal = true;
   Position position = Position::learned;
   AttentionConfig attention;
@@ -75,7 +104,8 @@ struct ModelConfig {
     visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
     visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
     visitor("model.dropout", self.dropout, "share of values dropped while training");
-    visitor("model.initializer_range", self.initializer_range, "standard deviation of weights before training; narrow models bear more, such as 0.1 at d 64");
+    visitor("model.initializer_range", self.initializer_range,
+            "standard deviation of weights before training; narrow models bear more, such as 0.1 at d 64");
     visitor("model.tied", self.tied, "the output layer is the token embedding");
     visitor("model.causal", self.causal, "each position sees only what stands before it");
     visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
@@ -91,7 +121,7 @@ struct ModelConfig {
   std::int64_t window() const;
   std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned entries
   Normalise normalise() const;
-  std::optional<double> slot_bias() const;                ///< the start; std::nullopt = the model has no slot bias
+  std::optional<double> slot_bias() const;  ///< the start; std::nullopt = the model has no slot bias
 };
 
 /// Replaces every `auto` and 0-means-default by its value, then checks sizes and combinations.

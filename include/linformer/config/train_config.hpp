@@ -7,32 +7,42 @@ namespace linformer {
 
 enum class DType { automatic, float32, bfloat16 };
 enum class Schedule { cosine, constant };
-/// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional models only.
+/// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional
+/// models only.
 enum class Objective { causal, masked };
-template <> struct EnumNames<DType> { static constexpr std::array names{"auto", "float32", "bfloat16"}; };
-template <> struct EnumNames<Schedule> { static constexpr std::array names{"cosine", "constant"}; };
-template <> struct EnumNames<Objective> { static constexpr std::array names{"causal", "masked"}; };
+template <>
+struct EnumNames<DType> {
+  static constexpr std::array names{"auto", "float32", "bfloat16"};
+};
+template <>
+struct EnumNames<Schedule> {
+  static constexpr std::array names{"cosine", "constant"};
+};
+template <>
+struct EnumNames<Objective> {
+  static constexpr std::array names{"causal", "masked"};
+};
 
 struct TrainConfig {
   Objective objective = Objective::causal;
   std::int64_t steps = 5000;
-  std::int64_t batch = 16;                 ///< sequences a forward pass
-  std::int64_t accumulate = 1;             ///< forward passes a step
-  double learning_rate = 5e-4;             ///< peak
-  double learning_rate_start = 1e-5;       ///< before the warm-up
-  double learning_rate_end = 1e-5;         ///< floor of the cosine
-  double warmup_fraction = 0.05;           ///< share of the steps
+  std::int64_t batch = 16;            ///< sequences a forward pass
+  std::int64_t accumulate = 1;        ///< forward passes a step
+  double learning_rate = 5e-4;        ///< peak
+  double learning_rate_start = 1e-5;  ///< before the warm-up
+  double learning_rate_end = 1e-5;    ///< floor of the cosine
+  double warmup_fraction = 0.05;      ///< share of the steps
   Schedule schedule = Schedule::cosine;
-  double weight_decay = 0.01;              ///< on matrices only
-  double slot_bias_rate = 1.0;             ///< of attention.slot_bias, times the learning rate
+  double weight_decay = 0.01;   ///< on matrices only
+  double slot_bias_rate = 1.0;  ///< of attention.slot_bias, times the learning rate
   double beta1 = 0.9;
   double beta2 = 0.95;
-  double clip = 1.0;                       ///< largest global gradient norm; 0 = no clipping
+  double clip = 1.0;  ///< largest global gradient norm; 0 = no clipping
   DType dtype = DType::automatic;
   bool checkpoint_activations = false;
-  std::int64_t evaluate_every = 0;         ///< steps; 0 = only at the end
-  std::int64_t save_every = 0;             ///< steps; 0 = only at the end
-  std::int64_t keep = 2;                   ///< latest checkpoints kept beside the best
+  std::int64_t evaluate_every = 0;  ///< steps; 0 = only at the end
+  std::int64_t save_every = 0;      ///< steps; 0 = only at the end
+  std::int64_t keep = 2;            ///< latest checkpoints kept beside the best
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
@@ -46,12 +56,14 @@ struct TrainConfig {
     visitor("train.warmup_fraction", self.warmup_fraction, "share of the steps that warm up");
     visitor("train.schedule", self.schedule, "after the warm-up: cosine or constant");
     visitor("train.weight_decay", self.weight_decay, "AdamW weight decay, on matrices only");
-    visitor("train.slot_bias_rate", self.slot_bias_rate, "learning rate of the slot biases, times that of the rest: Adam moves a number by about the rate a step");
+    visitor("train.slot_bias_rate", self.slot_bias_rate,
+            "learning rate of the slot biases, times that of the rest: Adam moves a number by about the rate a step");
     visitor("train.beta1", self.beta1, "AdamW decay of the gradient mean");
     visitor("train.beta2", self.beta2, "AdamW decay of the squared gradient mean");
     visitor("train.clip", self.clip, "largest global gradient norm; 0: no clipping");
     visitor("train.dtype", self.dtype, "auto (timed at start-up), float32 or bfloat16");
-    visitor("train.checkpoint_activations", self.checkpoint_activations, "recompute each block in the backward pass to save memory");
+    visitor("train.checkpoint_activations", self.checkpoint_activations,
+            "recompute each block in the backward pass to save memory");
     visitor("train.evaluate_every", self.evaluate_every, "steps between evaluations; 0: only at the end");
     visitor("train.save_every", self.save_every, "steps between checkpoints; 0: only at the end");
     visitor("train.keep", self.keep, "latest checkpoints kept beside the best");

@@ -8,7 +8,8 @@
 
 namespace linformer {
 
-/// A write failed because there is no room: the disk is full, or a quota or the limit on file sizes is reached. Each later write would fail too.
+/// A write failed because there is no room: the disk is full, or a quota or the limit on file sizes is reached. Each
+/// later write would fail too.
 class DiskFull : public UserError {
  public:
   using UserError::UserError;

@@ -9,8 +9,8 @@
 
 namespace linformer {
 
-/// Something the user can mend: a wrong value, file or combination. The program prints the message and ends with status 2.
-/// The message names the value, what was expected and what to change.
+/// Something the user can mend: a wrong value, file or combination. The program prints the message and ends with
+/// status 2. The message names the value, what was expected and what to change.
 class UserError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

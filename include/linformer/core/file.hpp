@@ -14,7 +14,8 @@ namespace linformer {
 /// The whole of a file. UserError when it is missing, a folder or unreadable.
 std::string read_file(const std::filesystem::path& path);
 
-/// An open file under construction. Throws UserError with the system's reason when the disk is full or the folder is read-only.
+/// An open file under construction. Throws UserError with the system's reason when the disk is full or the folder is
+/// read-only.
 class FileWriter {
  public:
   void write(const void* bytes, std::size_t count);
@@ -33,14 +34,16 @@ class FileWriter {
   std::uint64_t size_ = 0;
 };
 
-/// Writes `path` under a temporary name beside it, fsyncs, renames, fsyncs the folder: whatever happens, `path` holds the old or the new content whole.
+/// Writes `path` under a temporary name beside it, fsyncs, renames, fsyncs the folder: whatever happens, `path` holds
+/// the old or the new content whole.
 void write_atomically(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
-/// Builds a folder under a temporary name beside `path` (filled by `fill`, which gets that name), fsyncs it and renames it to `path`;
-/// an older folder of that name is replaced and then removed. `fill` writes into that folder only: files that it writes are not
-/// fsynced one by one.
-void write_folder_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path&)>& fill);
+/// Builds a folder under a temporary name beside `path` (filled by `fill`, which gets that name), fsyncs it and renames
+/// it to `path`; an older folder of that name is replaced and then removed. `fill` writes into that folder only: files
+/// that it writes are not fsynced one by one.
+void write_folder_atomically(const std::filesystem::path& path,
+                             const std::function<void(const std::filesystem::path&)>& fill);
 
 /// Removes from `folder` what the two above left there in processes that were killed.
 void remove_stale_temporaries(const std::filesystem::path& folder);

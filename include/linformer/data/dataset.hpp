@@ -23,7 +23,7 @@ class Dataset {
   /// The same for every seed of a run.
   virtual std::unique_ptr<Batches> validation(const Sizes& sizes) const = 0;
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
-  virtual std::int64_t train_tokens() const = 0;       ///< 0: no end
+  virtual std::int64_t train_tokens() const = 0;  ///< 0: no end
   virtual std::int64_t validation_tokens(std::int64_t length) const = 0;
   /// For bits per byte; std::nullopt where ids stand for no text.
   virtual std::optional<double> bytes_per_token() const = 0;

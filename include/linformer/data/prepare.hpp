@@ -11,13 +11,13 @@
 namespace linformer {
 
 struct PrepareOptions {
-  std::vector<std::string> inputs;      ///< files, folders (their text files, sorted, at any depth), "-" for standard input
+  std::vector<std::string> inputs;  ///< files, folders (their text files, sorted, at any depth), "-" for standard input
   std::filesystem::path out;
-  std::string tokenizer = "gpt2";       ///< as load_tokenizer() takes it
-  bool corpus_vocabulary = false;       ///< keep only what the corpus needs of the vocabulary
-  double validation = 0.1;              ///< part of the tokens, at the end
-  bool overwrite = false;               ///< replace a prepared folder
-  bool quiet = false;                   ///< no progress
+  std::string tokenizer = "gpt2";  ///< as load_tokenizer() takes it
+  bool corpus_vocabulary = false;  ///< keep only what the corpus needs of the vocabulary
+  double validation = 0.1;         ///< part of the tokens, at the end
+  bool overwrite = false;          ///< replace a prepared folder
+  bool quiet = false;              ///< no progress
 };
 
 struct PrepareSummary {
@@ -27,8 +27,9 @@ struct PrepareSummary {
   double seconds = 0;
 };
 
-/// Writes `out` whole or not at all, in memory that doesn't grow with the text. Each file is encoded by itself; the token file
-/// decodes to the files one after the other. UserError on missing, unreadable or empty inputs and on an `out` that is in use.
+/// Writes `out` whole or not at all, in memory that doesn't grow with the text. Each file is encoded by itself; the
+/// token file decodes to the files one after the other. UserError on missing, unreadable or empty inputs and on an
+/// `out` that is in use.
 PrepareSummary prepare(const PrepareOptions& options);
 
 /// Calls sink(bytes) with the content of `path` ("-": standard input) piece by piece. UserError when it can't be read.

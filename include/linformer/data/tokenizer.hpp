@@ -21,26 +21,30 @@ class Tokenizer {
   virtual std::int64_t size() const = 0;  ///< number of ids
   /// The ids of `text`, of any bytes; long text is shared among the engine's threads (at::get_num_threads).
   virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
-  /// The last place after `from` at which `text` can be cut so that the ids of the halves are the ids of the whole, whatever
-  /// text follows; 0 when there is none.
+  /// The last place after `from` at which `text` can be cut so that the ids of the halves are the ids of the whole,
+  /// whatever text follows; 0 when there is none.
   virtual std::size_t safe_cut(std::string_view text, std::size_t from = 0) const = 0;
   virtual std::string_view bytes_of(std::int32_t id) const = 0;  ///< UserError when id is outside the vocabulary
   virtual std::string name() const = 0;                          ///< "gpt2", "bytes", "gpt2-corpus", "bpe", "numbers"
-  virtual std::string hash() const = 0;   ///< SHA-256 of the vocabulary as a .tiktoken rank file, for token files and models
-  virtual json to_json() const = 0;       ///< whole vocabulary, for tokenizer.json of a model folder
+  virtual std::string hash()
+      const = 0;                     ///< SHA-256 of the vocabulary as a .tiktoken rank file, for token files and models
+  virtual json to_json() const = 0;  ///< whole vocabulary, for tokenizer.json of a model folder
   std::string decode(const std::vector<std::int32_t>& ids) const;
 };
 
-/// "bytes", "gpt2" (the vocabulary files that `make setup` fetched), or a path: .tiktoken, a folder with encoder.json and vocab.bpe, or a tokenizer.json.
+/// "bytes", "gpt2" (the vocabulary files that `make setup` fetched), or a path: .tiktoken, a folder with encoder.json
+/// and vocab.bpe, or a tokenizer.json.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path);
-/// For ids that stand for no text: a number and a space is the id of that number, below `size`. encode() is a UserError on other text.
+/// For ids that stand for no text: a number and a space is the id of that number, below `size`. encode() is a UserError
+/// on other text.
 std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size);
 /// The tokenizer that to_json() wrote. UserError on anything else.
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object);
 
-/// The part of `base` that a corpus needs: the ids with used[id], the 256 bytes, and both halves of every merge behind them, in rank order.
-/// The corpus has the same tokens under both; other text encodes by the merges that remain. `renumbered` (may be null) gets the
-/// new id of each old one, -1 where it is gone. UserError when `base` has no merges.
+/// The part of `base` that a corpus needs: the ids with used[id], the 256 bytes, and both halves of every merge behind
+/// them, in rank order. The corpus has the same tokens under both; other text encodes by the merges that remain.
+/// `renumbered` (may be null) gets the new id of each old one, -1 where it is gone. UserError when `base` has no
+/// merges.
 std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const std::vector<bool>& used,
                                                   std::vector<std::int32_t>* renumbered = nullptr);
 

@@ -18,11 +18,12 @@ struct DistanceAccuracy {
 };
 struct Evaluation {
   double loss = 0, perplexity = 0;
-  std::optional<double> bits_per_byte = std::nullopt;        ///< where the targets are the text, all of it
-  std::int64_t tokens = 0;                                   ///< targets
+  std::optional<double> bits_per_byte = std::nullopt;  ///< where the targets are the text, all of it
+  std::int64_t tokens = 0;                             ///< targets
   double seconds = 0;
-  std::optional<double> accuracy = std::nullopt;             ///< of recall: share of targets with the highest logit
-  std::vector<DistanceAccuracy> accuracy_by_distance = {};   ///< sixteen equal ranges of model.length, without the empty ones
+  std::optional<double> accuracy = std::nullopt;  ///< of recall: share of targets with the highest logit
+  std::vector<DistanceAccuracy> accuracy_by_distance =
+      {};  ///< sixteen equal ranges of model.length, without the empty ones
 };
 struct EvaluateOptions {
   std::int64_t batch = 16;
@@ -45,8 +46,8 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
 /// "loss 1.2345, perplexity 3.44, 1.7810 bits per byte".
 std::string description_of(const Evaluation& evaluation);
 
-/// The keys of metrics.jsonl and of --json: "PREFIXloss", "perplexity", and where there are such "bits_per_byte", "accuracy",
-/// "accuracy_by_distance".
+/// The keys of metrics.jsonl and of --json: "PREFIXloss", "perplexity", and where there are such "bits_per_byte",
+/// "accuracy", "accuracy_by_distance".
 json to_json(const Evaluation& evaluation, const std::string& prefix = "");
 
 }  // namespace linformer

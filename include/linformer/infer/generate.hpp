@@ -57,9 +57,8 @@ struct Generation {
 /// UserError: a bidirectional model, another vocabulary than the model's, no prompt or an empty one, sampling
 /// values out of range, and, unless `options.overflow` is slide, a prompt and max_tokens that together pass
 /// model.length.
-Generation generate(const LanguageModel& model, const Tokenizer& tokenizer,
-                    const std::vector<std::string>& prompts, const SamplingConfig& sampling,
-                    const GenerateOptions& options = {});
+Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                    const SamplingConfig& sampling, const GenerateOptions& options = {});
 
 /// What generate() would report as state_bytes of one sequence once it has read a prompt of `tokens` tokens, measured.
 std::int64_t decode_state_bytes(const LanguageModel& model, std::int64_t tokens);

@@ -8,8 +8,8 @@
 namespace linformer::kernels {
 
 struct CrossEntropyRows {
-  Element element;  ///< of the logits; all is computed in float32
-  void* logits;     ///< (R,V), contiguous
+  Element element;             ///< of the logits; all is computed in float32
+  void* logits;                ///< (R,V), contiguous
   const std::int64_t* target;  ///< (R), each in [0, V) or `ignore_index`
   std::int64_t rows, vocabulary, ignore_index;
   float gradient_scale;  ///< not 0: the logits become this × (softmax − one-hot of the target), zero where

@@ -1,5 +1,6 @@
-// What one decode step is made of, on raw float32 vectors, once per instruction set. Shape letters: D head width, K slots, W window.
-// Vectors have room for a multiple of kPadding floats; where a kernel says "padded", what lies past the end must be zero.
+// What one decode step is made of, on raw float32 vectors, once per instruction set. Shape letters: D head width, K
+// slots, W window. Vectors have room for a multiple of kPadding floats; where a kernel says "padded", what lies past
+// the end must be zero.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,8 @@ constexpr std::int64_t padded(std::int64_t count) { return (count + kPadding - 1
 
 enum class WeightFormat { float32, bfloat16, int8 };
 
-/// Weights as PackedLinear lays them out: rows of `stride` bytes, padded with zeros to `columns`, in groups of four rows.
+/// Weights as PackedLinear lays them out: rows of `stride` bytes, padded with zeros to `columns`, in groups of four
+/// rows.
 struct PackedWeights {
   WeightFormat format = WeightFormat::float32;
   const void* data = nullptr;
@@ -24,14 +26,17 @@ struct PackedWeights {
 };
 
 /// Vectors as integers of 16 bits: value = integer · scale of its row.
-struct QuantisedVectors { const std::int16_t* values = nullptr; const float* scales = nullptr; };
+struct QuantisedVectors {
+  const std::int16_t* values = nullptr;
+  const float* scales = nullptr;
+};
 
 /// y = x Wᵀ + b for `batch` vectors x, or y += that.
 struct Product {
   PackedWeights weights;
-  const float* x = nullptr;     ///< padded; not read by int8
-  QuantisedVectors quantised;   ///< int8 only
-  std::int64_t x_stride = 0;    ///< from one vector to the next, of x and quantised
+  const float* x = nullptr;    ///< padded; not read by int8
+  QuantisedVectors quantised;  ///< int8 only
+  std::int64_t x_stride = 0;   ///< from one vector to the next, of x and quantised
   float* y = nullptr;
   std::int64_t y_stride = 0;
   std::int64_t batch = 1;
@@ -39,16 +44,21 @@ struct Product {
 };
 
 /// Keys and values that a query sees under one bias of its logits; rows padded.
-struct VisibleKeys { const float* key; const float* value; std::int64_t count; float bias; };
+struct VisibleKeys {
+  const float* key;
+  const float* value;
+  std::int64_t count;
+  float bias;
+};
 
 /// One query against all it sees, in one softmax (maths 4a).
 struct SingleQuery {
-  const float* query = nullptr;         ///< padded, with the scale 1/√D in it
+  const float* query = nullptr;  ///< padded, with the scale 1/√D in it
   const VisibleKeys* visible = nullptr;
   int parts = 0;
-  std::int64_t width = 0;               ///< padded D
-  float* weights = nullptr;             ///< room for every visible key, and kPadding more
-  float* out = nullptr;                 ///< padded
+  std::int64_t width = 0;    ///< padded D
+  float* weights = nullptr;  ///< room for every visible key, and kPadding more
+  float* out = nullptr;      ///< padded
 };
 
 /// slots (K×D) += weights (K×W) · rows (W×D); rows and slots padded.

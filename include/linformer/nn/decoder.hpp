@@ -20,7 +20,8 @@ struct DecoderOptions {
   int threads = 0;                              ///< 0 = as many as LibTorch uses
 };
 
-/// The fast path of LanguageModel::step for causal models on the CPU. Prompts are read by LanguageModel::prefill, whose state load() takes over.
+/// The fast path of LanguageModel::step for causal models on the CPU. Prompts are read by LanguageModel::prefill, whose
+/// state load() takes over.
 class Decoder {
  public:
   /// Why this model needs LanguageModel::step; empty when a Decoder serves it.
@@ -33,7 +34,8 @@ class Decoder {
 
   /// Replaces the sequences at work by those of `state`, which must come from the same model.
   void load(DecodeState state);
-  /// One more token for each sequence at work; then logits() are those of what comes next. UserError past model.length or outside the vocabulary.
+  /// One more token for each sequence at work; then logits() are those of what comes next. UserError past model.length
+  /// or outside the vocabulary.
   void step(std::span<const std::int64_t> ids);
   /// (V) of one sequence, valid until the next step.
   std::span<const float> logits(std::size_t row) const;
@@ -43,18 +45,18 @@ class Decoder {
   const std::vector<std::int64_t>& positions() const;  ///< tokens read so far, a sequence
   std::int64_t state_bytes() const;                    ///< held for the sequences at work
   std::int64_t weight_bytes() const;                   ///< read by the products of a step
-  /// Bytes a second of one pass over the output layer's weights: a step can't take less than weight_bytes() over this. For benchmarks; spoils
-  /// logits().
+  /// Bytes a second of one pass over the output layer's weights: a step can't take less than weight_bytes() over this.
+  /// For benchmarks; spoils logits().
   double read_speed();
-  std::string description() const;                     ///< such as "int8 weights, avx2, 2 threads"
+  std::string description() const;  ///< such as "int8 weights, avx2, 2 threads"
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-/// The faster of float32 and bfloat16 weights for this model on this machine, by timing a product of each for a few milliseconds. Always float32
-/// for small models, which stay in cache, so that noise decides nothing.
+/// The faster of float32 and bfloat16 weights for this model on this machine, by timing a product of each for a few
+/// milliseconds. Always float32 for small models, which stay in cache, so that noise decides nothing.
 WeightFormat faster_format(const LanguageModel& model);
 
 }  // namespace linformer

@@ -10,12 +10,12 @@
 
 namespace linformer {
 
-/// "cpu", "cuda" or "cuda:1". A CUDA device loads libtorch_cuda, which the program isn't linked with, from the folder LibTorch is in.
-/// UserError: another name, no CUDA library, no such device.
+/// "cpu", "cuda" or "cuda:1". A CUDA device loads libtorch_cuda, which the program isn't linked with, from the folder
+/// LibTorch is in. UserError: another name, no CUDA library, no such device.
 at::Device parse_device(const std::string& name);
 
-/// Multiply-adds a second of a small matrix product, as measured in a few milliseconds. `bfloat16` is measured on a tiny product only
-/// where it is far behind: some processors emulate it at a five-hundredth of the speed.
+/// Multiply-adds a second of a small matrix product, as measured in a few milliseconds. `bfloat16` is measured on a
+/// tiny product only where it is far behind: some processors emulate it at a five-hundredth of the speed.
 struct ProductRates {
   double float32 = 0;
   double bfloat16 = 0;
@@ -26,7 +26,8 @@ ProductRates measure_products(at::Device device = at::kCPU);
 at::ScalarType choose_dtype(DType dtype, at::Device device = at::kCPU);
 std::string dtype_name(at::ScalarType dtype);
 
-/// While it lives, matrix products of this thread run in `dtype` where that is bfloat16 (at::autocast); any other dtype changes nothing.
+/// While it lives, matrix products of this thread run in `dtype` where that is bfloat16 (at::autocast); any other dtype
+/// changes nothing.
 class AutocastGuard {
  public:
   explicit AutocastGuard(at::ScalarType dtype, at::DeviceType device = at::kCPU);

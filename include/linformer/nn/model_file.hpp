@@ -15,20 +15,27 @@
 namespace linformer {
 
 struct TensorFile {
-  std::vector<std::pair<std::string, at::Tensor>> tensors;   ///< CPU, in file order
+  std::vector<std::pair<std::string, at::Tensor>> tensors;  ///< CPU, in file order
   std::map<std::string, std::string> metadata;
-  const at::Tensor& at(const std::string& name) const;       ///< UserError when absent
+  const at::Tensor& at(const std::string& name) const;  ///< UserError when absent
 };
-/// UserError, never a crash or a large allocation, on truncated files, bad headers, overlapping or out-of-range offsets, wrong sizes, unknown dtypes.
+/// UserError, never a crash or a large allocation, on truncated files, bad headers, overlapping or out-of-range
+/// offsets, wrong sizes, unknown dtypes.
 TensorFile read_safetensors(const std::filesystem::path& path);
 /// Atomic.
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
-/// Writes config.json ({"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}), model.safetensors and, where given,
-/// tokenizer.json into an existing folder, each atomically; weights as float32. `extra` adds sections to config.json ("train").
-void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer, const json& extra = json::object());
+/// Writes config.json ({"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}), model.safetensors
+/// and, where given, tokenizer.json into an existing folder, each atomically; weights as float32. `extra` adds sections
+/// to config.json ("train").
+void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
+                const json& extra = json::object());
 
-struct LoadedModel { LanguageModel model; json config; json tokenizer; };  ///< tokenizer: its tokenizer.json, or null
+struct LoadedModel {
+  LanguageModel model;
+  json config;
+  json tokenizer;
+};  ///< tokenizer: its tokenizer.json, or null
 /// Loads a run folder or a checkpoint folder. UserError on wrong shapes, dtypes other than float32, missing or
 /// unknown tensors, NaN weights, unknown sections or keys in config.json, other format versions.
 LoadedModel load_model(const std::filesystem::path& folder);

@@ -21,9 +21,9 @@ struct SumAndNorm {
   at::Tensor normed;  ///< in the product's dtype
 };
 
-/// x + branch, and its layer norm. x (…,d) may be wider than the product: a residual stream stays in float32 where products are in bfloat16.
-/// On a CPU, float32 and bfloat16 with float32 weights take one pass over memory each way, which has no second derivative. UserError: shapes
-/// that don't fit.
+/// x + branch, and its layer norm. x (…,d) may be wider than the product: a residual stream stays in float32 where
+/// products are in bfloat16. On a CPU, float32 and bfloat16 with float32 weights take one pass over memory each way,
+/// which has no second derivative. UserError: shapes that don't fit.
 SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm);
 
 /// x + branch alone.

@@ -7,10 +7,9 @@ namespace linformer::ops {
 
 /// Where slots look: the whole sequence, running sums of finished blocks, or each block on its own.
 struct SummariseOptions {
-  std::int64_t window = 0;  ///< W; 0 = the whole sequence (bidirectional)
-  bool block = false;       ///< with a window: block instead of running
-  std::optional<at::Tensor> key_padding_mask =
-      std::nullopt;  ///< whole sequence only; (B,M) bool, true = padding
+  std::int64_t window = 0;                                    ///< W; 0 = the whole sequence (bidirectional)
+  bool block = false;                                         ///< with a window: block instead of running
+  std::optional<at::Tensor> key_padding_mask = std::nullopt;  ///< whole sequence only; (B,M) bool, true = padding
 };
 
 /// Linear: slots = E·K, F·V. Projections (K,P) or (H,K,P), P ≥ M; block: (r,W) or (H,r,W).

@@ -1,4 +1,5 @@
-// Runs a benchmark: each point in a process of its own, rounds of compared points in turn, results in DIR/benchmark.jsonl.
+// Runs a benchmark: each point in a process of its own, rounds of compared points in turn, results in
+// DIR/benchmark.jsonl.
 #pragma once
 
 #include <filesystem>
@@ -24,11 +25,12 @@ struct BenchmarkOptions {
 struct BenchmarkResult {
   std::vector<json> lines;  ///< of this plan: measured now or before, in its order, then what follows from them
   std::size_t measured = 0, kept = 0, failed = 0;
-  int stop_signal = 0;      ///< SIGINT or SIGTERM: what was finished is on disk
+  int stop_signal = 0;  ///< SIGINT or SIGTERM: what was finished is on disk
 };
 
-/// Goes on where an earlier run of the same folder stopped: points on disk are not measured again, but those that failed or lacked memory
-/// under a smaller budget. UserError: the folder can't be written, is in use, or was measured on another machine.
+/// Goes on where an earlier run of the same folder stopped: points on disk are not measured again, but those that
+/// failed or lacked memory under a smaller budget. UserError: the folder can't be written, is in use, or was measured
+/// on another machine.
 BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions& options);
 
 /// The other side: answers requests about one point (src/study/measure_serve.cpp) until the input ends.

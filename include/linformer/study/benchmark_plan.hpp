@@ -21,7 +21,8 @@ struct BenchmarkGrid {
   std::int64_t vocabulary = 256, tokens = 128;
 };
 
-/// The largest length or width that trains within the budget; `start` has the smallest, values are multiples of `step` up to `most`.
+/// The largest length or width that trains within the budget; `start` has the smallest, values are multiples of `step`
+/// up to `most`.
 struct MemorySearch {
   std::string what;  ///< "length" or "width"
   BenchmarkPoint start;
@@ -29,11 +30,12 @@ struct MemorySearch {
 };
 
 struct BenchmarkPlan {
-  std::string preset = {};                          ///< empty: a grid
-  std::vector<std::vector<BenchmarkPoint>> groups = {};  ///< the points of a group are compared: measured in turn, round by round
+  std::string preset = {};  ///< empty: a grid
+  std::vector<std::vector<BenchmarkPoint>> groups =
+      {};  ///< the points of a group are compared: measured in turn, round by round
   std::vector<MemorySearch> searches = {};
-  std::vector<std::string> left_out = {};           ///< combinations without a model, and why
-  double default_budget_gib = 0;                    ///< 0 = three quarters of the machine's memory, at most 16
+  std::vector<std::string> left_out = {};  ///< combinations without a model, and why
+  double default_budget_gib = 0;           ///< 0 = three quarters of the machine's memory, at most 16
   std::size_t points() const;
   /// A rough guess from the multiply-adds, where a matrix product makes `rate` of them a second. Searches aren't in it.
   double expected_seconds(int rounds, double rate) const;

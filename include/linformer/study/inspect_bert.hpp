@@ -1,4 +1,5 @@
-// The attention of a BERT encoder that others trained (Devlin et al. 2019, arXiv 1810.04805), read from the files it is published as.
+// The attention of a BERT encoder that others trained (Devlin et al. 2019, arXiv 1810.04805), read from the files it is
+// published as.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +16,9 @@
 
 namespace linformer {
 
-/// Lower-cased WordPiece: words and punctuation apart, then the longest known pieces from the left. Accents go from U+00C0 to U+00FF and where
-/// they are characters of their own; other scripts are not lower-cased, so that some of their words become [UNK].
+/// Lower-cased WordPiece: words and punctuation apart, then the longest known pieces from the left. Accents go from
+/// U+00C0 to U+00FF and where they are characters of their own; other scripts are not lower-cased, so that some of
+/// their words become [UNK].
 class WordPiece {
  public:
   /// vocab.txt: a token a line, its id the line's number from 0. UserError without [UNK].
@@ -35,8 +37,8 @@ class BertEncoder {
  public:
   /// Whether config.json of `folder` says model_type "bert".
   static bool is_here(const std::filesystem::path& folder);
-  /// config.json and model.safetensors in BERT layout, names with or without "bert." before them. UserError on other activations or positions,
-  /// missing tensors and wrong shapes.
+  /// config.json and model.safetensors in BERT layout, names with or without "bert." before them. UserError on other
+  /// activations or positions, missing tensors and wrong shapes.
   explicit BertEncoder(const std::filesystem::path& folder);
   /// As LanguageModel::attention_weights.
   void attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const;

@@ -5,8 +5,8 @@
 
 namespace linformer {
 
-/// {"processor", "cores", "memory_bytes", "isa" (of our kernels), "libtorch", "threads" (of this process)}: the same facts beside every
-/// measurement, since a time means nothing without them.
+/// {"processor", "cores", "memory_bytes", "isa" (of our kernels), "libtorch", "threads" (of this process)}: the same
+/// facts beside every measurement, since a time means nothing without them.
 json describe_machine();
 
 }  // namespace linformer

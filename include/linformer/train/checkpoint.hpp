@@ -25,25 +25,28 @@ struct TrainState {
 
   LanguageModel model;
   AdamW optimizer;
-  std::int64_t step = 0;                                        ///< steps taken; also gives the data position and the dropout seed
-  double best_loss = std::numeric_limits<double>::infinity();   ///< lowest validation loss
-  std::optional<double> loss;                                   ///< of the last step
-  double train_seconds = 0;                                     ///< in steps alone, over all sessions
-  double seconds = 0;                                           ///< wall time over all sessions
+  std::int64_t step = 0;  ///< steps taken; also gives the data position and the dropout seed
+  double best_loss = std::numeric_limits<double>::infinity();  ///< lowest validation loss
+  std::optional<double> loss;                                  ///< of the last step
+  double train_seconds = 0;                                    ///< in steps alone, over all sessions
+  double seconds = 0;                                          ///< wall time over all sessions
 };
 
-/// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the run's own model, then removes all but the `keep` latest.
-/// UserError when it can't be written; older checkpoints are then as they were.
-void save_checkpoint(const std::filesystem::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer);
+/// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the run's own model, then removes
+/// all but the `keep` latest. UserError when it can't be written; older checkpoints are then as they were.
+void save_checkpoint(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
+                     const json& tokenizer);
 /// Writes the run's own model.safetensors.
 void save_run_weights(const std::filesystem::path& run, const LanguageModel& model);
 /// Writes checkpoints/best: a model folder, with step, loss and hashes in state.json.
-void save_best(const std::filesystem::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer);
+void save_best(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
+               const json& tokenizer);
 
-/// The newest good checkpoint: its files have the hashes that its state.json holds. Damaged ones are passed over, and `note` told why.
-/// No checkpoint: std::nullopt. UserError when all are damaged, and when a sound one can't be used: it can't be read, a newer program
-/// made it, or it belongs to another run than `config` (check_resumable).
-std::optional<TrainState> load_newest_checkpoint(const std::filesystem::path& run, const RunConfig& config, at::Device device,
+/// The newest good checkpoint: its files have the hashes that its state.json holds. Damaged ones are passed over, and
+/// `note` told why. No checkpoint: std::nullopt. UserError when all are damaged, and when a sound one can't be used: it
+/// can't be read, a newer program made it, or it belongs to another run than `config` (check_resumable).
+std::optional<TrainState> load_newest_checkpoint(const std::filesystem::path& run, const RunConfig& config,
+                                                 at::Device device,
                                                  const std::function<void(const std::string&)>& note);
 
 }  // namespace linformer

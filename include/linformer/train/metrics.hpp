@@ -8,11 +8,12 @@
 
 namespace linformer {
 
-/// One JSON object a line, flushed, and the same numbers as TensorBoard scalars. metrics.jsonl is what counts: the event file is made anew
-/// from it when a run resumes.
+/// One JSON object a line, flushed, and the same numbers as TensorBoard scalars. metrics.jsonl is what counts: the
+/// event file is made anew from it when a run resumes.
 class MetricsLog {
  public:
-  /// Opens the run's files. Lines of later steps than `last_step`, and lines that a kill left half-written, are cut off.
+  /// Opens the run's files. Lines of later steps than `last_step`, and lines that a kill left half-written, are cut
+  /// off.
   MetricsLog(const std::filesystem::path& run, std::int64_t last_step);
   /// `line` holds "step" and numbers; "time" (seconds since 1970) is added. UserError when the disk is full.
   void write(json line);

@@ -16,7 +16,8 @@ namespace linformer {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 /// Holds the moments of a model's parameters. Weight decay acts on every parameter of two or more
-/// dimensions, embeddings and projections included, and on no bias, norm or other vector. Slot biases have a learning rate of their own.
+/// dimensions, embeddings and projections included, and on no bias, norm or other vector. Slot biases have a learning
+/// rate of their own.
 class AdamW {
  public:
   /// The parameters are shared, not copied: step() changes the model.
@@ -28,9 +29,9 @@ class AdamW {
   double gradient_norm() const;
 
   struct Step {
-    std::int64_t number = 1;        ///< 1 for the first: corrects the bias of the moments
+    std::int64_t number = 1;  ///< 1 for the first: corrects the bias of the moments
     double learning_rate = 0;
-    double gradient_divisor = 1;    ///< gradients are divided by this in the same pass: norm / clip where that is above 1
+    double gradient_divisor = 1;  ///< gradients are divided by this in the same pass: norm / clip where that is above 1
   };
   void step(const Step& step, const TrainConfig& config);
 

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "linformer/config/model_config.hpp"
 #include "linformer/config/io.hpp"
+#include "linformer/config/model_config.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/dataset.hpp"
 
@@ -38,8 +38,8 @@ bool is_run(const std::filesystem::path& folder);
 RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
-/// UserError that names the first field in which a resumed run may not differ from what it was started with. evaluate_every,
-/// save_every, keep and checkpoint_activations may differ.
+/// UserError that names the first field in which a resumed run may not differ from what it was started with.
+/// evaluate_every, save_every, keep and checkpoint_activations may differ.
 void check_resumable(RunConfig stored, RunConfig given);
 
 enum class ExistingRun { refuse, resume, overwrite };
@@ -49,8 +49,8 @@ void check_run_folder(const std::filesystem::path& run, ExistingRun existing);
 void remove_run_files(const std::filesystem::path& run);
 /// Removes the half-written files and checkpoints that killed processes left in the run.
 void remove_leftovers(const std::filesystem::path& run);
-/// Renames every checkpoint of a later step than `step` to checkpoints/damaged-step-NNNNNN: load_newest_checkpoint() passed over them, and
-/// under their own name they would be replaced or count among the latest.
+/// Renames every checkpoint of a later step than `step` to checkpoints/damaged-step-NNNNNN: load_newest_checkpoint()
+/// passed over them, and under their own name they would be replaced or count among the latest.
 void set_damaged_aside(const std::filesystem::path& run, std::int64_t step);
 
 /// checkpoints/step-000100

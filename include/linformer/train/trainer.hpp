@@ -17,7 +17,7 @@ struct StepResult {
   double loss = 0;           ///< mean over the micro-batches, nats a token
   double gradient_norm = 0;  ///< before clipping
   double learning_rate = 0;
-  bool finite = true;        ///< false: loss or gradient are not finite, and nothing was changed
+  bool finite = true;  ///< false: loss or gradient are not finite, and nothing was changed
 };
 /// One optimiser step: mean gradient over `accumulate` micro-batches, clipped to global norm `clip`, then AdamW.
 StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
@@ -35,20 +35,21 @@ struct TrainSummary {
   double tokens_per_second = 0;  ///< of steps alone: evaluation and saving don't count
   std::int64_t parameters = 0, peak_memory_bytes = 0;
   double seconds = 0;
-  int stop_signal = 0;           ///< SIGINT or SIGTERM: saved and left before the end
+  int stop_signal = 0;  ///< SIGINT or SIGTERM: saved and left before the end
 };
 
-/// Fills in what the data decides, and checks that `config` can be trained on it: what the Trainer checks before it touches its folder.
-/// UserError names what to change.
+/// Fills in what the data decides, and checks that `config` can be trained on it: what the Trainer checks before it
+/// touches its folder. UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
 /// A run: model, data, folder. Its files are described in docs/model_format.md.
 class Trainer {
  public:
-  /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a vocabulary of 0 is that of the data.
-  /// On resume loads the newest checkpoint. UserError names what to change.
+  /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a
+  /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change.
   Trainer(RunConfig config, RunOptions options);
-  /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be written.
+  /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be
+  /// written.
   TrainSummary run();
   const TrainState& state() const { return *state_; }
   const RunConfig& config() const { return config_; }
