@@ -7,6 +7,7 @@
 
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
+#include "support/paths.hpp"
 
 namespace linformer {
 namespace {
@@ -196,7 +197,7 @@ TEST(Toml, Values) {
 }
 
 TEST(Toml, TheFilesOfTheProjectAreValid) {
-  for (const auto& entry : std::filesystem::directory_iterator(std::string(LINFORMER_SOURCE_DIR) + "/configs")) {
+  for (const auto& entry : std::filesystem::directory_iterator(test::source_path("configs"))) {
     if (entry.path().extension() != ".toml") continue;
     ModelConfig model;
     TrainConfig train;

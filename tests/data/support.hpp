@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "linformer/data/tokenizer.hpp"
+#include "support/paths.hpp"
 
 namespace linformer::test {
 
@@ -41,7 +42,7 @@ class TemporaryFolder {
 
 /// GPT-2's, loaded once.
 inline std::shared_ptr<const Tokenizer> gpt2() {
-  static const auto tokenizer = load_tokenizer(std::string(LINFORMER_SOURCE_DIR) + "/data/gpt2");
+  static const auto tokenizer = load_tokenizer(test::source_path("data/gpt2"));
   return tokenizer;
 }
 

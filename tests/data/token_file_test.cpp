@@ -8,6 +8,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/data/prepare.hpp"
+#include "support/paths.hpp"
 
 namespace linformer {
 namespace {
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 PrepareOptions options_for(const fs::path& input, const fs::path& out) {
   return {.inputs = {input.string()},
           .out = out,
-          .tokenizer = std::string(LINFORMER_SOURCE_DIR) + "/data/gpt2",
+          .tokenizer = test::source_path("data/gpt2"),
           .quiet = true};
 }
 
@@ -39,7 +40,7 @@ TEST(Prepare, DecodesToItsInputs) {
   folder.write("in/a/deep.txt", first);
   folder.write("in/.hidden", "not this");
   folder.write("in/picture.png", std::string("\x89PNG\0\0", 6));
-  for (const std::string& tokenizer : {std::string("bytes"), std::string(LINFORMER_SOURCE_DIR) + "/data/gpt2"}) {
+  for (const std::string& tokenizer : {std::string("bytes"), test::source_path("data/gpt2")}) {
     PrepareOptions options = options_for(folder.path() / "in", folder.path() / "out");
     options.tokenizer = tokenizer;
     options.overwrite = true;

@@ -13,6 +13,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/isa.hpp"
 #include "nn/forms.hpp"
+#include "support/paths.hpp"
 
 namespace linformer {
 namespace {
@@ -227,7 +228,7 @@ TEST(Decoder, MemoryAndWeights) {
 // The bytes of this project's headers: text enough for a model of a few thousand parameters.
 Ids text_bytes() {
   std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(LINFORMER_SOURCE_DIR "/include")) {
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(test::source_path("include"))) {
     if (entry.is_regular_file()) files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());

@@ -18,6 +18,7 @@
 #include "study/benchmark_session.hpp"
 #include "study/plain_attention.hpp"
 #include "support/errors.hpp"
+#include "support/paths.hpp"
 
 namespace linformer {
 namespace {
@@ -176,7 +177,7 @@ TEST(BenchmarkPresets, SeedIsTheSeedConfig) {
   TrainConfig train;
   auto fields = fields_of(model);
   for (auto& field : fields_of(train)) fields.push_back(field);
-  const auto file = std::string(LINFORMER_SOURCE_DIR) + "/configs/seed.toml";
+  const auto file = test::source_path("configs/seed.toml");
   from_json(fields, read_toml(file), file);
   const auto group = plan_preset("seed-training", {}).groups.at(0);
   ASSERT_EQ(group.size(), 2u);

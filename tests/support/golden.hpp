@@ -13,10 +13,12 @@
 #include <string>
 #include <vector>
 
+#include "support/paths.hpp"
+
 namespace linformer::test {
 
 inline std::map<std::string, at::Tensor> read_golden() {
-  std::ifstream file(LINFORMER_SOURCE_DIR "/tests/golden/attention.safetensors", std::ios::binary);
+  std::ifstream file(source_path("tests/golden/attention.safetensors"), std::ios::binary);
   const std::string raw{std::istreambuf_iterator<char>(file), {}};
   if (raw.size() < 8) throw std::runtime_error("tests/golden/attention.safetensors is missing");
   std::uint64_t size = 0;
