@@ -6,14 +6,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <random>
 
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/isa.hpp"
 #include "nn/forms.hpp"
-#include "support/paths.hpp"
 
 namespace linformer {
 namespace {
@@ -225,18 +222,20 @@ TEST(Decoder, MemoryAndWeights) {
   EXPECT_NEAR(size(WeightFormat::float32) / size(WeightFormat::int8), 4, 0.4);
 }
 
-// The bytes of this project's headers: text enough for a model of a few thousand parameters.
+// Sentences of a few words in random order, always the same ones: a model of a few thousand parameters learns their
+// spelling.
 Ids text_bytes() {
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(test::source_path("include"))) {
-    if (entry.is_regular_file()) files.push_back(entry.path());
+  const std::vector<std::string> words = {"a",    "bird", "called", "evening", "from",  "garden", "her",   "house",
+                                          "into", "king", "letter", "morning", "never", "old",    "quiet", "river",
+                                          "said", "the",  "to",     "under",   "was",   "white",  "wind",  "wrote"};
+  std::mt19937 random(1);
+  std::string text;
+  while (text.size() < 100'000) {
+    for (auto left = 4 + random() % 6; left > 0; --left)
+      text += words[random() % words.size()] + (left > 1 ? " " : ".\n");
   }
-  std::sort(files.begin(), files.end());
   Ids bytes;
-  for (const auto& file : files) {
-    std::ifstream in(file, std::ios::binary);
-    for (std::istreambuf_iterator<char> it(in), end; it != end; ++it) bytes.push_back(static_cast<unsigned char>(*it));
-  }
+  for (const char character : text) bytes.push_back(static_cast<unsigned char>(character));
   return bytes;
 }
 

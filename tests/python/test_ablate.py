@@ -5,9 +5,10 @@ import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
+
+from waiting import wait_until
 
 PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
 GRID = """
@@ -90,13 +91,17 @@ def test_the_table(undisturbed):
     assert about["type"] == "ablation" and about["grid"]["train"]["steps"] == 60 and "processor" in about["machine"]
 
 
+def wait_for_lines(process, file, count):
+    """Until the file has `count` lines, or the process has ended."""
+    wait_until(lambda: process.poll() is not None or (file.exists() and len(file.read_bytes().splitlines()) >= count), pause=0.001)
+
+
 @pytest.mark.parametrize("kill_at", [("running/seed-0", 14), ("softmax/seed-0", 25), ("running/seed-1", 40)])
 def test_a_killed_grid_ends_with_the_same_table(grid, undisturbed, tmp_path, kill_at):
     run, step = kill_at
     metrics = tmp_path / "out" / run / "metrics.jsonl"
     process = subprocess.Popen(command(grid, tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while process.poll() is None and not (metrics.exists() and len(metrics.read_bytes().splitlines()) >= step):
-        time.sleep(0.001)
+    wait_for_lines(process, metrics, step)
     process.kill()
     process.communicate()
     result = subprocess.run(command(grid, tmp_path / "out"), capture_output=True, text=True, timeout=60)
@@ -109,8 +114,7 @@ def test_a_stopped_grid_says_how_to_go_on(grid, undisturbed, tmp_path):
     (tmp_path / "grid.toml").write_text(text)
     process = subprocess.Popen(command(tmp_path / "grid.toml", tmp_path / "out"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "out/running/seed-0/metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and len(metrics.read_bytes().splitlines()) >= 12):
-        time.sleep(0.001)
+    wait_for_lines(process, metrics, 12)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -128,13 +128,16 @@ def test_config_file(config, letters, tmp_path):
     assert compared > 5
 
 
-def test_seed_config_is_the_reference():
-    """The setting that results are compared at: a change here breaks comparisons with older runs."""
+def test_seed_config_is_what_the_stored_results_were_measured_with():
     seed = tomllib.loads((SOURCE / "configs/seed.toml").read_text())
-    assert seed["model"] == {"length": 512, "width": 384, "layers": 6, "heads": 6, "dropout": 0.1, "vocabulary": 50257}
-    assert (seed["attention"]["slots"], seed["attention"]["sharing"]) == (64, "headwise")
-    train = {name: seed["train"][name] for name in ("steps", "batch", "learning_rate_start", "learning_rate", "weight_decay")}
-    assert train == {"steps": 5000, "batch": 16, "learning_rate_start": 1e-5, "learning_rate": 5e-4, "weight_decay": 0.01}
+    rows = [json.loads(line) for line in (SOURCE / "docs/results/seed-training.jsonl").read_text().splitlines()]
+    points = {row["form"]: row for row in rows if row["type"] == "point"}
+    assert set(points) == {"softmax", "running"}
+    for point in points.values():
+        assert {name: point[name] for name in seed["model"]} == seed["model"]
+        assert point["batch"] == seed["train"]["batch"]
+    assert {name: points["running"][name] for name in ("slots", "sharing")} == {name: seed["attention"][name] for name in ("slots", "sharing")}
+    assert max(row["steps"] for row in rows if row["type"] == "steps") == seed["train"]["steps"]
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +179,19 @@ def test_demo_writes_the_readme_between_its_markers(demo):
     assert readme.read_text() == "no markers"
 
 
-def test_the_readme_has_figures_and_the_linformer_does_not_lose():
+def test_what_the_readme_says_of_the_demos_figures_follows_from_them():
     part = README.split("<!-- demo:begin -->")[1].split("<!-- demo:end -->")[0]
-    loss = re.search(r"validation loss \(nats a token\) \| ([\d.]+) \| ([\d.]+) \|", part)
-    assert loss and float(loss[1]) <= float(loss[2])
+    short, long = part.split("tokens of context, cost only")
+    said = 0
+    for text, rows in (short, {"trains": "training", "generates": "generation", "loss is": "validation loss (nats a token)"}), \
+                      (long, {"trains": "training", "generates": "generation after it"}):
+        figures = {name: [float(value.replace(",", "")) for value in values] for name, *values in
+                   re.findall(r"^\| ([^|]+?)(?:, tokens/s)? \| ([\d.,]+) \| ([\d.,]+) \|$", text, flags=re.M)}
+        for verb, row in rows.items():
+            ours, theirs = figures[row]
+            if percent := re.search(rf"{verb} ([\d.]+) % (lower|higher) than", text):
+                assert 100 * (ours / theirs - 1) == pytest.approx(float(percent[1]) * (1 if percent[2] == "higher" else -1), abs=0.1)
+            else:
+                assert ours / theirs == pytest.approx(float(re.search(rf"{verb} ([\d.]+) times as fast as", text)[1]), abs=0.006)
+            said += 1
+    assert said == 5

@@ -237,15 +237,25 @@ def test_long_paths_do_not_widen_a_phone(browser, tmp_path):
     assert browser.run("[innerWidth, document.documentElement.scrollWidth]") == [390, 390]
 
 
-def test_two_hundred_runs_open_in_two_seconds(browser, tmp_path):
-    one = make.run(tmp_path / "run-000", steps=800)
+@pytest.fixture(scope="module")
+def two_hundred_runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("many")
+    one = make.run(root / "run-000", steps=800)
     for i in range(1, 200):
-        shutil.copytree(one, tmp_path / f"run-{i:03d}")
-    report(tmp_path, out=tmp_path / "page.html")
-    seconds = min(opened(browser, tmp_path / "page.html") for _ in range(3))  # the best: other work on the machine is not the page's
-    assert seconds < 2
+        shutil.copytree(one, root / f"run-{i:03d}")
+    report(root, out=root / "page.html")
+    return root / "page.html"
+
+
+def test_two_hundred_runs(browser, two_hundred_runs):
+    opened(browser, two_hundred_runs)
     assert browser.run("document.querySelectorAll('#run-table tbody tr').length") == 200
     assert browser.errors == []
+
+
+@pytest.mark.perf
+def test_two_hundred_runs_open_in_two_seconds(browser, two_hundred_runs):
+    assert min(opened(browser, two_hundred_runs) for _ in range(3)) < 2  # the best: other work on the machine is not the page's
 
 
 def test_hostile_text_stays_text(browser, tmp_path):

@@ -72,13 +72,21 @@ def test_long_runs(encoding, character):
         assert_same(encoding, text)
 
 
-def test_long_word_without_quadratic_time(encoding):
+def long_word():
     draw = random.Random(2)
-    word = "".join(draw.choice("etaoinshr") for _ in range(200_000))
+    return "".join(draw.choice("etaoinshr") for _ in range(200_000))
+
+
+def test_long_word(encoding):
+    assert_same(encoding, long_word())
+
+
+@pytest.mark.perf
+def test_long_word_without_quadratic_time():
+    word = long_word().encode()
     start = time.monotonic()
-    tokenize(stdin=word.encode())
+    tokenize(stdin=word)
     assert time.monotonic() - start < 10  # n² would be minutes
-    assert_same(encoding, word)
 
 
 @pytest.mark.parametrize("name", ["austen", "shakespeare"])
@@ -125,6 +133,7 @@ def test_memory_is_constant_on_a_stream():
     assert peaks[1] < peaks[0] + 64 * 1024, peaks  # in KiB
 
 
+@pytest.mark.perf
 def test_speed(encoding, tmp_path):
     """Prints the ratio (pytest -s); the bound leaves room for a busy machine."""
     text = (DATA / "corpora/austen.txt").read_bytes().decode() * 3

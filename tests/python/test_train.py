@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import resource
+import select
 import shutil
 import signal
 import struct
@@ -13,6 +14,8 @@ import termios
 import time
 
 import pytest
+
+from waiting import wait_until
 
 PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
 STEPS = 120
@@ -54,11 +57,11 @@ def metrics_of(run):
 
 
 def wait_for_step(process, run, step):
-    while process.poll() is None:
-        lines = metrics_of(run)
-        if lines and lines[-1]["step"] >= step:
-            return
-        time.sleep(0.002)
+    """Until the run has made `step`, or has ended."""
+    def reached():
+        return process.poll() is not None or ((lines := metrics_of(run)) and lines[-1]["step"] >= step)
+
+    wait_until(reached)
 
 
 def steps_of(run):
@@ -102,8 +105,7 @@ def copy_at_16(undisturbed, tmp_path, work):
     run = tmp_path / "run"
     process = start("--data", work / "data", "--out", run, **{**BASE, "train.keep": 99})
     wait_for_step(process, run, 16)
-    while 16 not in steps_of(run):
-        time.sleep(0.002)
+    wait_until(lambda: 16 in steps_of(run))
     process.kill()
     process.communicate()
     for step in steps_of(run):
@@ -135,8 +137,7 @@ def assert_same_run(run, undisturbed):
 def killed_at_every_step(run, data):
     """Kills and resumes a run on its way; False when it ended before a kill."""
     process = start("--data", data, "--out", run, **LONG)
-    while process.poll() is None and not (run / "config.json").exists():
-        time.sleep(0.0005)
+    wait_until(lambda: process.poll() is not None or (run / "config.json").exists(), pause=0.0005)
     process.kill()  # before the first step
     process.communicate()
     for step in 3, 49, 51:  # 50 evaluates
@@ -160,9 +161,14 @@ def test_kill_at_any_moment_costs_only_the_steps_since_the_last_save(work, undis
 def killed_in_a_save(process, run):
     """Kills a process while a checkpoint's temporary folder is there; False when it ended before."""
     folder = run / "checkpoints"
-    while process.poll() is None:
-        if not any(name.startswith(".step-") for name in (os.listdir(folder) if folder.exists() else [])):
-            continue
+
+    def saving():
+        return any(name.startswith(".step-") for name in (os.listdir(folder) if folder.exists() else []))
+
+    while True:
+        wait_until(lambda: process.poll() is not None or saving(), pause=0)
+        if process.poll() is not None:
+            return False
         process.send_signal(signal.SIGSTOP)  # so that the save can't end between the look and the kill
         os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         if temporaries_of(folder):
@@ -170,7 +176,6 @@ def killed_in_a_save(process, run):
             process.communicate()
             return True
         process.send_signal(signal.SIGCONT)
-    return False
 
 
 def test_kill_during_saves(work, undisturbed_long, tmp_path):
@@ -489,12 +494,12 @@ def test_a_terminal_gets_a_bar_that_fits(work, tmp_path, columns):
     os.close(terminal)
     text = b""
     try:
-        while chunk := os.read(reader, 4096):
+        while select.select([reader], [], [], 60)[0] and (chunk := os.read(reader, 4096)):
             text += chunk
     except OSError:  # the other end is closed
         pass
     os.close(reader)
-    assert process.wait() == 0
+    assert process.wait(timeout=60) == 0
     drawn = [line.decode() for line in text.split(b"\r")]
     bars = [line.replace("\033[K", "").strip("\n") for line in drawn if "training" in line]
     assert len(bars) > 3 and all(len(bar) < columns for bar in bars)
