@@ -2,18 +2,23 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 export TORCH_DIR
+JOBS := $(shell nproc)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup configure build demo report test asan bench peers clean
+.PHONY: all help setup configure build demo report test test-perf portable asan clang tidy format check-format bench peers clean
 all: help
 
 help:
 	@echo "make demo    set up, build, train on six novels, generate, compare with the Transformer (results in build/demo)"
-	@echo "make test    set up, build, run every test"
+	@echo "make test    set up, build, run every test (ONLY=Decoder: those whose name holds it) but those that a clock decides: make test-perf"
 	@echo "make build   set up, build $(BUILD)/linformer and $(BUILD)/liblinformer_ops.so"
 	@echo "make report  train, audit, inspect and time small models, and put all into build/report/report.html"
 	@echo "make bench   time every form of attention by path and dtype, beside its bare matrix products (ten minutes)"
-	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make format  lay out every C++ file as .clang-format says; make check-format only looks"
+	@echo "make tidy    clang-tidy over every C++ file (ONLY=src/nn: over those whose path holds it)"
+	@echo "make asan    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make clang   build everything with clang, run the tests of the layers"
+	@echo "make portable  the tests of what has kernels, with the kernels for any processor"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
 setup:
@@ -37,13 +42,41 @@ report: build
 test: SETUP := --tests
 test: configure
 	@cmake --build --preset $(PRESET)
-	@ctest --preset $(PRESET)
+	@ctest --preset $(PRESET) -j $(JOBS) -LE perf $(if $(ONLY),-R '$(ONLY)')
 
-# Python loads the sanitizer's run-time late and leaks by design, so this runs the C++ tests; the others need `make test`.
+# On a machine that does nothing else; printed, since the figures are what one wants to see.
+test-perf: SETUP := --tests
+test-perf: configure
+	@cmake --build --preset $(PRESET)
+	@ctest --preset $(PRESET) -L perf --verbose
+
+# The kernels that every processor runs, where a test takes the best ones that this processor has.
+portable: configure
+	@cmake --build --preset $(PRESET) --target unit_tests
+	@LINFORMER_ISA=portable ctest --preset $(PRESET) -j $(JOBS) -L '^(kernels|ops|nn|infer)$$'
+
+# Python loads the sanitizer's run-time late and leaks by design, so this runs the tests of the layers; the others need `make test`.
 asan: setup
 	@cmake --preset asan --log-level=WARNING
-	@cmake --build --preset asan
-	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -E "^(test_|install|example_)"
+	@cmake --build --preset asan --target unit_tests
+	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -j $(JOBS) -LE 'python|install|examples'
+
+clang: SETUP := --checks
+clang: setup
+	@cmake --preset clang --log-level=WARNING
+	@cmake --build --preset clang
+	@ctest --preset clang -j $(JOBS) -LE 'python|install'
+
+# A table of Unicode is generated, and laid out by what generates it.
+FORMATTED = git ls-files '*.cpp' '*.hpp' '*.inc' ':!src/data/unicode_classes.inc'
+format: SETUP := --format
+format: setup
+	@$(FORMATTED) | xargs .venv/bin/clang-format -i
+
+check-format: SETUP := --format
+check-format: setup
+	@$(FORMATTED) | xargs .venv/bin/clang-format --dry-run -Werror || { echo 'run `make format`' >&2; exit 1; }
+	@echo 'every C++ file is laid out as .clang-format says'
 
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build

@@ -1,6 +1,7 @@
 // linformer logits: a model's logits for given ids, as a safetensors file for other programs. Shape letters: N ids, V
 // vocabulary.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -101,7 +102,7 @@ void check_ids(const std::vector<std::int64_t>& ids, const ModelConfig& config, 
 }
 
 at::Tensor logits_NV(const LanguageModel& model, const std::vector<std::int64_t>& ids, const Common& common) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const auto device = parse_device(common.device);
   const AutocastGuard autocast(common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat, device.type());
   const auto ids_1N = at::tensor(ids, at::kLong).unsqueeze(0).to(device);

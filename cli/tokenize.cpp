@@ -31,7 +31,7 @@ void read_input(const TokenizeFlags& flags, const std::function<void(std::string
   }
 }
 
-void encode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+void print_ids(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   bool first = true;
   std::string line;
   StreamEncoder encoder(tokenizer, [&](std::span<const std::int32_t> ids) {
@@ -50,7 +50,7 @@ void encode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   put(flags.common.json ? "]}\n" : "\n");
 }
 
-void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+void print_count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   std::int64_t tokens = 0, bytes = 0;
   std::chrono::duration<double> seconds{0};
   StreamEncoder encoder(tokenizer,
@@ -83,7 +83,7 @@ std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer
   return tokenizer.bytes_of(id);
 }
 
-void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
+void print_text(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   std::string word, text;
   const auto end_word = [&] {
     if (!word.empty()) text += bytes_of_word(word, tokenizer);
@@ -106,7 +106,7 @@ void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
 void run(const TokenizeFlags& flags) {
   apply(flags.common);
   const auto tokenizer = load_tokenizer(flags.tokenizer);
-  const auto work = flags.decode ? decode : flags.count ? count : encode;
+  const auto work = flags.decode ? print_text : flags.count ? print_count : print_ids;
   work(flags, *tokenizer);
 }
 

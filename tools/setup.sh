@@ -1,14 +1,28 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing twice: Debian packages, LibTorch in .venv, the vocabulary and the corpora in data/.
-# --tests also brings what only the tests use: a browser and gnuplot. Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv.
+# Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv. Options bring more:
+#   --tests   what only the tests use: a browser and gnuplot
+#   --format  clang-format, in the one version that the project's formatting is checked with, into .venv
+#   --checks  both, and clang 19 with clang-tidy and the run-time of its sanitizers and fuzzers, where Debian's release has them
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(g++ cmake ninja-build ccache python3-venv libcli11-dev nlohmann-json3-dev libfmt-dev libpcre2-dev libtomlplusplus-dev
   libgtest-dev libbenchmark-dev)
-[ "${1:-}" != --tests ] || packages+=(chromium gnuplot-nox)
+checks=(clang-19 clang-tidy-19 libclang-rt-19-dev)
+clang_format="clang-format==19.1.7"
 say() { printf 'setup: %s\n' "$*"; }
 stop() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
+with_format=""
+for option in "$@"; do
+  case $option in
+    --tests | --checks) [[ " ${packages[*]} " == *" chromium "* ]] || packages+=(chromium gnuplot-nox) ;;&
+    --format | --checks) with_format=yes ;;&
+    --checks) packages+=("${checks[@]}") ;;
+    --tests | --format) ;;
+    *) stop "unknown option $option, expected --tests, --format or --checks" ;;
+  esac
+done
 
 missing=()
 for package in "${packages[@]}"; do
@@ -16,6 +30,7 @@ for package in "${packages[@]}"; do
   case $package in
     g++ | cmake | ccache | chromium) command -v "$package" >/dev/null && continue ;;
     gnuplot-nox) command -v gnuplot >/dev/null && continue ;;
+    clang-19 | clang-tidy-19) command -v "$package" >/dev/null && continue ;;
     ninja-build) command -v ninja >/dev/null && continue ;;
     python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
   esac
@@ -30,6 +45,10 @@ if ((${#missing[@]})); then
   fi
   say "installing Debian packages: ${missing[*]}"
   "${as_root[@]}" apt-get update -qq
+  for package in "${checks[@]}"; do
+    [[ " ${missing[*]} " != *" $package "* ]] || apt-cache show "$package" >/dev/null 2>&1 ||
+      stop "--checks needs clang 19, but this release of Debian has no package $package. Build, tests and make check-format need none of it; for the others use Debian 12 or later"
+  done
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
@@ -60,6 +79,11 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted $alone${site:+ beside $site}" ]; th
   .venv/bin/python -m pip install --quiet --disable-pip-version-check $wanted || stop "pip could not install: $wanted"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps "$alone" || stop "pip could not install: $alone"
   echo "$wanted $alone${site:+ beside $site}" >$stamp
+fi
+
+if [ -n "$with_format" ] && [ "$(.venv/bin/clang-format --version 2>/dev/null | grep -o '[0-9.]*$')" != "${clang_format#*==}" ]; then
+  say "installing into .venv: $clang_format"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check "$clang_format" || stop "pip could not install: $clang_format"
 fi
 
 .venv/bin/python tools/fetch_data.py --pip "$PWD/.venv/bin/pip"

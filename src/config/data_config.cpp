@@ -7,10 +7,11 @@
 namespace linformer {
 namespace {
 
-constexpr std::int64_t kLargest = std::int64_t{1} << 24;
+constexpr std::int64_t kMostOfRecall = std::int64_t{1} << 24;
 
 void check_count(std::string_view name, std::int64_t value) {
-  require(value >= 1 && value <= kLargest, "{} is {}, expected a whole number from 1 to {}", name, value, kLargest);
+  require(value >= 1 && value <= kMostOfRecall, "{} is {}, expected a whole number from 1 to {}", name, value,
+          kMostOfRecall);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,8 @@ void read_lines(const std::filesystem::path& path, Remarks& remarks, const std::
 /// A whole JSON file; null with a remark when it is missing or damaged.
 json read_or_remark(const std::filesystem::path& path, Remarks& remarks);
 
+/// A number that isn't there.
+inline constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 /// object[key] as a finite number, or `otherwise`.
 double number(const json& object, const char* key, double otherwise);
 /// object[key] as text, or "".

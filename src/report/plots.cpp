@@ -16,7 +16,6 @@
 namespace linformer::report {
 namespace {
 
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr std::array kColours{"#2257cf", "#d4581a", "#14794c", "#8e3bb0", "#a87700", "#0b8199", "#c2255c", "#6a4b35"};
 constexpr std::size_t kRuns = 8;  // more lines can't be told apart
 

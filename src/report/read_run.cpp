@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
-#include <limits>
 #include <numbers>
 
 #include "linformer/config/io.hpp"
@@ -18,7 +17,6 @@ namespace linformer::report {
 namespace {
 
 namespace fs = std::filesystem;
-constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr std::size_t kRatePoints = 200;
 constexpr std::size_t kSamples = 12, kSampleBytes = 4000;
 

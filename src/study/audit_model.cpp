@@ -14,8 +14,9 @@
 namespace linformer::study {
 namespace {
 
-constexpr std::int64_t kLongest = 1024;  // unless the user names another length, or a window hides the slots for longer
-constexpr std::int64_t kChunk = 64;      // of `prefix` attention
+constexpr std::int64_t kLongestModel =
+    1024;                            // unless the user names another length, or a window hides the slots for longer
+constexpr std::int64_t kChunk = 64;  // of `prefix` attention
 
 // Lengths that end inside, at and just after the borders of blocks and chunks, up to `longest`.
 std::vector<std::int64_t> lengths_of(const ModelConfig& config, std::int64_t longest) {
@@ -40,8 +41,8 @@ class ModelSubject final : public AuditSubject {
             "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
     longest_ = length > 0
                    ? length
-                   : std::min(config.length,
-                              std::max(kLongest, 3 * window + window / 2 + 1));  // slots are seen from 2 windows on
+                   : std::min(config.length, std::max(kLongestModel, 3 * window + window / 2 +
+                                                                         1));  // slots are seen from 2 windows on
     require(longest_ >= 2, "an audit needs at least 2 tokens, but the length is {}", longest_);
     model_.to(at::kCPU, dtype);
     for (std::int64_t count = 1; count < config.layers; ++count) {

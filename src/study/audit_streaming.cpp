@@ -10,7 +10,7 @@
 namespace linformer::study {
 namespace {
 
-constexpr std::int64_t kLongest = 300;
+constexpr std::int64_t kLongestStreamed = 300;
 
 // (B,S) nats: of the token after each position.
 at::Tensor losses(const at::Tensor& logits_BSV, const at::Tensor& next_BS) {
@@ -42,7 +42,7 @@ AuditStreaming compare(const AuditSubject::Streamed& streamed, const at::Tensor&
 void check_streaming(const AuditContext& context, AuditPass& pass) {
   const c10::NoGradGuard no_grad;
   auto length = pass.lengths.front();
-  for (const auto other : pass.lengths) length = other <= kLongest ? other : length;
+  for (const auto other : pass.lengths) length = other <= kLongestStreamed ? other : length;
   std::vector<at::Tensor> texts{random_ids(context.subject, length, context.options.seed + 2000)};
   texts.push_back(has_text(context.options, length) ? text_ids(context.options, length, context.options.seed + 2001)
                                                     : random_ids(context.subject, length, context.options.seed + 2001));

@@ -110,8 +110,8 @@ class Collector {
                    {"at_slots", json::array()}});
     for (const auto& layer : layers_) {
       const auto mean_HN = layer.cumulative_HN / static_cast<double>(windows_);
-      object["cumulative"].push_back(to_json(mean_HN.index_select(1, index)));
-      object["at_slots"].push_back(to_json(mean_HN.select(1, rank - 1)));
+      object["cumulative"].push_back(linformer::to_json(mean_HN.index_select(1, index)));
+      object["at_slots"].push_back(linformer::to_json(mean_HN.select(1, rank - 1)));
     }
     return object;
   }
@@ -144,7 +144,7 @@ class Collector {
                    {"window_share", rounded(1 - share)},
                    {"first_query", first},
                    {"length", length_},
-                   {"by_position", to_json(at::matmul(bin_means(length_, kBins), share_N))}});
+                   {"by_position", linformer::to_json(at::matmul(bin_means(length_, kBins), share_N))}});
     return object;
   }
 

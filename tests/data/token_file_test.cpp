@@ -17,10 +17,7 @@ using test::TemporaryFolder;
 namespace fs = std::filesystem;
 
 PrepareOptions options_for(const fs::path& input, const fs::path& out) {
-  return {.inputs = {input.string()},
-          .out = out,
-          .tokenizer = test::source_path("data/gpt2"),
-          .quiet = true};
+  return {.inputs = {input.string()}, .out = out, .tokenizer = test::source_path("data/gpt2"), .quiet = true};
 }
 
 std::string whole_text(const TokenData& data) {

@@ -41,7 +41,7 @@ TEST(UnfinishedUtf8, CountsTheBeginningOfACharacter) {
 TEST(UnfinishedUtf8, LetsThroughWhatCanNeverBeACharacter) {
   for (const std::string text : {"\x80", "\xC0", "\xC1", "\xF5", "\xFF", "\xE0\x9F", "\xED\xA0", "\xF0\x8F", "\xF4\x90",
                                  "\xC3\x28", "\xE2\x28", "\x80\x80\x80\x80", "\xF0\x9F\x28"}) {
-    EXPECT_EQ(unfinished_utf8(text), 0u) << testing::PrintToString(text);
+    EXPECT_EQ(unfinished_utf8(text), 0u) << ::testing::PrintToString(text);
   }
   EXPECT_EQ(unfinished_utf8("\xE0\xA0"), 2u);
   EXPECT_EQ(unfinished_utf8("\xED\x9F"), 2u);

@@ -19,8 +19,8 @@ LanguageModel float_model(const std::string& form) {
   return model;
 }
 
-Generation run(const LanguageModel& model, const std::vector<std::string>& prompts, const SamplingConfig& sampling,
-               const GenerateOptions& options) {
+Generation generated(const LanguageModel& model, const std::vector<std::string>& prompts,
+                     const SamplingConfig& sampling, const GenerateOptions& options) {
   static const auto tokenizer = load_tokenizer("bytes");
   return generate(model, *tokenizer, prompts, sampling, options);
 }
@@ -28,11 +28,12 @@ Generation run(const LanguageModel& model, const std::vector<std::string>& promp
 TEST(TokenSteps, SaysWhichPathRan) {
   const auto model = float_model("running");
   const SamplingConfig sampling{.max_tokens = 3};
-  EXPECT_EQ(run(model, {"a"}, sampling, {}).path.rfind("decoder: float32 weights", 0), 0u);
-  EXPECT_EQ(run(model, {"a"}, sampling, {.weights = WeightFormat::int8}).path.rfind("decoder: int8 weights", 0), 0u);
+  EXPECT_EQ(generated(model, {"a"}, sampling, {}).path.rfind("decoder: float32 weights", 0), 0u);
+  EXPECT_EQ(generated(model, {"a"}, sampling, {.weights = WeightFormat::int8}).path.rfind("decoder: int8 weights", 0),
+            0u);
   const auto wide = tiny_model(tiny_config("running"));
-  EXPECT_EQ(run(wide, {"a"}, sampling, {}).path, "general step, since the model's weights are Double");
-  EXPECT_THROW(run(wide, {"a"}, sampling, {.weights = WeightFormat::int8}), UserError);
+  EXPECT_EQ(generated(wide, {"a"}, sampling, {}).path, "general step, since the model's weights are Double");
+  EXPECT_THROW(generated(wide, {"a"}, sampling, {.weights = WeightFormat::int8}), UserError);
 }
 
 // Bit for bit, so that what a sequence draws does not depend on those beside it; some stop before the others.
@@ -45,11 +46,12 @@ TEST(TokenSteps, ASequenceDoesNotDependOnItsBatch) {
       const GenerateOptions one{.seed = 5, .weights = weights};
       auto three = one;
       three.samples = 3;
-      const auto together = run(model, prompts, sampling, three), single = run(model, prompts, sampling, one);
+      const auto together = generated(model, prompts, sampling, three),
+                 single = generated(model, prompts, sampling, one);
       EXPECT_GT(together.decoded_tokens, single.decoded_tokens);
       for (std::size_t i = 0; i < prompts.size(); ++i)
         EXPECT_EQ(single.sequences[i].tokens, together.sequences[3 * i].tokens) << form << i;
-      EXPECT_EQ(run(model, {prompts[0]}, sampling, one).sequences[0].tokens, single.sequences[0].tokens) << form;
+      EXPECT_EQ(generated(model, {prompts[0]}, sampling, one).sequences[0].tokens, single.sequences[0].tokens) << form;
     }
   }
 }

@@ -105,7 +105,7 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
 }
 
 /// The largest relative difference of the logits over all steps until the longest sequence is full.
-double largest_difference(const LanguageModel& model, const DecoderOptions& options) {
+double worst_step(const LanguageModel& model, const DecoderOptions& options) {
   const c10::NoGradGuard no_grad;
   const auto& config = model.config();
   std::vector<Ids> prompts;
@@ -134,9 +134,9 @@ TEST_P(EachForm, LogitsAreThoseOfTheGeneralStep) {
   auto config = base();
   GetParam().change(config);
   const auto model = model_of(config);
-  EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
-  EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
-  EXPECT_LT(largest_difference(model, {.format = WeightFormat::int8, .threads = 1}), 0.1);
+  EXPECT_LT(worst_step(model, {.threads = 1}), 2e-5);
+  EXPECT_LT(worst_step(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
+  EXPECT_LT(worst_step(model, {.format = WeightFormat::int8, .threads = 1}), 0.1);
 }
 
 TEST_P(EachForm, LongSequencesOneByOne) {
@@ -162,12 +162,12 @@ ModelConfig running() { return base(); }
 
 TEST(Decoder, ThreadsAndInstructionSetsAgree) {
   const auto model = model_of(running());
-  for (const int threads : {2, 3}) EXPECT_LT(largest_difference(model, {.threads = threads}), 2e-5) << threads;
+  for (const int threads : {2, 3}) EXPECT_LT(worst_step(model, {.threads = threads}), 2e-5) << threads;
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
-    EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
+    EXPECT_LT(worst_step(model, {.threads = 1}), 2e-5);
+    EXPECT_LT(worst_step(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
     EXPECT_NE(Decoder(model, {.threads = 1}).description().find(kernels::isa_name(isa)), std::string::npos);
   }
 }

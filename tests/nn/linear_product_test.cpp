@@ -16,8 +16,8 @@ TEST(LinearProduct, EachLibraryEqualsFloat64) {
     const ForcedProduct forced(library);
     for (const std::int64_t rows : {1, 31, 32, 33, 257}) {
       for (const bool biased : {false, true}) {
-        SCOPED_TRACE(testing::Message() << "library " << static_cast<int>(library) << ", " << rows << " rows"
-                                        << (biased ? ", bias" : ""));
+        SCOPED_TRACE(::testing::Message()
+                     << "library " << static_cast<int>(library) << ", " << rows << " rows" << (biased ? ", bias" : ""));
         const auto x = at::randn({2, rows, 37}), weight = at::randn({19, 37}), bias = at::randn({19});
         auto expected = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
         if (biased) expected = expected + bias;

@@ -1,5 +1,6 @@
 // Steps in process: clipping, accumulation, overfitting, checkpoints that continue bit for bit.
 #include <ATen/ATen.h>
+#include <c10/core/GradMode.h>
 
 #include <unistd.h>
 
@@ -116,7 +117,7 @@ TEST_F(TrainStep, WhatIsNotFiniteChangesNothing) {
   TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
   train_step(state, batches, tiny_train(10), {});
   {
-    const at::NoGradGuard no_grad;
+    const c10::NoGradGuard no_grad;
     state.model.parameters().back().second.view(-1)[0] = std::nan("");
   }
   const auto weights = all_of(state.model.parameters()), moments = all_of(state.optimizer.moments());
