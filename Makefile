@@ -15,7 +15,7 @@ help:
 	@echo "make report  train, audit, inspect and time small models, and put all into build/report/report.html"
 	@echo "make bench   time every form of attention by path and dtype, beside its bare matrix products (ten minutes)"
 	@echo "make format  lay out every C++ file as .clang-format says; make check-format only looks"
-	@echo "make tidy    clang-tidy over every C++ file (ONLY=src/nn: over those whose path holds it)"
+	@echo "make tidy    clang-tidy over every C++ file (ONLY=linformer_nn: over one layer)"
 	@echo "make asan    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clang   build everything with clang, run the tests of the layers"
 	@echo "make portable  the tests of what has kernels, with the kernels for any processor"
@@ -66,6 +66,12 @@ clang: setup
 	@cmake --preset clang --log-level=WARNING
 	@cmake --build --preset clang
 	@ctest --preset clang -j $(JOBS) -LE 'python|install'
+
+# ONLY: targets of the build, such as linformer_nn or tests_.
+tidy: SETUP := --checks
+tidy: setup
+	@cmake --preset tidy --log-level=WARNING
+	@run-clang-tidy-19 -quiet -p build/tidy -j $(JOBS) '$(ONLY)'
 
 # A table of Unicode is generated, and laid out by what generates it.
 FORMATTED = git ls-files '*.cpp' '*.hpp' '*.inc' ':!src/data/unicode_classes.inc'

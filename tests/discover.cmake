@@ -1,5 +1,6 @@
 # Writes OUT, a file for ctest with one entry for each suite of a GoogleTest program (a suite is the part of a test's name before the dot), or for
 # each test where EACH is "test": cmake -D PROGRAM=… -D LAYER=… -D EACH=suite|test -D OUT=… -P discover.cmake
+cmake_minimum_required(VERSION 3.25)
 execute_process(COMMAND "${PROGRAM}" --gtest_list_tests OUTPUT_VARIABLE listed RESULT_VARIABLE status)
 if(status)
   message(FATAL_ERROR "${PROGRAM} --gtest_list_tests ended with ${status}")
@@ -17,8 +18,9 @@ foreach(line IN LISTS lines)
     else()
       list(APPEND names "${suite}.${CMAKE_MATCH_1}")
     endif()
-  elseif(line MATCHES "^([A-Za-z0-9_]+/)?([A-Za-z0-9_]+)(/[0-9]+)?[.]")
-    set(suite "${CMAKE_MATCH_2}")
+  elseif(line MATCHES "^[A-Za-z0-9_/]+[.]")
+    string(REGEX REPLACE "(/[0-9]+)?[.].*$" "" suite "${line}")
+    string(REGEX REPLACE "^.*/" "" suite "${suite}")
   endif()
 endforeach()
 list(REMOVE_DUPLICATES names)

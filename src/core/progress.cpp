@@ -51,7 +51,7 @@ std::string bar_of(const ProgressState& state, std::size_t columns, std::size_t 
 
 std::string count_and_time(const ProgressState& state) {
   if (state.total <= 0) return fmt::format(" {}  {}", state.done, format_duration(state.seconds));
-  const auto count = fmt::format(" {}/{}", state.done, state.total);
+  auto count = fmt::format(" {}/{}", state.done, state.total);
   const auto since_first = state.done - state.first;
   if (state.finished) return count + "  " + format_duration(state.seconds);
   if (since_first <= 0) return count;

@@ -75,9 +75,9 @@ __attribute__((target("sha,sse4.1,ssse3"))) void sha256_extended(Sha256State& st
   for (; blocks > 0; --blocks, data += kSha256Block) {
     const __m128i abef_before = abef, cdgh_before = cdgh;
     __m128i w[4];
-    for (int i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(data + 16 * i), swap_bytes);
+    for (int i = 0; i < 4; ++i) w[i] = _mm_shuffle_epi8(load(data + std::ptrdiff_t{16} * i), swap_bytes);
     for (int i = 0; i < 16; ++i) {
-      const __m128i added = _mm_add_epi32(w[i % 4], load(&kRound[static_cast<std::size_t>(4 * i)]));
+      const __m128i added = _mm_add_epi32(w[i % 4], load(&kRound[4 * static_cast<std::size_t>(i)]));
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, added);
       abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(added, 0x0e));
       // The four words that come sixteen later.

@@ -71,14 +71,13 @@ DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer
     case Projection::max:
       segment_ = positions / slots_;
       break;
-    case Projection::mean:
+    case Projection::mean: {
       segment_ = 0;
-      projection_key_ = at::eye(slots_)
-                            .repeat_interleave(positions / slots_, 1)
-                            .div_(static_cast<double>(positions / slots_))
-                            .contiguous();
+      const auto segment = positions / slots_;
+      projection_key_ = at::eye(slots_).repeat_interleave(segment, 1).div_(static_cast<double>(segment)).contiguous();
       projection_value_ = projection_key_;
       break;
+    }
     case Projection::convolution:
     case Projection::linear: {
       const auto own = [&](const at::Tensor& given) {

@@ -76,7 +76,10 @@ def test_the_first_model(place):
 def test_make_targets_exist():
     targets = {shlex.split(command)[1] for command in commands() if command.startswith("make ")}
     assert {"demo", "test"} <= targets
-    for target in targets:
+    told = {word for name in ("CONTRIBUTING.md", "SECURITY.md") for word in re.findall(r"`(?:PRESET=\w+ )?make ([\w-]+)", (SOURCE / name).read_text())}
+    parts = re.search(r"parts=\(([a-z -]+)\)", (SOURCE / ".ci/run").read_text())[1].split()
+    assert "test" in parts and {*parts, "test-perf"} <= told
+    for target in targets | told:
         dry = subprocess.run(["make", "-n", target], cwd=SOURCE, capture_output=True, text=True)
         assert dry.returncode == 0, dry.stderr
 
@@ -99,6 +102,15 @@ def test_links_and_folders_exist():
     for folder in folders:
         assert (SOURCE / "src" / folder).is_dir(), folder
     assert len(folders) >= 7
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/extending.md", "docs/architecture.md"])
+def test_documents_name_what_exists(page):
+    text = (SOURCE / page).read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:src|include|cli|tests|docs|bench|cmake|examples|fuzz|tools|configs)/[\w/.-]*)`", text)
+    links = [(SOURCE / page).parent / target for target in re.findall(r"\]\(([^)]+)\)", text)]
+    missing = [str(path) for path in [SOURCE / path for path in paths if "NAME" not in path] + links if not path.exists()]
+    assert missing == []
 
 
 @pytest.fixture(scope="module")
