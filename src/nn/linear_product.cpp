@@ -36,7 +36,7 @@ const std::optional<c10::TypedOperatorHandle<OneDnnLinear>>& onednn() {
 }
 
 at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
-  return onednn().value().call(x, weight, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
+  return onednn()->call(x, weight, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
 template <class Product>
