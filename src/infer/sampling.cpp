@@ -69,7 +69,7 @@ void to_weights(std::vector<double>& logits_V, double temperature) {
   const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
   // In pieces that LibTorch doesn't spread over its threads, which would then spin for a while and hold up the
   // decoder's own.
-  for (auto piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
+  for (const auto& piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
 }
 
 // The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than

@@ -74,7 +74,7 @@ struct Decoder::Impl {
 
   struct OutputAlone {  // a job
     Impl* impl;
-    void operator()(int member) const { impl->multiply(member, impl->head, impl->normed, impl->logits, false, false); }
+    void operator()(int member) { impl->multiply(member, impl->head, impl->normed, impl->logits, false, false); }
   } output_alone{this};
   std::unique_ptr<nn::ThreadTeam> team;  // last, since its threads use all the rest
 };

@@ -139,7 +139,7 @@ AuditReport audit(const LanguageModel& model, const AuditOptions& options) {
   const auto tried = *std::max_element(lengths.begin(), lengths.end());
   if (tried < model.config().length) report.remarks.push_back(study::longer_texts(tried));
   if (!model.config().causal)
-    report.remarks.push_back(
+    report.remarks.emplace_back(
         "the model is bidirectional (model.causal = false): its outputs are meant to see the whole text");
   return report;
 }

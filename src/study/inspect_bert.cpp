@@ -91,8 +91,8 @@ at::Tensor BertEncoder::block(std::int64_t layer, const at::Tensor& x_BNd, const
         .unflatten(-1, {heads_, width_ / heads_})
         .transpose(1, 2);
   };
-  const auto logits_BHNN =
-      at::matmul(heads("query"), heads("key").mT()) / std::sqrt(static_cast<double>(width_ / heads_));
+  const auto logits_BHNN = at::matmul(heads("query"), heads("key").mT()) /
+                           std::sqrt(static_cast<double>(width_) / static_cast<double>(heads_));
   const auto weights_BHNN = at::softmax(logits_BHNN, -1);
   visit(layer, {.positions = weights_BHNN});
   const auto mixed = at::matmul(weights_BHNN, heads("value")).transpose(1, 2).flatten(2);

@@ -115,7 +115,7 @@ void serve_point(std::istream& in, std::ostream& out) {
     } catch (const std::exception& error) {
       reply = server.failure(error.what());
     }
-    out << dump(reply) << std::endl;
+    out << dump(reply) << '\n' << std::flush;
   }
 }
 
