@@ -4,7 +4,7 @@ BUILD := build/$(PRESET)
 export TORCH_DIR
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup configure build demo report test asan bench peers clean
+.PHONY: all help setup configure build demo report test asan fuzz bench peers clean
 all: help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make report  train, audit, inspect and time small models, and put all into build/report/report.html"
 	@echo "make bench   time every form of attention by path and dtype, beside its bare matrix products (ten minutes)"
 	@echo "make asan    the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make fuzz    bad files and requests against every reader, FUZZ_SECONDS=60 each (needs clang++-19)"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
 setup:
@@ -44,6 +45,12 @@ asan: setup
 	@cmake --preset asan --log-level=WARNING
 	@cmake --build --preset asan
 	@ASAN_OPTIONS=detect_leaks=0 ctest --preset asan -E "^(test_|install|example_)"
+
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	@cmake --preset fuzz --log-level=WARNING
+	@cmake --build --preset fuzz
+	@tools/fuzz.py --seconds $(FUZZ_SECONDS)
 
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build

@@ -9,6 +9,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
@@ -61,7 +62,7 @@ LoadedModel load_model(const std::filesystem::path& folder) {
     return tensor;
   });
   require(unused.empty(), "{}: tensor '{}' belongs to no part of this model.", weights,
-          unused.empty() ? "" : unused.begin()->first);
+          unused.empty() ? "" : excerpt(unused.begin()->first));
   const auto tokenizer_file = folder / "tokenizer.json";
   auto tokenizer = std::filesystem::exists(tokenizer_file) ? read_json(tokenizer_file) : json();
   return {std::move(model), std::move(object), std::move(tokenizer)};
