@@ -5,6 +5,7 @@
 #include <limits>
 #include <set>
 
+#include "config/toml.hpp"
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
 #include "support/paths.hpp"

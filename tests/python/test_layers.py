@@ -70,6 +70,12 @@ def test_loops_on_threads_go_through_one_function():
     assert using == {"src/kernels/parallel.cpp"}
 
 
+def test_json_and_toml_are_parsed_in_one_place_each():
+    """Where their depth is bounded."""
+    using = {path for path, (_, text) in sources().items() if re.search(r"(json|toml)::(sax_)?parse\(|json::accept\(", text)}
+    assert using == {"src/core/json.cpp", "src/config/toml.cpp"}
+
+
 INSTRUCTION_SETS = ("_avx2", "_avx512", "_avx512_bf16")
 
 
