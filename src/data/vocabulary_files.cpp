@@ -175,6 +175,9 @@ BpeVocabulary bpe_from_json(const json& object) {
   };
   require(field("name").is_string() && field("end_of_text").is_boolean() && field("tokens").is_array(),
           "tokenizer: expected name (text), end_of_text (true or false) and tokens (a list)");
+  constexpr std::size_t kLongestName = 64;  // bytes, as many as a token file holds
+  require(field("name").get_ref<const std::string&>().size() <= kLongestName,
+          "tokenizer: the name is {}, expected at most {} bytes", json_excerpt(field("name")), kLongestName);
   BpeVocabulary vocabulary{.name = field("name"), .tokens = {}, .end_of_text = field("end_of_text")};
   for (const json& item : field("tokens")) {
     const auto token = item.is_string() ? base64_decode(item.get_ref<const std::string&>()) : std::nullopt;

@@ -56,7 +56,7 @@ LoadedModel load_model(const std::filesystem::path& folder) {
     require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.",
             weights, name, dtype_name(tensor.scalar_type()));
     require(tensor.sizes() == shape, "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
-            fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
+            excerpt(fmt::format("{}", fmt::join(tensor.sizes(), ", "))), fmt::join(shape, ", "));
     require(at::isfinite(tensor).all().item<bool>(),
             "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
     return tensor;

@@ -23,7 +23,7 @@ void check_keys(const json& object, const std::vector<std::string>& known, const
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const auto near = nearest_name(key, known);
-    fail("{}: unknown key {}; {}", source, key,
+    fail("{}: unknown key {}; {}", source, excerpt(key),
          near.empty() ? fmt::format("expected {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
   }
 }
@@ -148,7 +148,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
           data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
   require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}",
-          source, grid.base, fmt::join(names, ", "));
+          source, excerpt(grid.base), fmt::join(names, ", "));
   return grid;
 }
 

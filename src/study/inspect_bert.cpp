@@ -72,7 +72,7 @@ at::Tensor BertEncoder::get(const std::string& name, at::IntArrayRef shape) cons
   const auto found = tensors_.find(name);
   require(found != tensors_.end(), "{}: tensor '{}' is missing; expected the weights of a BERT encoder", file_, name);
   require(found->second.sizes() == shape, "{}: tensor '{}' has shape {}, config.json asks for {}", file_, name,
-          fmt::join(found->second.sizes(), "×"), fmt::join(shape, "×"));
+          excerpt(fmt::format("{}", fmt::join(found->second.sizes(), "×"))), fmt::join(shape, "×"));
   return found->second;
 }
 

@@ -124,7 +124,7 @@ void check_resumable(RunConfig stored, RunConfig given) {
     require(was[i].text() == is[i].text(),
             "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
             "another folder",
-            was[i].name, is[i].text(), was[i].text());
+            was[i].name, excerpt(is[i].text()), excerpt(was[i].text()));
   }
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it",
           given.seed, stored.seed);
