@@ -1,7 +1,6 @@
 // metrics.jsonl and the other files of lines that `report` reads; what is wrong with them is a remark, never an error.
 #include "fuzz.hpp"
 #include "linformer/report/document.hpp"
-#include "linformer/report/page.hpp"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace linformer;
@@ -16,7 +15,6 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   for (const auto* name : {"metrics.jsonl", "samples.jsonl", "table.jsonl", "benchmark.jsonl", "inspect.jsonl"})
     folder.write(name, fuzz::text_of(data, size));
   const auto document = read_report({folder.path()}, {});
-  render_page(document, false);
   fuzz::expect(parse_json(dump(document), "document").is_object(), "the page's data is no JSON");
   return 0;
 }
