@@ -5,7 +5,7 @@ export TORCH_DIR
 JOBS := $(shell nproc)
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all help setup configure build demo report test test-perf portable asan clang tidy format check-format bench peers clean
+.PHONY: all help setup configure build demo report test test-perf portable asan fuzz clang tidy format check-format bench peers clean
 all: help
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make asan    the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make clang   build everything with clang, run the tests of the layers"
 	@echo "make portable  the tests of what has kernels, with the kernels for any processor"
+	@echo "make fuzz    bad files and requests against every reader, FUZZ_SECONDS=60 each (needs clang++-19)"
 	@echo "make peers   measure side by side with what a user would run instead, write docs/performance.md (PEERS=--quick: ten minutes)"
 
 setup:
@@ -56,6 +57,7 @@ portable: configure
 	@LINFORMER_ISA=portable ctest --preset $(PRESET) -j $(JOBS) -L '^(kernels|ops|nn|infer)$$'
 
 # Python loads the sanitizer's run-time late and leaks by design, so this runs the tests of the layers; the others need `make test`.
+asan: SETUP := --checks
 asan: setup
 	@cmake --preset asan --log-level=WARNING
 	@cmake --build --preset asan --target unit_tests
@@ -83,6 +85,13 @@ check-format: SETUP := --format
 check-format: setup
 	@$(FORMATTED) | xargs .venv/bin/clang-format --dry-run -Werror || { echo 'run `make format`' >&2; exit 1; }
 	@echo 'every C++ file is laid out as .clang-format says'
+
+FUZZ_SECONDS ?= 60
+fuzz: SETUP := --checks
+fuzz: setup
+	@cmake --preset asan --log-level=WARNING
+	@cmake --build --preset asan --target fuzzers
+	@tools/fuzz.py --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
 
 # A run that was killed goes on where it stopped. PEERS holds options: --quick, --only PATTERN, --rounds N, --budget SECONDS.
 peers: build

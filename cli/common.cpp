@@ -79,7 +79,7 @@ FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields)
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     verb_.add_option("--" + fields_[i].name, values_[i], fields_[i].help)
         ->type_name(fields_[i].type)
-        ->group("Fields")
+        ->group(kFieldGroup)
         ->default_str(fields_[i].text());
   }
 }

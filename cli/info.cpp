@@ -79,7 +79,9 @@ json training_of(const fs::path& folder) {
   json object = {{"data", run.data.folder}, {"steps_asked", run.train.steps}, {"seed", run.seed}};
   std::int64_t step = -1;
   if (fs::exists(folder / "state.json")) {
-    step = read_json(folder / "state.json").value("step", step);
+    const auto state = read_json(folder / "state.json");
+    if (state.is_object() && state.contains("step") && state["step"].is_number_integer())
+      step = state["step"].get<std::int64_t>();
   } else if (const auto checkpoints = checkpoints_of(folder); !checkpoints.empty()) {
     step = checkpoints.front().first;
   }

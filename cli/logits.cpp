@@ -5,14 +5,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <limits>
 #include <memory>
 #include <string_view>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/number.hpp"
 #include "linformer/data/prepare.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
@@ -30,23 +31,14 @@ constexpr std::string_view kBetween = ", \t\r\n";
 constexpr std::string_view kExpected =
     "expected whole numbers with commas or spaces between, or JSON such as {\"ids\":[1,2,3]}";
 
-// What stands in the place of an id may be any bytes; an error message is one line of text.
-std::string printable(std::string_view word) {
-  std::string text(word.substr(0, 40));
-  std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return text;
-}
-
 std::vector<std::int64_t> ids_of_words(std::string_view text, const std::string& source) {
   std::vector<std::int64_t> ids;
   for (auto from = text.find_first_not_of(kBetween); from != std::string_view::npos;
        from = text.find_first_not_of(kBetween, from)) {
     const auto word = text.substr(from, text.find_first_of(kBetween, from) - from);
-    std::int64_t id = 0;
-    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-    require(error == std::errc{} && end == word.data() + word.size(), "{}: \"{}\" is not an id; {}", source,
-            printable(word), kExpected);
-    ids.push_back(id);
+    const auto id = parse_number<std::int64_t>(word);
+    if (!id) fail("{}: \"{}\" is not an id; {}", source, excerpt(word), kExpected);
+    ids.push_back(*id);
     from += word.size();
   }
   return ids;
@@ -60,7 +52,7 @@ std::vector<std::int64_t> ids_of_json(const json& value, const std::string& sour
   constexpr std::uint64_t kLargest = std::numeric_limits<std::int64_t>::max();
   for (const auto& id : list) {
     const bool whole = id.is_number_integer() && !(id.is_number_unsigned() && id.get<std::uint64_t>() > kLargest);
-    require(whole, "{}: {} is not an id; {}", source, printable(id.dump()), kExpected);
+    require(whole, "{}: {} is not an id; {}", source, json_excerpt(id), kExpected);
     ids.push_back(id.get<std::int64_t>());
   }
   return ids;

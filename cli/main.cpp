@@ -32,6 +32,7 @@ int run(int argc, char** argv) {
   cli::add_report(app);
   cli::add_watch(app);
   cli::add_info(app);
+  cli::check_numbers(app);
   try {
     app.parse(argc, argv);
     cli::flush();

@@ -1,13 +1,14 @@
 // linformer tokenize: text to ids and back, as a stream.
 #include <fmt/format.h>
 
-#include <charconv>
 #include <chrono>
 #include <memory>
 #include <optional>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/number.hpp"
 #include "linformer/data/prepare.hpp"
 #include "linformer/data/tokenizer.hpp"
 #include "verbs.hpp"
@@ -74,13 +75,11 @@ void print_count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
 
 /// The bytes of one number; a UserError shows what stands there instead.
 std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer) {
-  std::int32_t id = -1;
-  const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-  require(error != std::errc::result_out_of_range, "id {} is outside the vocabulary of {} ids (0 to {})", word,
-          tokenizer.size(), tokenizer.size() - 1);
-  require(error == std::errc() && stop == word.data() + word.size(),
-          "\"{}\" is not an id; expected whole numbers with spaces or commas between", word.substr(0, 40));
-  return tokenizer.bytes_of(id);
+  if (!is_whole_number(word))
+    fail("\"{}\" is not an id; expected whole numbers with spaces or commas between", excerpt(word));
+  const auto id = parse_number<std::int32_t>(word);
+  if (!id) fail("id {} is outside the vocabulary of {} ids (0 to {})", word, tokenizer.size(), tokenizer.size() - 1);
+  return tokenizer.bytes_of(*id);
 }
 
 void print_text(const TokenizeFlags& flags, const Tokenizer& tokenizer) {

@@ -54,6 +54,13 @@ class FieldFlags {
   std::vector<std::string> values_;
 };
 
+/// The group of --help that the flags of fields stand in.
+constexpr const char* kFieldGroup = "Fields";
+
+/// Makes every option of `app` and its verbs that holds a number refuse what is no decimal number in its range. Call it
+/// when all options are there.
+void check_numbers(CLI::App& app);
+
 // Each adds its verb to `app`; its callback does the work.
 void add_prepare(CLI::App& app);
 void add_tokenize(CLI::App& app);

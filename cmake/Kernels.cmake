@@ -4,23 +4,33 @@
 linformer_layer(kernels USES linformer::core)
 target_link_libraries(linformer_kernels PUBLIC $<BUILD_INTERFACE:linformer::torch>)
 
-set(LINFORMER_KERNEL_FLAGS -O3 -ffp-contract=fast)
+# A file whose name ends in the name of an instruction set is built for that one. Such a file must leave no function that the linker could give
+# to another file: nothing of the standard library's templates, everything in an unnamed namespace (tests/python/test_layers.py looks).
+set(flags_of_portable "")
+set(flags_of_avx2 -mavx2 -mfma)
+set(flags_of_avx512 -mavx512f -mavx512bw -mavx512dq -mprefer-vector-width=512)
+set(flags_of_avx512_bf16 ${flags_of_avx512} -mavx512vl -mavx512bf16)
+set(kernel_flags -O3 -ffp-contract=fast)
 if(CMAKE_BUILD_TYPE STREQUAL "Debug")
-  set(LINFORMER_KERNEL_FLAGS -O1 -ffp-contract=fast)
+  set(kernel_flags -O1 -ffp-contract=fast)
 endif()
-set_source_files_properties(src/kernels/kernels_portable.cpp PROPERTIES COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS}")
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set_source_files_properties(src/kernels/kernels_avx2.cpp PROPERTIES COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx2;-mfma")
-  set_source_files_properties(src/kernels/kernels_avx512.cpp PROPERTIES
-    COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx512f;-mavx512dq;-mprefer-vector-width=512")
-  set_source_files_properties(src/kernels/kernels_avx512_bf16.cpp PROPERTIES
-    COMPILE_OPTIONS "${LINFORMER_KERNEL_FLAGS};-mavx512f;-mavx512dq;-mavx512bw;-mavx512vl;-mavx512bf16;-mprefer-vector-width=512")
-endif()
+get_target_property(kernel_sources linformer_kernels SOURCES)
+foreach(source IN LISTS kernel_sources)
+  if(source MATCHES "_(portable|avx2|avx512|avx512_bf16)[.]cpp$")
+    set(instruction_set "${CMAKE_MATCH_1}")
+    set(flags ${kernel_flags})
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+      list(APPEND flags ${flags_of_${instruction_set}})
+    endif()
+    set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "${flags}")
+  endif()
+endforeach()
 
-# at::parallel_for is a template that is serial in code built without OpenMP.
 if(LibTorch_OPENMP)
-  set_source_files_properties(src/kernels/attend.cpp src/kernels/cross_entropy.cpp src/kernels/engine_threads.cpp src/kernels/gelu.cpp
-    src/kernels/layer_norm.cpp PROPERTIES COMPILE_OPTIONS "-fopenmp")
+  target_compile_definitions(linformer_kernels PRIVATE LINFORMER_OPENMP)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_compile_options(linformer_kernels PRIVATE -fopenmp)  # of clang's, see src/kernels/openmp.hpp
+  endif()
 else()
   message(WARNING "No OpenMP library beside LibTorch: the kernels will run on one thread.")
 endif()

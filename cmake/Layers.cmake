@@ -2,11 +2,21 @@
 #
 # TORCH: the layer uses LibTorch and shares one precompiled header of it, since parsing LibTorch costs more than everything else.
 
-set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror
-  -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)  # these warn wrongly about std::string in GCC 12
+set(LINFORMER_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND LINFORMER_WARNINGS -Wno-stringop-overflow -Wno-array-bounds -Wno-restrict)  # these warn wrongly about std::string in GCC 12
+else()
+  list(APPEND LINFORMER_WARNINGS -Wno-deprecated-declarations)  # clang warns of libstdc++'s own, in std::stable_sort
+endif()
 if(LINFORMER_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
+endif()
+if(LINFORMER_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  add_compile_options("SHELL:-Xclang -fno-pch-timestamp")  # of precompiled headers, so that a compiler's cache finds them again
 endif()
 
 # The one precompiled header of LibTorch; every TORCH target reuses it.

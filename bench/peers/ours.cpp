@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/infer/generate.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/decoder.hpp"
@@ -245,7 +246,7 @@ int main() {
   for (std::string line; std::getline(std::cin, line);) {
     linformer::json reply;
     try {
-      reply = linformer::answer(linformer::json::parse(line), task);
+      reply = linformer::answer(linformer::parse_json(line, "a request"), task);
     } catch (const std::exception& error) {
       reply = {{"error", error.what()}};
     }

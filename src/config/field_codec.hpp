@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -15,6 +14,7 @@
 #include "linformer/config/field.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/number.hpp"
 
 namespace linformer {
 
@@ -22,14 +22,6 @@ namespace linformer {
 /// from_json return nothing when the value is not of the type.
 template <class T>
 struct Codec;
-
-template <class Number>
-std::optional<Number> parse_number(std::string_view text) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
-  return value;
-}
 
 template <>
 struct Codec<std::int64_t> {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "config/field_codec.hpp"
+#include "linformer/core/excerpt.hpp"
 
 namespace linformer {
 namespace {
@@ -16,14 +17,13 @@ FieldHandle handle(const char* name, T& value, const char* help) {
       .name = name, .help = help, .type = C::type(), .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
   field.parse = [name = field.name, &value](const std::string& text) {
     auto parsed = C::parse(text);
-    require(parsed.has_value(), "{} is '{}', expected {}", name, text, C::expected());
+    if (!parsed) fail("{} is '{}', expected {}", name, excerpt(text), C::expected());
     value = std::move(*parsed);
   };
   field.text = [&value] { return C::text(value); };
   field.from_json = [name = field.name, &value](const json& found) {
     auto read = C::from_json(found);
-    // Text out of a file may be any bytes: replaced, not thrown about.
-    require(read.has_value(), "{} is {}, expected {}", name, dump(found), C::expected());
+    if (!read) fail("{} is {}, expected {}", name, json_excerpt(found), C::expected());
     value = std::move(*read);
   };
   field.to_json = [&value] { return C::to_json(value); };
@@ -66,13 +66,14 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     all.push_back(key_of(field.name));
   }
   if (const auto near = nearest_name(key, here); !near.empty()) {
-    fail("{}: unknown key {}.{}; did you mean {}.{}?", source, section, key, section, near);
+    fail("{}: unknown key {}.{}; did you mean {}.{}?", source, section, excerpt(key), section, near);
   }
   if (const auto near = nearest_name(key, all); !near.empty()) {
     const auto known = std::find(all.begin(), all.end(), near) - all.begin();
-    fail("{}: unknown key {}.{}; did you mean {}?", source, section, key, fields[static_cast<std::size_t>(known)].name);
+    fail("{}: unknown key {}.{}; did you mean {}?", source, section, excerpt(key),
+         fields[static_cast<std::size_t>(known)].name);
   }
-  fail("{}: unknown key {}.{}; [{}] has {}", source, section, key, section, fmt::join(here, ", "));
+  fail("{}: unknown key {}.{}; [{}] has {}", source, section, excerpt(key), section, fmt::join(here, ", "));
 }
 
 void read_section(const std::vector<FieldHandle>& fields, std::string_view source, const std::string& section,
@@ -113,8 +114,8 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
     if (std::find(sections.begin(), sections.end(), section) == sections.end()) sections.push_back(section);
   }
   for (const auto& [section, values] : object.items()) {
-    const auto among = [&section = section](const auto& names) {
-      return std::find(names.begin(), names.end(), section) != names.end();
+    const auto among = [&name = section](const auto& names) {
+      return std::find(names.begin(), names.end(), name) != names.end();
     };
     if (among(sections)) {
       read_section(fields, source, section, values);
@@ -122,7 +123,7 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
       auto known = sections;
       known.insert(known.end(), other_sections.begin(), other_sections.end());
       const auto near = nearest_name(section, known);
-      fail("{}: unknown section {}; {}", source, section,
+      fail("{}: unknown section {}; {}", source, excerpt(section),
            near.empty() ? fmt::format("the sections are {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
     }
   }
@@ -130,6 +131,9 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
   std::string nearest;
+  // No name is so long; comparing letter with letter takes the product of the lengths.
+  constexpr std::size_t kLongest = 64;
+  if (name.size() > kLongest) return nearest;
   // More wrong letters than a third of the word is another word, not a slip.
   auto smallest = std::max<std::size_t>(name.size() / 3, 1) + 1;
   for (const auto& candidate : names) {

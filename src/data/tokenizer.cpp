@@ -1,13 +1,15 @@
 #include "linformer/data/tokenizer.hpp"
 
+#include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstdlib>
 #include <system_error>
 
 #include "data/bpe_tokenizer.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/hash.hpp"
+#include "linformer/core/number.hpp"
 
 namespace linformer {
 namespace {
@@ -49,23 +51,25 @@ class BytesTokenizer final : public Tokenizer {
   std::array<char, 256> bytes_;
 };
 
-/// Id = number, written out.
+/// Id = number, written out. All numbers stand in one text, since the few bytes of a file may ask for millions of them.
 class NumbersTokenizer final : public Tokenizer {
  public:
-  explicit NumbersTokenizer(std::int64_t size) {
-    for (std::int64_t id = 0; id < size; ++id) tokens_.push_back(std::to_string(id) + " ");
+  explicit NumbersTokenizer(std::int64_t size) : size_(size) {
+    text_.reserve(place_of(size));
+    for (std::int64_t id = 0; id < size; ++id) text_.append(std::to_string(id)).append(" ");
   }
-  std::int64_t size() const override { return static_cast<std::int64_t>(tokens_.size()); }
+  std::int64_t size() const override { return size_; }
   std::vector<std::int32_t> encode(std::string_view text) const override {
     constexpr std::string_view kSpaces = " \t\n";
     std::vector<std::int32_t> ids;
     for (auto first = text.find_first_not_of(kSpaces); first < text.size();
          first = text.find_first_not_of(kSpaces, first)) {
       const auto word = text.substr(first, text.find_first_of(kSpaces, first) - first);
-      std::int32_t id = -1;
-      const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), id);
-      require(error == std::errc{} && end == word.data() + word.size() && id >= 0 && id < size(),
-              "'{}' is no id: this vocabulary is the numbers from 0 to {}, with spaces between them", word, size() - 1);
+      const auto id = parse_number<std::int32_t>(word).value_or(-1);
+      if (id < 0 || id >= size()) {
+        fail("'{}' is no id: this vocabulary is the numbers from 0 to {}, with spaces between them", excerpt(word),
+             size() - 1);
+      }
       ids.push_back(id);
       first += word.size();
     }
@@ -77,16 +81,30 @@ class NumbersTokenizer final : public Tokenizer {
   }
   std::string_view bytes_of(std::int32_t id) const override {
     require(id >= 0 && id < size(), "id {} is outside the vocabulary of {} ids", id, size());
-    return tokens_[static_cast<std::size_t>(id)];
+    const auto place = place_of(id);
+    return std::string_view(text_).substr(place, place_of(id + std::int64_t{1}) - place);
   }
   std::string name() const override { return "numbers"; }
-  std::string hash() const override { return sha256(rank_file(tokens_, tokens_.size())); }
+  std::string hash() const override {
+    std::vector<std::string> tokens;
+    for (std::int64_t id = 0; id < size_; ++id) tokens.push_back(std::to_string(id) + " ");
+    return sha256(rank_file(tokens, tokens.size()));
+  }
   json to_json() const override {
     return {{"format_version", 1}, {"name", name()}, {"kind", "numbers"}, {"size", size()}, {"hash", hash()}};
   }
 
  private:
-  std::vector<std::string> tokens_;
+  /// Bytes of the numbers below `id`, each with its space.
+  static std::size_t place_of(std::int64_t id) {
+    std::int64_t place = 0;
+    for (std::int64_t first = 0, next = 10, width = 2; first < id; first = next, next *= 10, ++width)
+      place += (std::min(id, next) - first) * width;
+    return static_cast<std::size_t>(place);
+  }
+
+  std::int64_t size_;
+  std::string text_;
 };
 
 /// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the
@@ -170,7 +188,7 @@ std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
     require(sound, "tokenizer: expected \"size\", a whole number from 1 to {}", kMostNumbers);
     return numbers_tokenizer(object["size"]);
   }
-  require(kind == "bpe", "tokenizer: \"kind\" is \"{}\", expected bpe, bytes or numbers", kind);
+  require(kind == "bpe", "tokenizer: \"kind\" is \"{}\", expected bpe, bytes or numbers", excerpt(kind));
   return std::make_shared<BpeTokenizer>(bpe_from_json(object));
 }
 

@@ -6,6 +6,7 @@
 
 #include "data/bpe_tokenizer.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 
 namespace linformer {
@@ -113,7 +114,9 @@ BpeVocabulary read_rank_file(const std::filesystem::path& path) {
     std::size_t rank = 0;
     const char* const end = line.data() + line.size();
     const auto [stop, error] = std::from_chars(line.data() + std::min(space + 1, line.size()), end, rank);
-    require(token && !token->empty() && error == std::errc() && stop == end && rank < kMostTokens,
+    // No file has more tokens than bytes: a rank beyond that would take memory for nothing.
+    const auto most = std::min(kMostTokens, text.size());
+    require(token && !token->empty() && error == std::errc() && stop == end && rank < most,
             "{}: line {} is not a token in base64, a space and its rank", path.string(), number);
     if (vocabulary.tokens.size() <= rank) vocabulary.tokens.resize(rank + 1);
     require(vocabulary.tokens[rank].empty(), "{}: line {}: rank {} comes twice", path.string(), number, rank);
@@ -148,16 +151,16 @@ BpeVocabulary read_encoder_and_merges(const std::filesystem::path& folder) {
     vocabulary.tokens.push_back(left + right);
   });
   mark_gpt2(vocabulary);
-  // Sorted keys: the project's json, which keeps their order, takes quadratic time over 50,000 of them.
-  const auto encoder = nlohmann::json::parse(read_file(encoder_path), nullptr, /*allow_exceptions=*/false);
-  require(encoder.is_object(), "{}: not JSON, or no object of tokens and ids", encoder_path.string());
+  const auto encoder = read_json(encoder_path);
+  require(encoder.is_object(), "{}: no object of tokens and ids", encoder_path.string());
   std::size_t agreed = 0;
   for (const auto& [shown, id] : encoder.items()) {
     const std::string token = shown == kEndOfText ? shown : hidden_bytes(shown, bytes);
     const bool whole = id.is_number_unsigned() && id.get<std::size_t>() < vocabulary.tokens.size();
-    require(whole && vocabulary.tokens[id.get<std::size_t>()] == token,
-            "{}: token \"{}\" has id {}, but {} says otherwise", encoder_path.string(), shown, id.dump(),
-            merges_path.string());
+    if (!whole || vocabulary.tokens[id.get<std::size_t>()] != token) {
+      fail("{}: token \"{}\" has id {}, but {} says otherwise", encoder_path.string(), excerpt(shown), json_excerpt(id),
+           merges_path.string());
+    }
     ++agreed;
   }
   require(agreed == vocabulary.tokens.size(), "{} has {} tokens, {} makes {}: they belong to different vocabularies",
@@ -172,11 +175,14 @@ BpeVocabulary bpe_from_json(const json& object) {
   };
   require(field("name").is_string() && field("end_of_text").is_boolean() && field("tokens").is_array(),
           "tokenizer: expected name (text), end_of_text (true or false) and tokens (a list)");
+  constexpr std::size_t kLongestName = 64;  // bytes, as many as a token file holds
+  require(field("name").get_ref<const std::string&>().size() <= kLongestName,
+          "tokenizer: the name is {}, expected at most {} bytes", json_excerpt(field("name")), kLongestName);
   BpeVocabulary vocabulary{.name = field("name"), .tokens = {}, .end_of_text = field("end_of_text")};
   for (const json& item : field("tokens")) {
     const auto token = item.is_string() ? base64_decode(item.get_ref<const std::string&>()) : std::nullopt;
-    require(token && !token->empty(), "tokenizer: token {} is {}, expected base64", vocabulary.tokens.size(),
-            item.dump());
+    if (!token || token->empty())
+      fail("tokenizer: token {} is {}, expected base64", vocabulary.tokens.size(), json_excerpt(item));
     vocabulary.tokens.push_back(*token);
   }
   if (vocabulary.end_of_text) vocabulary.tokens.emplace_back(kEndOfText);

@@ -1,6 +1,7 @@
 #include "linformer/infer/model_tokenizer.hpp"
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 
 namespace linformer {
 
@@ -22,7 +23,7 @@ std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded) {
             "tokenizer.json of the model folder is not the one that the model was trained with (its hash is "
             "{}, config.json names {}): put back "
             "the original",
-            tokenizer->hash(), (*section)["hash"].dump());
+            tokenizer->hash(), json_excerpt((*section)["hash"]));
   }
   return tokenizer;
 }

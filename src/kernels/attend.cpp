@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/parallel.hpp"
 
 namespace linformer::kernels {
 
@@ -51,7 +52,7 @@ struct Cut {
 
 template <class Work>
 void for_items(const Cut& cut, const AttendShape& shape, const Work& work) {
-  at::parallel_for(0, cut.items, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(0, cut.items, 1, [&](std::int64_t begin, std::int64_t end) {
     const Scratch scratch(current_table().scratch_floats(shape.width));
     for (auto item = begin; item < end; ++item) work(item, scratch.get());
   });
@@ -135,7 +136,7 @@ void attend_backward(const AttendInputs& inputs, const AttendGradients& gradient
     current_table().backward(inputs, gradients, cut.range(inputs.shape, item), shared.of(item), scratch);
   });
   const auto sequences = inputs.shape.batch * inputs.shape.heads;
-  at::parallel_for(0, sequences, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(0, sequences, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto sequence = begin; sequence < end; ++sequence) shared.add(sequence, gradients);
   });
   if (gradients.slot_bias == nullptr) return;

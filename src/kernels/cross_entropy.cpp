@@ -1,16 +1,15 @@
 #include "linformer/kernels/cross_entropy.hpp"
 
-#include <ATen/Parallel.h>
-
 #include <vector>
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/parallel.hpp"
 
 namespace linformer::kernels {
 
 void cross_entropy(const CrossEntropyRows& rows, double* loss) {
   const auto& table = current_table();
-  at::parallel_for(0, rows.rows, 4, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(0, rows.rows, 4, [&](std::int64_t begin, std::int64_t end) {
     std::vector<float> scratch(rows.element == Element::float32 ? 0 : static_cast<std::size_t>(rows.vocabulary));
     const auto bytes = rows.vocabulary * (rows.element == Element::float32 ? 4 : 2);
     for (auto row = begin; row < end; ++row) {

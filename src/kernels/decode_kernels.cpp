@@ -8,8 +8,7 @@ namespace linformer::kernels {
 const DecodeKernels& decode_kernels(Isa isa) {
   require(isa_supported(isa), "instruction set {}: this build or processor lacks it.", isa_name(isa));
 #if defined(__x86_64__)
-  // The products of int8 weights need AVX-512 BW too, which every server processor with DQ has.
-  if (isa >= Isa::avx512 && __builtin_cpu_supports("avx512bw") != 0) return decode_kernels_avx512();
+  if (isa >= Isa::avx512) return decode_kernels_avx512();
   if (isa != Isa::portable) return decode_kernels_avx2();
 #endif
   return decode_kernels_portable();

@@ -1,18 +1,8 @@
-// The decode kernels for AVX2 with FMA. Standard headers come first: nothing of theirs may be compiled for more than
-// the baseline.
+// The decode kernels for AVX2 with FMA: built with that instruction set's flags (see cmake/Kernels.cmake).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <limits>
-
 #include "kernels/decode_tables.hpp"
-
-#pragma GCC push_options
-#pragma GCC optimize("O3")
-#pragma GCC target("avx2,fma")
 
 namespace linformer::kernels {
 
@@ -75,5 +65,4 @@ const DecodeKernels& decode_kernels_avx2() { return kTable; }
 
 }  // namespace linformer::kernels
 
-#pragma GCC pop_options
 #endif

@@ -1,20 +1,13 @@
-// The decode kernels for AVX-512 (F, BW, DQ). Standard headers come first: nothing of theirs may be compiled for more
-// than the baseline.
+// The decode kernels for AVX-512 (F, BW, DQ): built with that instruction set's flags (see cmake/Kernels.cmake).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-#include <algorithm>
-#include <bit>
-#include <cmath>
-#include <limits>
-
 #include "kernels/decode_tables.hpp"
 
+#if !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"  // GCC 12 warns wrongly about its own intrinsics
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC push_options
-#pragma GCC optimize("O3")
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,prefer-vector-width=512")
+#endif
 
 namespace linformer::kernels {
 
@@ -83,5 +76,4 @@ const DecodeKernels& decode_kernels_avx512() { return kTable; }
 
 }  // namespace linformer::kernels
 
-#pragma GCC pop_options
 #endif

@@ -1,13 +1,11 @@
 #include "linformer/kernels/engine_threads.hpp"
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
+#include "kernels/openmp.hpp"
 
 namespace linformer::kernels {
 
 void rest_engine_threads() {
-#if defined(_OPENMP)
+#if defined(LINFORMER_OPENMP)
   if (omp_in_parallel() == 0) omp_pause_resource_all(omp_pause_soft);
 #endif
 }

@@ -1,13 +1,14 @@
 #include "linformer/kernels/gelu.hpp"
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/row_shares.hpp"
 
 namespace linformer::kernels {
 
 void gelu_forward(const GeluRows& rows) {
   const auto& table = current_table();
-  at::parallel_for(0, rows.rows, 8, [&](std::int64_t first, std::int64_t last) { table.gelu(rows, first, last); });
+  parallel_for(0, rows.rows, 8, [&](std::int64_t first, std::int64_t last) { table.gelu(rows, first, last); });
 }
 
 void gelu_backward(const GeluGradients& gradients) {

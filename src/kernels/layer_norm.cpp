@@ -1,14 +1,14 @@
 #include "linformer/kernels/layer_norm.hpp"
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/parallel.hpp"
 #include "kernels/row_shares.hpp"
 
 namespace linformer::kernels {
 
 void layer_norm_forward(const LayerNormRows& rows) {
   const auto& table = current_table();
-  at::parallel_for(0, rows.rows, 8,
-                   [&](std::int64_t first, std::int64_t last) { table.layer_norm(rows, first, last); });
+  parallel_for(0, rows.rows, 8, [&](std::int64_t first, std::int64_t last) { table.layer_norm(rows, first, last); });
 }
 
 void layer_norm_backward(const LayerNormGradients& gradients) {

@@ -2,11 +2,11 @@
 // number of threads.
 #pragma once
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "kernels/parallel.hpp"
 
 namespace linformer::kernels {
 
@@ -18,7 +18,7 @@ template <class Visit>
 std::vector<float> sum_over_rows(std::int64_t rows, std::int64_t count, const Visit& visit) {
   const auto shares = (rows + share_rows - 1) / share_rows;
   std::vector<float> of_shares(static_cast<std::size_t>(shares * count)), sums(static_cast<std::size_t>(count));
-  at::parallel_for(0, shares, 1, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for(0, shares, 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto share = begin; share < end; ++share) {
       visit(share * share_rows, std::min(rows, (share + 1) * share_rows), of_shares.data() + share * count);
     }

@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 
 namespace linformer {
 
@@ -61,7 +62,7 @@ at::Device parse_device(const std::string& name) {
   const bool cuda =
       name == "cuda" || (name.starts_with("cuda:") && name.size() > 5 && name.size() < 8 &&
                          std::all_of(name.begin() + 5, name.end(), [](char c) { return c >= '0' && c <= '9'; }));
-  require(name == "cpu" || cuda, "device '{}': expected cpu, cuda or cuda:NUMBER.", name);
+  require(name == "cpu" || cuda, "device '{}': expected cpu, cuda or cuda:NUMBER.", excerpt(name));
   if (!cuda) return at::kCPU;
   load_cuda(name);
   const at::Device device(name);

@@ -9,6 +9,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
@@ -55,13 +56,13 @@ LoadedModel load_model(const std::filesystem::path& folder) {
     require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.",
             weights, name, dtype_name(tensor.scalar_type()));
     require(tensor.sizes() == shape, "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
-            fmt::join(tensor.sizes(), ", "), fmt::join(shape, ", "));
+            excerpt(fmt::format("{}", fmt::join(tensor.sizes(), ", "))), fmt::join(shape, ", "));
     require(at::isfinite(tensor).all().item<bool>(),
             "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
     return tensor;
   });
   require(unused.empty(), "{}: tensor '{}' belongs to no part of this model.", weights,
-          unused.empty() ? "" : unused.begin()->first);
+          unused.empty() ? "" : excerpt(unused.begin()->first));
   const auto tokenizer_file = folder / "tokenizer.json";
   auto tokenizer = std::filesystem::exists(tokenizer_file) ? read_json(tokenizer_file) : json();
   return {std::move(model), std::move(object), std::move(tokenizer)};

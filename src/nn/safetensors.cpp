@@ -1,4 +1,6 @@
 // The safetensors format: an 8-byte little-endian header length, a JSON header, then the data.
+#include "nn/safetensors.hpp"
+
 #include <ATen/ATen.h>
 
 #include <algorithm>
@@ -11,8 +13,8 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
-#include "linformer/nn/model_file.hpp"
 
 namespace linformer {
 
@@ -40,12 +42,13 @@ struct Entry {
 };
 
 std::uint64_t whole(const json& value, const std::string& place) {
-  require(value.is_number_unsigned(), "{}: expected a whole number that is not negative, got {}.", place, value.dump());
+  if (!value.is_number_unsigned())
+    fail("{}: expected a whole number that is not negative, got {}.", place, json_excerpt(value));
   return value.get<std::uint64_t>();
 }
 
 Entry read_entry(const std::string& file, const std::string& name, const json& object, std::uint64_t data_size) {
-  const auto place = fmt::format("{}: tensor '{}'", file, name);
+  const auto place = fmt::format("{}: tensor '{}'", file, excerpt(name));
   require(object.is_object() && object.contains("dtype") && object.contains("shape") &&
               object.contains("data_offsets") && object["dtype"].is_string() && object["shape"].is_array() &&
               object["data_offsets"].is_array() && object["data_offsets"].size() == 2,
@@ -53,7 +56,7 @@ Entry read_entry(const std::string& file, const std::string& name, const json& o
   const auto dtype = object["dtype"].get<std::string>();
   const auto* known = std::find_if(kTypes.begin(), kTypes.end(), [&](const auto& type) { return dtype == type.first; });
   require(known != kTypes.end(), "{}: dtype '{}' is not known (F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL are).",
-          place, dtype);
+          place, excerpt(dtype));
   Entry entry{
       name, known->second, {}, whole(object["data_offsets"][0], place), whole(object["data_offsets"][1], place)};
   require(entry.begin <= entry.end && entry.end <= data_size,
@@ -81,7 +84,7 @@ void check_layout(const std::string& file, std::vector<Entry> entries, std::uint
   std::uint64_t reached = 0;
   for (const auto& entry : entries) {
     require(entry.begin == reached, "{}: tensor '{}' starts at byte {}, expected {}: tensors overlap or leave a hole.",
-            file, entry.name, entry.begin, reached);
+            file, excerpt(entry.name), entry.begin, reached);
     reached = entry.end;
   }
   require(reached == data_size, "{}: {} bytes of data, of which tensors use {}.", file, data_size, reached);
@@ -97,9 +100,10 @@ const at::Tensor& TensorFile::at(const std::string& name) const {
 }
 
 TensorFile read_safetensors(const std::filesystem::path& path) {
-  const MappedFile map(path);
-  const auto bytes = map.bytes();
-  const auto file = path.string();
+  return parse_safetensors(MappedFile(path).bytes(), path.string());
+}
+
+TensorFile parse_safetensors(std::span<const std::byte> bytes, const std::string& file) {
   require(bytes.size() >= 8, "{}: {} bytes; a safetensors file has at least 8.", file, bytes.size());
   std::uint64_t header_size = 0;
   std::memcpy(&header_size, bytes.data(), 8);
@@ -118,7 +122,7 @@ TensorFile read_safetensors(const std::filesystem::path& path) {
     }
     require(object.is_object(), "{}: __metadata__ is not an object.", file);
     for (const auto& [key, value] : object.items()) {
-      require(value.is_string(), "{}: metadata '{}' is not a string.", file, key);
+      require(value.is_string(), "{}: metadata '{}' is not a string.", file, excerpt(key));
       result.metadata[key] = value.get<std::string>();
     }
   }

@@ -41,6 +41,8 @@ std::string_view reason(int status) {
 bool is_whole(std::string_view bytes) { return bytes.find("\r\n\r\n") != std::string_view::npos; }
 
 Request parse_request(std::string_view bytes) {
+  // A second Host would let two readers of one request see two hosts.
+  std::size_t headers = 0, hosts = 0;
   const auto line = bytes.substr(0, bytes.find("\r\n"));
   const auto first = line.find(' '), last = line.rfind(' ');
   Request request;
@@ -51,9 +53,12 @@ Request parse_request(std::string_view bytes) {
   for (auto rest = bytes.substr(std::min(line.size() + 2, bytes.size())); !rest.empty();) {
     const auto header = rest.substr(0, rest.find("\r\n"));
     const auto colon = header.find(':');
-    if (colon != std::string_view::npos && equal_ignoring_case(header.substr(0, colon), "host"))
+    if (colon != std::string_view::npos && equal_ignoring_case(header.substr(0, colon), "host")) {
       request.host = trimmed(header.substr(colon + 1));
+      ++hosts;
+    }
     if (header.empty()) break;
+    if (++headers > kMostHeaders || hosts > 1) return {};
     rest.remove_prefix(std::min(header.size() + 2, rest.size()));
   }
   return request;

@@ -17,10 +17,12 @@ struct Request {
 };
 
 constexpr std::size_t kLargestRequest = 16'384;  // bytes
+constexpr std::size_t kMostHeaders = 100;        // browsers send some twenty
 
 /// True when `bytes` hold the whole head of a request.
 bool is_whole(std::string_view bytes);
-/// The request that `bytes` begin with; method "" when that is none.
+/// The request that `bytes` begin with; method "" when that is none, or one with more than kMostHeaders headers or with
+/// two hosts.
 Request parse_request(std::string_view bytes);
 /// Whether a Host header names this machine at `port`: 127.0.0.1 or localhost.
 bool is_this_machine(std::string_view host, int port);

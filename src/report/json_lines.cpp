@@ -9,6 +9,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/lenient_json.hpp"
 
 namespace linformer::report {
 namespace {
@@ -22,7 +23,7 @@ struct Damage {
 
 bool use_line(std::string_view line, const std::function<void(json&)>& use) {
   try {
-    auto object = json::parse(line);
+    auto object = parse_json_or_discard(line);
     if (!object.is_object()) return false;
     use(object);
     return true;

@@ -9,6 +9,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/lenient_json.hpp"
 #include "linformer/core/shell.hpp"
 #include "report/readers.hpp"
 #include "report/thin.hpp"
@@ -113,22 +114,27 @@ json summary_of(const Metrics& metrics, double tokens) {
 
 // Of model.safetensors: its header names every tensor's shape.
 json parameters_of(const fs::path& folder) {
-  std::ifstream file(folder / "model.safetensors", std::ios::binary);
+  const auto path = folder / "model.safetensors";
+  std::ifstream file(path, std::ios::binary);
   char bytes[8];
   std::uint64_t length = 0;
   if (!file.read(bytes, 8)) return nullptr;
   std::memcpy(&length, bytes, 8);
-  if (length > 100'000'000) return nullptr;
+  std::error_code unknown;
+  if (length > 100'000'000 || length > fs::file_size(path, unknown) || unknown) return nullptr;
   std::string header(length, '\0');
   if (!file.read(header.data(), static_cast<std::streamsize>(length))) return nullptr;
-  const auto tensors = json::parse(header, nullptr, false);
+  const auto tensors = parse_json_or_discard(header);
   if (!tensors.is_object()) return nullptr;
   std::int64_t total = 0;
   for (const auto& [name, tensor] : tensors.items()) {
     if (!tensor.is_object() || !tensor.contains("shape") || !tensor["shape"].is_array()) continue;
     std::int64_t count = 1;
-    for (const auto& size : tensor["shape"]) count *= size.is_number_integer() ? size.get<std::int64_t>() : 0;
-    total += count;
+    for (const auto& size : tensor["shape"]) {
+      const auto factor = size.is_number_integer() ? size.get<std::int64_t>() : 0;
+      if (__builtin_mul_overflow(count, factor, &count)) return nullptr;
+    }
+    if (__builtin_add_overflow(total, count, &total)) return nullptr;
   }
   return total;
 }

@@ -2,6 +2,7 @@
 
 #include <map>
 
+#include "linformer/core/excerpt.hpp"
 #include "report/readers.hpp"
 
 namespace linformer::report {
@@ -25,7 +26,8 @@ void sort_lines(const fs::path& file, const std::map<std::string, std::string>& 
     }
   });
   for (const auto& [type, count] : unknown) {
-    remarks.add(file, fmt::format("{} lines of type '{}', which this version doesn't know; left out", count, type));
+    remarks.add(file,
+                fmt::format("{} lines of type '{}', which this version doesn't know; left out", count, excerpt(type)));
   }
 }
 
@@ -60,6 +62,7 @@ json validation_curves(const fs::path& folder, const json& rows, Remarks& remark
   for (const auto& row : rows) {
     const auto point = text(row, "point");
     for (const auto& seed : row.value("seeds", json::array())) {
+      if (!seed.is_object()) continue;
       const auto run = folder / point / fmt::format("seed-{:.0f}", number(seed, "seed", 0));
       std::error_code ignored;
       if (!fs::exists(run / "metrics.jsonl", ignored)) continue;

@@ -13,7 +13,9 @@
 #include "core/descriptor.hpp"
 #include "linformer/core/disk_full.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/lenient_json.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
 #include "linformer/train/checkpoint.hpp"
@@ -103,11 +105,11 @@ class Ablation {
       require(ours, "{}: is not empty and holds no ablation; choose another --out", out.string());
       return;
     }
-    const auto there = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+    const auto there = parse_json_or_discard(read_file(file));
     require(there.is_object() && there.contains("name"),
             "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
     require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(),
-            dump(there["name"]), grid_.name);
+            json_excerpt(there["name"]), excerpt(grid_.name));
   }
 
   // A folder of seeds with the name of a point: an ordinary run may be called so too.

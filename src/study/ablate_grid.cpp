@@ -7,6 +7,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/study/ablate.hpp"
 
 namespace linformer {
@@ -22,7 +23,7 @@ void check_keys(const json& object, const std::vector<std::string>& known, const
   for (const auto& [key, value] : object.items()) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const auto near = nearest_name(key, known);
-    fail("{}: unknown key {}; {}", source, key,
+    fail("{}: unknown key {}; {}", source, excerpt(key),
          near.empty() ? fmt::format("expected {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
   }
 }
@@ -31,7 +32,7 @@ std::string text_of(const json& object, const std::string& key, const std::strin
                     const std::string& otherwise) {
   if (!object.contains(key)) return otherwise;
   require(object[key].is_string() && object[key] != "", "{}: {} is {}, expected text in quotes", source, key,
-          dump(object[key]));
+          json_excerpt(object[key]));
   return object[key];
 }
 
@@ -42,7 +43,7 @@ std::string point_name(const json& point, const std::string& source) {
   constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=+";
   require(name.find_first_not_of(kLetters) == std::string::npos && name[0] != '.',
           "{}: the point's name is \"{}\", expected letters, digits and - _ . = +, since it becomes a folder", source,
-          name);
+          excerpt(name));
   require(name != "ablation.json" && name != "table.jsonl",
           "{}: the point's name is \"{}\", which is a file of the ablation; choose another", source, name);
   constexpr std::size_t kLongest = 200;  // file systems take 255 bytes, of which temporaries need some
@@ -61,7 +62,7 @@ std::vector<std::uint64_t> seeds_of(const json& file, const std::string& source)
   };
   require(list.is_array() && !list.empty() && std::all_of(list.begin(), list.end(), good),
           "{}: seeds is {}, expected a list of different whole numbers of at least 0, such as [0, 1]", source,
-          dump(list));
+          json_excerpt(list));
   return {list.begin(), list.end()};
 }
 
@@ -123,7 +124,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
   Datasets datasets;
   std::set<std::string> names;
   for (const auto& entry : grid.file["point"]) {
-    require(entry.is_object(), "{}: a point is {}, expected a table: write [[point]]", source, dump(entry));
+    require(entry.is_object(), "{}: a point is {}, expected a table: write [[point]]", source, json_excerpt(entry));
     AblationPoint point{.name = point_name(entry, source), .changes = {}, .config = shared};
     const auto place = fmt::format("{}: point {}", source, point.name);
     require(names.insert(point.name).second, "{}: there are two of this name", place);
@@ -147,7 +148,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
           data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
   require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}",
-          source, grid.base, fmt::join(names, ", "));
+          source, excerpt(grid.base), fmt::join(names, ", "));
   return grid;
 }
 

@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/lenient_json.hpp"
 #include "linformer/infer/generate.hpp"
 
 namespace linformer {
@@ -18,7 +20,7 @@ std::vector<json> metrics_of(const fs::path& run) {
   std::vector<json> lines;
   const auto text = read_file(run / "metrics.jsonl");
   for (std::size_t start = 0, end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
-    auto line = json::parse(text.substr(start, end - start), nullptr, /*allow_exceptions=*/false);
+    auto line = parse_json_or_discard(std::string_view(text).substr(start, end - start));
     if (line.is_object() && line.contains("step") && line["step"].is_number_integer()) lines.push_back(std::move(line));
   }
   return lines;
@@ -57,7 +59,7 @@ void check_same_run(const fs::path& run, const RunConfig& config) {
   const auto object = read_json(run / "config.json");
   require(object.contains("format_version") && object["format_version"] == 1,
           "{}: format_version is {}, this program reads 1", (run / "config.json").string(),
-          dump(object.value("format_version", json())));
+          json_excerpt(object.value("format_version", json())));
   const auto stored = read_run_config(run);
   require(stored.seed == config.seed, "{}: was trained with seed {}", run.string(), stored.seed);
   check_resumable(stored, config);

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
 #include "study/benchmark_child.hpp"
@@ -32,7 +33,7 @@ void check_machine(const BenchmarkLog& log, const json& machine, const std::stri
     for (const auto* key : {"processor", "cores", "isa", "libtorch"}) {
       require(!line.contains(key) || line.at(key) == machine.at(key),
               "{} was measured on another machine or build ({} {}, here {}): use another --out, or --new to start over",
-              folder, key, line.at(key).dump(), machine.at(key).dump());
+              folder, key, json_excerpt(line.at(key)), json_excerpt(machine.at(key)));
     }
   }
 }

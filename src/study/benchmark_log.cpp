@@ -12,6 +12,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/lenient_json.hpp"
 
 namespace linformer {
 
@@ -61,7 +62,7 @@ void BenchmarkLog::read() {
     const bool cut = end == std::string::npos;
     const auto line = text.substr(start, cut ? std::string::npos : end - start);
     ++number;
-    auto value = json::parse(line, nullptr, false);
+    auto value = parse_json_or_discard(line);
     const bool good = value.is_object() && value.contains("type");
     if (cut) {  // the lines before it stay; a whole object would only lack its end of line, and is measured again all
                 // the same

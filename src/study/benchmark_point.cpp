@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/study/enum_text.hpp"
 
 namespace linformer {
@@ -88,7 +89,7 @@ void check_task(const BenchmarkPoint& point) {
   require(point.task != Task::generate || (point.length >= 2 && point.tokens >= 1),
           "generate needs a length of at least 2 and a token to make");
   require(point.dtype == "float32" || point.dtype == "bfloat16" || (point.dtype == "int8" && stream),
-          "dtype is {}, expected float32 or bfloat16, or int8 for generate by stream", point.dtype);
+          "dtype is {}, expected float32 or bfloat16, or int8 for generate by stream", excerpt(point.dtype));
   require(point.batch >= 1 && point.batch <= 1 << 20, "batch is {}, expected 1 to {}", point.batch, 1 << 20);
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/study/benchmark_plan.hpp"
 
 namespace linformer {
@@ -183,7 +184,7 @@ BenchmarkPlan plan_preset(const std::string& name, const PlanOptions& options) {
     finish(plan, name, options);
     return plan;
   }
-  fail("preset '{}': expected one of {}", name, fmt::join(benchmark_presets(), ", "));
+  fail("preset '{}': expected one of {}", excerpt(name), fmt::join(benchmark_presets(), ", "));
 }
 
 }  // namespace linformer

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/nn/model_file.hpp"
 
 namespace linformer {
@@ -23,7 +24,7 @@ Value field(const json& config, const std::string& file, const char* key) {
   const bool right =
       found != config.end() && (std::is_same_v<Value, std::int64_t> ? found->is_number_integer() : found->is_number());
   require(right, "{}: '{}' is {}, expected a number, as in the config.json of a BERT encoder", file, key,
-          found == config.end() ? "missing" : found->dump());
+          found == config.end() ? "missing" : json_excerpt(*found));
   const auto value = found->template get<Value>();
   require(value > 0, "{}: '{}' is {}, expected more than 0", file, key, value);
   return value;
@@ -31,7 +32,7 @@ Value field(const json& config, const std::string& file, const char* key) {
 
 void check_choice(const json& config, const std::string& file, const char* key, const std::string& known) {
   const auto value = config.value(key, json(known));
-  require(value == known, "{}: {} is {}; only \"{}\" is known here", file, key, value.dump(), known);
+  require(value == known, "{}: {} is {}; only \"{}\" is known here", file, key, json_excerpt(value), known);
 }
 
 }  // namespace
@@ -71,7 +72,7 @@ at::Tensor BertEncoder::get(const std::string& name, at::IntArrayRef shape) cons
   const auto found = tensors_.find(name);
   require(found != tensors_.end(), "{}: tensor '{}' is missing; expected the weights of a BERT encoder", file_, name);
   require(found->second.sizes() == shape, "{}: tensor '{}' has shape {}, config.json asks for {}", file_, name,
-          fmt::join(found->second.sizes(), "×"), fmt::join(shape, "×"));
+          excerpt(fmt::format("{}", fmt::join(found->second.sizes(), "×"))), fmt::join(shape, "×"));
   return found->second;
 }
 

@@ -4,6 +4,7 @@
 
 #include "data/unicode.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/study/inspect_bert.hpp"
 
@@ -61,7 +62,7 @@ WordPiece::WordPiece(const std::filesystem::path& vocabulary) {
   for (std::string token; std::getline(lines, token); ++id) {
     if (!token.empty() && token.back() == '\r') token.pop_back();
     require(ids_.emplace(token, id).second, "{}: line {}: token '{}' is there twice", vocabulary.string(), id + 1,
-            token);
+            excerpt(token));
   }
   require(ids_.contains("[UNK]"), "{}: no [UNK] in it; expected the vocabulary of a BERT encoder, a token a line",
           vocabulary.string());
@@ -70,7 +71,7 @@ WordPiece::WordPiece(const std::filesystem::path& vocabulary) {
 
 std::int64_t WordPiece::id(const std::string& token) const {
   const auto found = ids_.find(token);
-  require(found != ids_.end(), "the vocabulary has no token '{}'", token);
+  require(found != ids_.end(), "the vocabulary has no token '{}'", excerpt(token));
   return found->second;
 }
 

@@ -111,7 +111,7 @@ void serve_point(std::istream& in, std::ostream& out) {
   for (std::string line; std::getline(in, line);) {
     json reply;
     try {
-      reply = server.answer(json::parse(line));
+      reply = server.answer(parse_json(line, "a request"));
     } catch (const std::exception& error) {
       reply = server.failure(error.what());
     }

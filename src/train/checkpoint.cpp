@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/hash.hpp"
 
@@ -81,7 +82,8 @@ json read_state(const fs::path& folder) {
       const auto found = hash_of_file(file);
       const auto saved = expected.get<std::string>();
       if (found != saved)
-        throw Damage(fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, saved));
+        throw Damage(
+            fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, excerpt(saved, found.size())));
     }
   } catch (const json::exception& error) {
     throw Damage(fmt::format("{}: is damaged: {}", source.string(), error.what()));

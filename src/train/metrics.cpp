@@ -6,6 +6,7 @@
 
 #include "linformer/core/disk_full.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/lenient_json.hpp"
 #include "linformer/train/event_file.hpp"
 
 namespace linformer {
@@ -21,7 +22,7 @@ std::vector<json> kept_lines(const fs::path& path, std::int64_t last_step) {
   const auto text = read_file(path);
   // What stands behind the last line end is half a line.
   for (std::size_t start = 0, end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
-    auto line = json::parse(text.substr(start, end - start), nullptr, /*allow_exceptions=*/false);
+    auto line = parse_json_or_discard(std::string_view(text).substr(start, end - start));
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) continue;
     if (line["step"].get<std::int64_t>() <= last_step) lines.push_back(std::move(line));
   }

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 #include <set>
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 
 namespace linformer {
@@ -101,7 +103,9 @@ RunConfig read_config_file(const fs::path& path) {
                        .validation_tokens = data.at("validation_tokens").get<std::int64_t>()};
     for (const auto* key : {"vocabulary_hash", "train_tokens", "validation_tokens"}) data.erase(key);
     from_json(fields_of(config), fields, source, {"format_version", "tokenizer", "seed"});
-    config.seed = object.at("seed").get<std::uint64_t>();
+    require(object.at("seed").is_number_unsigned(), "{}: seed is {}, expected a whole number from 0 to {}", source,
+            json_excerpt(object["seed"]), std::numeric_limits<std::uint64_t>::max());
+    config.seed = object["seed"].get<std::uint64_t>();
   } catch (const json::exception& error) {
     fail("{}: sections data and seed can't be read: {}", source, error.what());
   }
@@ -120,7 +124,7 @@ void check_resumable(RunConfig stored, RunConfig given) {
     require(was[i].text() == is[i].text(),
             "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
             "another folder",
-            was[i].name, is[i].text(), was[i].text());
+            was[i].name, excerpt(is[i].text()), excerpt(was[i].text()));
   }
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it",
           given.seed, stored.seed);

@@ -5,6 +5,7 @@
 #include <limits>
 #include <set>
 
+#include "config/toml.hpp"
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
 #include "support/paths.hpp"
@@ -187,6 +188,72 @@ TEST(Toml, ErrorsNameFileLineAndColumn) {
   EXPECT_TRUE(holds(message("[model]\nwidth = 1979-05-27\n"), {"line 2, column 9", "date"}));
   EXPECT_TRUE(holds(message("x = \"\xff\"\n"), {"my.toml: line 1"}));
   EXPECT_TRUE(holds(message_of([&] { read_toml(folder / "nothing.toml"); }), {"nothing.toml", "No such file"}));
+}
+
+TEST(Toml, DepthIsBounded) {
+  const auto repeated = [](std::string_view part, std::size_t times) {
+    std::string text;
+    for (std::size_t i = 0; i < times; ++i) text += part;
+    return text;
+  };
+  for (const std::size_t times : {100, 150'000}) {
+    for (const auto& text :
+         {"x = " + repeated("[", times), "x = " + repeated("{a=", times), repeated("a.", times) + "a = 1",
+          "[" + repeated("a.", times) + "a]\n", "x = {" + repeated("a . ", times) + "a = 1}\n",
+          "y = '.'\n" + repeated("'a'.", times) + "a=1", "# '\n" + repeated("\"a\".", times) + "a=1"}) {
+      const auto message = message_of([&] { parse_toml(text, "f"); });
+      EXPECT_TRUE(message.starts_with("f: line ")) << message;
+      EXPECT_LT(message.size(), 300) << message;
+    }
+  }
+  // Keys of fifteen dots within tables of fifteen dots within one another.
+  const auto key = repeated("a.", 15) + "a = ";
+  EXPECT_TRUE(holds(message_of([&] { parse_toml(key + repeated("{" + key, 20) + "1" + repeated("}", 20), "f"); }),
+                    {"f: line 1", "more than 64 deep"}));
+}
+
+TEST(Toml, DotsInTextAreNoKeys) {
+  const std::string dots(100, '.');
+  EXPECT_EQ(
+      parse_toml("a = '" + dots + "' # " + dots + "\nb = \"\\\"" + dots + "\"\nc = \"\"\"\n\"" + dots +
+                     "\"\"\"\"\nd = [" + "1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, " +
+                     "7.5, 8.5, 9.5]\n",
+                 "f")
+          .size(),
+      4);
+}
+
+TEST(Toml, NumbersThatAreNoneStandInTheMessageAsWritten) {
+  TrainConfig train;
+  const auto message = [&](const std::string& value) {
+    return message_of([&] { from_json(fields_of(train), parse_toml("[train]\nlearning_rate = " + value, "f"), "f"); });
+  };
+  EXPECT_TRUE(holds(message("nan"), {"f: train.learning_rate is nan, expected a number"}));
+  EXPECT_TRUE(holds(message("inf"), {"train.learning_rate is inf, expected a number"}));
+  EXPECT_TRUE(holds(message("-inf"), {"train.learning_rate is -inf, expected a number"}));
+  EXPECT_TRUE(holds(message_of([&] { parse_toml("[data]\nseed = 18446744073709551616", "f"); }), {"f: line 2"}));
+  EXPECT_TRUE(holds(message_of([&] { parse_toml("[data]\nseed = 010", "f"); }), {"f: line 2"}));
+}
+
+TEST(Text, NumbersAreDecimal) {
+  TrainConfig train;
+  for (auto& field : fields_of(train)) {
+    if (field.name != "train.steps" && field.name != "train.clip") continue;
+    for (const auto* text : {"", "010", "0x10", " 1", "1 ", "+1", "nan", "inf"})
+      EXPECT_TRUE(holds(message_of([&] { field.parse(text); }), {field.name, "'" + std::string(text) + "'", "number"}));
+    field.parse("2");
+  }
+  EXPECT_EQ(train.steps, 2);
+  EXPECT_EQ(train.clip, 2);
+}
+
+TEST(Text, LongValuesAreShownInPart) {
+  TrainConfig train;
+  const std::string text(1'000'000, '9');
+  for (auto& field : fields_of(train)) EXPECT_LT(message_of([&] { field.parse(text); }).size(), 300) << field.name;
+  EXPECT_LT(message_of([&] { from_json(fields_of(train), {{"train", {{"steps", text}}}}, "f"); }).size(), 300);
+  EXPECT_LT(message_of([&] { from_json(fields_of(train), {{"train", {{text, 1}}}}, "f"); }).size(), 1000);
+  EXPECT_LT(message_of([&] { from_json(fields_of(train), {{text, 1}}, "f"); }).size(), 300);
 }
 
 TEST(Toml, Values) {

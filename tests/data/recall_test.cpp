@@ -134,8 +134,10 @@ TEST(Numbers, AreTheirOwnIds) {
   const std::vector<std::int32_t> ids{3, 119, 0};
   EXPECT_EQ(tokenizer->decode(ids), "3 119 0 ");
   EXPECT_EQ(tokenizer->encode(" 3 119\n0"), ids);
+  const auto large = numbers_tokenizer(12'345);
+  for (std::int32_t id = 0; id < 12'345; ++id) ASSERT_EQ(large->bytes_of(id), std::to_string(id) + " ");
   EXPECT_EQ(tokenizer->encode("3 119 0 "), ids);
-  for (const auto* wrong : {"120", "-1", "1.5", "four", "1 2,3"})
+  for (const auto* wrong : {"120", "-1", "1.5", "four", "1 2,3", "010", "0x10", "+1"})
     EXPECT_TRUE(holds(message_of([&] { tokenizer->encode(wrong); }), {"from 0 to 119"})) << wrong;
   const auto again = tokenizer_from_json(tokenizer->to_json());
   EXPECT_EQ(again->hash(), tokenizer->hash());

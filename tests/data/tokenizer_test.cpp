@@ -119,6 +119,7 @@ TEST(Tokenizer, BrokenVocabulariesAreErrors) {
   bad("twice.tiktoken", "IQ== 0\nIg== 0\n");
   bad("gap.tiktoken", "IQ== 0\nIg== 2\n");
   bad("huge.tiktoken", "IQ== 99999999999\n");
+  bad("beyond.tiktoken", "IQ== 16777215\n");
   bad("few.tiktoken", "IQ== 0\n");
   bad("list.json", "[]");
   bad("kind.json", R"({"format_version":1,"kind":"words","name":"x"})");

@@ -148,6 +148,94 @@ def test_wrong_fields(flags, words, work, tmp_path):
     expect(train_error(work, *flags), *words)
 
 
+def number_flags():
+    """(verb, flag, type) of every flag whose help gives it a number."""
+    return [(verb, *found) for verb in VERBS
+            for found in re.findall(r"^  (?:-\w,)?(--[\w.-]+) ((?:INT|UINT|FLOAT)\b\S*)", run(verb, "--help").stdout, re.M)]
+
+
+NUMBER_FLAGS = number_flags()
+
+
+def refuse_number(verb, flag, value):
+    result = run(verb, *REQUIRED.get(verb, []), flag, value, status=2)
+    # Of a list, the message shows the part that is wrong; here the last.
+    expect(result.stderr, flag.lstrip("-"), f"'{value.split(',')[-1]}'", "number")
+    assert result.stdout == ""
+
+
+def test_the_number_flags_are_found():
+    assert {"--seed", "--threads"} == {flag for verb, flag, _ in NUMBER_FLAGS if verb == "info"}
+    assert {("train", "--train.steps", "INT"), ("train", "--train.clip", "FLOAT"), ("evaluate", "--batch", "INT"),
+            ("benchmark", "--rounds", "INT"), ("prepare", "--validation", "FLOAT")} <= {(v, f, t.split(":")[0]) for v, f, t in NUMBER_FLAGS}
+
+
+@pytest.mark.parametrize("verb, flag", [(verb, flag) for verb, flag, _ in NUMBER_FLAGS])
+def test_number_flags_take_decimal_numbers_only(verb, flag):
+    refuse_number(verb, flag, "010")
+
+
+@pytest.mark.parametrize("value", ["-1", "18446744073709551616", "0x10", "", " 1", "+1", "1.0", "1e3", "one", "9" * 50])
+def test_seeds_are_whole_numbers_in_range(value):
+    refuse_number("info", "--seed", value)
+
+
+@pytest.mark.parametrize("verb, flag, value", [("train", "--train.steps", ""), ("train", "--train.steps", "9223372036854775808"),
+                                               ("train", "--train.clip", "nan"), ("train", "--attention.window", "0x10"),
+                                               ("evaluate", "--batch", "99999999999999999999"), ("prepare", "--validation", "inf"),
+                                               ("generate", "--temperature", "1e999"), ("benchmark", "--lengths", "64,010")])
+def test_other_numbers_that_are_none(verb, flag, value):
+    refuse_number(verb, flag, value)
+
+
+def test_a_long_value_is_shown_in_part():
+    result = run("info", "--seed", "9" * 100_000, status=2)
+    expect(result.stderr, "'" + "9" * 60 + "…'")
+    assert len(result.stderr) < 400
+    assert len(error_of("train", *REQUIRED["train"], "--train.steps", "9" * 100_000)) < 400
+
+
+def test_the_largest_seed_is_kept(work, tmp_path):
+    largest = 2**64 - 1
+    train(work, "--out", tmp_path / "run", "--seed", largest, "--model.length", 16, "--model.width", 8, "--model.heads", 1, "--model.layers", 1,
+          "--attention.window", 4, "--attention.slots", 2, "--train.steps", 1, "--train.batch", 1)
+    config = tmp_path / "run" / "config.json"
+    assert json.loads(config.read_text())["seed"] == largest
+    for seed in (-1, 1.5, "1", 2**64):
+        config.write_text(re.sub(r'"seed": [^,\n}]+(?=\n})', f'"seed": {json.dumps(seed)}', config.read_text()))
+        expect(error_of("train", "--resume", "--out", tmp_path / "run"), "seed is ", "whole number")
+
+
+DEEP = {"lists": "[" * 150_000, "objects": '{"a":' * 150_000}
+
+
+@pytest.mark.parametrize("shape", DEEP)
+@pytest.mark.parametrize("name, words", [("config.json", "64 deep"), ("tokenizer.json", "64 deep"), ("model.safetensors", "64 deep")])
+def test_deep_json_is_an_error(shape, name, words, work, tmp_path):
+    shutil.copytree(work / "run", tmp_path / "run")
+    deep = DEEP[shape].encode()
+    # In the place of a value that a message shows, and as the whole file.
+    for text in (deep, b'{"format_version":1,"kind":' + deep):
+        (tmp_path / "run" / name).write_bytes((len(text).to_bytes(8, "little") if name.endswith("safetensors") else b"") + text)
+        error = error_of("generate", "--model", tmp_path / "run", "--prompt", "x")
+        expect(error, name, words)
+        assert len(error) < 1000
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 150_000, "x = " + "{a=" * 150_000, "a." * 150_000 + "a = 1", "[" + "a." * 150_000 + "a]"])
+def test_deep_toml_is_an_error(text, tmp_path):
+    (tmp_path / "deep.toml").write_text(text)
+    error = error_of("info", "--config", tmp_path / "deep.toml")
+    expect(error, "deep.toml", "line 1")
+    assert len(error) < 1000
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_a_value_stands_in_the_message_as_it_was_written(value, tmp_path):
+    (tmp_path / "fields.toml").write_text(f"[train]\nlearning_rate = {value}\n")
+    expect(error_of("info", "--config", tmp_path / "fields.toml"), f"train.learning_rate is {value}, expected a number")
+
+
 def test_wrong_dtype():
     expect(run("info", "--dtype", "int3", status=2).stderr, "int3", "bfloat16")
 

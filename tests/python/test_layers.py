@@ -2,6 +2,7 @@
 import os
 import pathlib
 import re
+import subprocess
 
 SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
 # Layer -> the layers it may use, directly or through them.
@@ -61,3 +62,30 @@ def test_no_machine_path_or_registry_host():
     tracked = [p for folder in ("include", "src", "cli", "tests", "tools", "cmake", "docs", "configs", "bench", "examples")
                for p in (SOURCE / folder).rglob("*") if p.is_file() and p.suffix not in {".safetensors", ".pyc"}]
     assert [str(p) for p in tracked if pattern.search(p.read_text(errors="replace"))] == []
+
+
+def test_loops_on_threads_go_through_one_function():
+    """at::parallel_for is serial, unnoticed, in a file that is built without OpenMP (src/kernels/parallel.hpp)."""
+    using = {path for path, (_, text) in sources().items() if re.search(r"at::parallel_(for|reduce)\(|#pragma omp", text)}
+    assert using == {"src/kernels/parallel.cpp"}
+
+
+def test_json_and_toml_are_parsed_in_one_place_each():
+    """Where their depth is bounded."""
+    using = {path for path, (_, text) in sources().items() if re.search(r"(json|toml)::(sax_)?parse\(|json::accept\(", text)}
+    assert using == {"src/core/json.cpp", "src/config/toml.cpp"}
+
+
+INSTRUCTION_SETS = ("_avx2", "_avx512", "_avx512_bf16")
+
+
+def test_kernels_of_an_instruction_set_keep_their_functions_to_themselves():
+    """A weak function of such a file may be the one that the linker takes for all files, also on processors that lack the instructions."""
+    archive = pathlib.Path(os.environ["LINFORMER_BINARY_DIR"]) / "liblinformer_kernels.a"
+    symbols = subprocess.run(["nm", "--demangle", archive], capture_output=True, text=True, check=True).stdout
+    of_file = {name: lines for name, lines in re.findall(r"^(\S+)\.cpp\.o:\n((?:.+\n)*)", symbols, re.M)}
+    files = [name for name in of_file if name.endswith(INSTRUCTION_SETS)]
+    if "x86" in os.uname().machine:
+        assert {"kernels_avx2", "kernels_avx512", "kernels_avx512_bf16", "decode_kernels_avx2", "decode_kernels_avx512"} <= set(files)
+    weak = [(name, line) for name in files for line in of_file[name].splitlines() if re.match(r"\S+ [VWu] ", line)]
+    assert weak == []

@@ -19,6 +19,18 @@ TEST(Http, OtherBytesAreNoRequest) {
       << "of the body, not the head";
 }
 
+TEST(Http, HeadersAreBoundedAndHaveOneHost) {
+  const auto request = [](std::size_t headers) {
+    std::string text = "GET / HTTP/1.1\r\nHost: a\r\n";
+    for (std::size_t i = 1; i < headers; ++i) text += "x: y\r\n";
+    return parse_request(text + "\r\n");
+  };
+  EXPECT_EQ(request(kMostHeaders).host, "a");
+  EXPECT_EQ(request(kMostHeaders + 1).method, "");
+  EXPECT_EQ(request(100'000).method, "");
+  EXPECT_EQ(parse_request("GET / HTTP/1.1\r\nHost: localhost\r\nhost: evil.example\r\n\r\n").method, "");
+}
+
 TEST(Http, WholeOnlyWithItsBlankLine) {
   EXPECT_FALSE(is_whole("GET / HTTP/1.1\r\nHost: a\r\n"));
   EXPECT_TRUE(is_whole("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));

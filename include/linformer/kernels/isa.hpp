@@ -6,7 +6,8 @@
 
 namespace linformer::kernels {
 
-/// avx512_bf16: AVX-512 that multiplies bfloat16 numbers itself.
+/// avx512: with its parts BW and DQ, which all server processors since 2017 have. avx512_bf16: multiplies bfloat16
+/// numbers itself.
 enum class Isa { portable, avx2, avx512, avx512_bf16 };
 
 constexpr Isa all_isas[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_bf16};
