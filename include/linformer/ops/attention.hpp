@@ -13,7 +13,7 @@ namespace linformer::ops {
 /// Which implementation runs. `automatic` takes the fastest that serves the case; a forced path that can't
 /// serve it is a UserError. `composed` and `reference` serve every case, and have second derivatives; `fused` is the
 /// engine's own attention, for softmax_attention alone. NaN stays NaN on every path. Logits and their softmax are in
-/// float32 at least; float16, whose range ends at 65,504, is computed in float32 throughout.
+/// float32 at least. Float16, whose range ends at 65,504, is computed in float32 throughout where it isn't fused.
 enum class Path { automatic, reference, composed, kernel, fused };
 /// "auto", "reference", "composed", "kernel" or "fused".
 std::string_view path_name(Path path);
