@@ -98,7 +98,7 @@ std::vector<Form> forms() {
   using Sizes = std::vector<std::int64_t>;
   const Sizes all{512, 2048, 8192, 32768}, few{512, 2048};
   const std::vector<at::ScalarType> both{at::kFloat, at::kBFloat16}, one{at::kFloat};
-  const std::vector<Path> fast{Path::kernel, Path::composed}, composed{Path::composed};
+  const std::vector<Path> fast{Path::kernel, Path::composed}, composed{Path::composed}, fused{Path::fused};
   // Operands are of a piece, so that they stay in the caches: 512 positions of the blocked forms, 2048 of the others.
   constexpr std::int64_t P = 512, blocks = H * P / W;
   return {
@@ -112,7 +112,7 @@ std::vector<Form> forms() {
        .piece = P,
        .products = [](std::int64_t n) { return score_and_mix(H, P, n / 2); },
        .columns = [](std::int64_t) { return D; },  // the engine's fused attention keeps no weights
-       .paths = composed,
+       .paths = fused,
        .dtypes = one,
        .lengths = few},
       {.name = "prefix",
@@ -206,7 +206,7 @@ std::string parity(const Point& point) {
 /// Empty, or that the composed form's N×X weights, of which several copies live at once, would take too much.
 std::string too_large(const Point& point, std::int64_t n) {
   constexpr double most = 5;
-  if (point.path != Path::composed) return "";
+  if (point.path == Path::kernel) return "";
   const auto weights =
       static_cast<double>(B * H * n * point.form.columns(n) * static_cast<std::int64_t>(sizeof(float)));
   const auto gib = weights * (point.backward ? 8 : 4) / (1 << 30);

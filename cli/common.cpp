@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -17,8 +16,6 @@
 
 namespace linformer::cli {
 namespace {
-
-constexpr std::array kPathNames{"the engine's", "reference", "composed", "kernel"};  // by ops::Path
 
 // Every section, whichever of them the verb reads.
 void check_config_file(const std::string& file) {
@@ -50,11 +47,14 @@ void add_common(CLI::App& verb, Common& common) {
 }
 
 void add_verbose(CLI::App& verb, Common& common) {
-  verb.add_flag("--verbose", common.verbose, "say which implementation ran");
+  verb.add_flag("--verbose", common.verbose,
+                "say which implementation of attention ran: kernel, fused (the engine's), composed or reference");
 }
 
 void say_path(const Common& common) {
-  if (common.verbose) fmt::print(stderr, "attention: {}\n", kPathNames.at(static_cast<std::size_t>(ops::last_path())));
+  if (!common.verbose) return;
+  const auto path = ops::last_path();
+  fmt::print(stderr, "attention: {}\n", path == ops::Path::automatic ? "none ran" : ops::path_name(path));
 }
 
 void put(std::string_view text) {

@@ -170,6 +170,7 @@ void run(const GenerateFlags& flags) {
   }
   print_speed(result);
   if (flags.common.verbose) fmt::print(stderr, "{}\n", result.path);
+  say_path(flags.common);  // of the prompt, where a decoder made the rest
 }
 
 }  // namespace

@@ -51,16 +51,19 @@ struct V {
     return each([&](int i) { return a.x[i] * b.x[i] + c.x[i]; });
   }
   static Float largest(Float a, Float b) {
-    return each([&](int i) { return std::max(a.x[i], b.x[i]); });
+    return each([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
   }
   static Float least(Float a, Float b) {
-    return each([&](int i) { return std::min(a.x[i], b.x[i]); });
+    return each([&](int i) { return a.x[i] < b.x[i] ? a.x[i] : b.x[i]; });
   }
   static Float round(Float a) {
     return each([&](int i) { return std::nearbyint(a.x[i]); });
   }
   static Float power_of_two(Float n) {
-    return each([&](int i) { return std::bit_cast<float>((static_cast<std::int32_t>(n.x[i]) + 127) << 23); });
+    return each([&](int i) {
+      const auto exponent = n.x[i] == n.x[i] ? static_cast<std::int32_t>(n.x[i]) : 0;  // NaN has no integer
+      return std::bit_cast<float>((exponent + 127) << 23);
+    });
   }
   static Float zero_below(Float value, Float x, Float limit) {
     return each([&](int i) { return x.x[i] < limit.x[i] ? 0.0F : value.x[i]; });

@@ -38,6 +38,8 @@ struct KernelTable {
   void (*layer_norm_backward)(const LayerNormGradients&, std::int64_t first, std::int64_t last, float* sums);
   void (*gelu)(const GeluRows&, std::int64_t first, std::int64_t last);
   void (*gelu_backward)(const GeluGradients&, std::int64_t first, std::int64_t last, float* sums);
+  /// eˣ in place as all of these take it, for the test of its bound. `count`: a multiple of 16.
+  void (*exponential)(float* x, std::int64_t count);
 };
 
 /// That of the current instruction set.

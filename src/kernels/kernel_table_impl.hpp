@@ -30,11 +30,15 @@ void backward(const AttendInputs& inputs, const AttendGradients& gradients, cons
   }
 }
 
+void exponential_row(float* x, std::int64_t count) {
+  for (Index i = 0; i < count; i += vector_width) store(x + i, exponential(load(x + i)));
+}
+
 }  // namespace
 
 extern const KernelTable LINFORMER_TABLE;
-const KernelTable LINFORMER_TABLE{scratch_floats,    forward,           backward,
-                                  cross_entropy_row, layer_norm_rows,   layer_norm_backward_rows,
-                                  gelu_rows,         gelu_backward_rows};
+const KernelTable LINFORMER_TABLE{
+    scratch_floats,           forward,   backward,           cross_entropy_row, layer_norm_rows,
+    layer_norm_backward_rows, gelu_rows, gelu_backward_rows, exponential_row};
 
 }  // namespace linformer::kernels

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #if defined(__linux__)
@@ -87,9 +88,10 @@ void PackedLinear::pack_row(std::int64_t row, const float* weight) {
   } else {
     float largest = 0;
     for (std::int64_t i = 0; i < columns_; ++i) largest = std::max(largest, std::abs(weight[i]));
-    scales_[static_cast<std::size_t>(row)] = largest / 127;
+    const bool finite = std::all_of(weight, weight + columns_, [](float value) { return std::isfinite(value); });
+    scales_[static_cast<std::size_t>(row)] = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
     auto* integers = reinterpret_cast<std::int8_t*>(out);
-    for (std::int64_t i = 0; i < columns_ && largest > 0; ++i) {
+    for (std::int64_t i = 0; i < columns_ && finite && largest > 0; ++i) {
       integers[i] = static_cast<std::int8_t>(std::lround(std::clamp(weight[i] / largest, -1.0F, 1.0F) * 127));
     }
   }

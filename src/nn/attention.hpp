@@ -1,9 +1,7 @@
 // How a layer attends: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached positions.
 #pragma once
 
-#include <ATen/autocast_mode.h>
 #include <ATen/core/Tensor.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstdint>
 #include <memory>
@@ -31,16 +29,6 @@ using StatePointer = std::unique_ptr<LayerState>;
 
 /// One state of several, in order; shorter tensors are padded with zeros.
 StatePointer join(const std::vector<StatePointer>& states);
-/// Decoding sums and mixes in the weights' own dtype, float32 or wider: while this lives, autocast doesn't touch this
-/// thread's products.
-class AutocastOff {
- public:
-  explicit AutocastOff(at::DeviceType device)
-      : exclude_(at::autocast::get_autocast_dispatch_key_from_device_type(device)) {}
-
- private:
-  c10::impl::ExcludeDispatchKeyGuard exclude_;
-};
 
 /// Values, a row each for `count` entries, that make an attention's output its weights on them: (count,count) as
 /// (1,1,count,count).

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/ops/autocast.hpp"
 #include "nn/slot_maker.hpp"
 
 namespace linformer::nn {
@@ -35,8 +36,9 @@ class PrefixAttention final : public Attention {
     return ops::prefix_attention(heads.query, heads.key, heads.value, e, f, {});
   }
 
+  // The two sums are kept in the weights' own dtype, float32 or wider.
   StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
-    const AutocastOff autocast_off(heads.key.device().type());
+    const ops::AutocastOff autocast_off(heads.key.device().type());
     const auto sum = [n = heads.key.size(2)](const at::Tensor& projection, const at::Tensor& x) {
       return at::matmul(projection.narrow(-1, 0, n), x.to(projection.scalar_type()));
     };
@@ -45,7 +47,7 @@ class PrefixAttention final : public Attention {
 
   at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
                          LayerState& state) const override {
-    const AutocastOff autocast_off(heads.key.device().type());
+    const ops::AutocastOff autocast_off(heads.key.device().type());
     auto& sums = state.tensors;
     const auto dtype = sums[0].scalar_type();
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());

@@ -9,6 +9,7 @@
 #include <map>
 #include <tuple>
 
+#include "linformer/ops/autocast.hpp"
 #include "linformer/ops/reference.hpp"
 #include "nn/slot_maker.hpp"
 
@@ -60,9 +61,9 @@ class WindowAttention final : public Attention {
     const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}),
                none = at::zeros({x.size(0), heads_, n, entries}, x.options());
     const auto on_positions = ops::reference::attend(
-        heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(x));
+        heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options());
     const auto on_slots = ops::reference::attend(
-        heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(x));
+        heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options());
     return {.positions = on_positions,
             .slots = on_slots,
             .reads = maker_.reads(x, heads_, {.window = window_, .block = block_})};
@@ -72,13 +73,13 @@ class WindowAttention final : public Attention {
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
     const auto dtype = heads.query.scalar_type();
     return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype),
-                       values_.window_norm.of_heads(heads.value).to(dtype), slots_of(x, heads),
-                       attend_options(heads.query));
+                       values_.window_norm.of_heads(heads.value).to(dtype), slots_of(x, heads), attend_options());
   }
 
+  // A state is summed and kept in the weights' own dtype, float32 or wider.
   StatePointer state_after(const at::Tensor& x, const Heads& heads) const override {
     const auto all_scores = maker_.scores_of(x, heads_);
-    const AutocastOff autocast_off(x.device().type());
+    const ops::AutocastOff autocast_off(x.device().type());
     const auto n = heads.key.size(2), current = (n - 1) / window_;
     const auto first = std::max<std::int64_t>(current - 1, 0) * window_;  // of the previous block
     const auto recent = [&](const at::Tensor& all_BHLx) {
@@ -107,7 +108,7 @@ class WindowAttention final : public Attention {
   at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                          LayerState& state) const override {
     const auto scores = maker_.scores_of(x, heads_);
-    const AutocastOff autocast_off(x.device().type());
+    const ops::AutocastOff autocast_off(x.device().type());
     auto& held = state.tensors;
     cross_borders(positions, held);
     const auto rows = at::tensor(positions, at::kLong).to(x.device());
@@ -141,10 +142,11 @@ class WindowAttention final : public Attention {
     return {keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
   }
 
-  ops::AttendOptions attend_options(const at::Tensor& query) const {
-    ops::AttendOptions options{.causal = true, .window = window_};
-    if (slot_bias_.defined()) options.slot_bias = slot_bias_.to(query.scalar_type());
-    return options;
+  ops::AttendOptions attend_options() const {
+    // The bias in its own dtype: bfloat16 has steps of 1/64 near −3.
+    return {.causal = true,
+            .window = window_,
+            .slot_bias = slot_bias_.defined() ? std::optional(slot_bias_) : std::nullopt};
   }
 
   at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }

@@ -8,22 +8,36 @@
 #include "linformer/ops/summarise.hpp"
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
+#include "ops/fused.hpp"
 #include "ops/kernel.hpp"
 
 namespace linformer::ops {
+
+namespace {
+
+bool is_half(const at::Tensor& x) { return x.scalar_type() == at::kHalf; }
+at::Tensor to_float(const at::Tensor& x) { return x.to(at::kFloat); }
+
+}  // namespace
 
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options) {
   check_query_key_value(query, key, value, options.causal);
   check_padding_mask(options.key_padding_mask, key);
-  return choose_path(options.path) == Path::reference ? reference::softmax_attention(query, key, value, options)
-                                                      : composed::softmax_attention(query, key, value, options);
+  // With all weights in one piece there is nothing to cut: composed is the reference.
+  return choose_path(options.path, Path::fused, fused::unserved(key)) == Path::fused
+             ? fused::softmax_attention(query, key, value, options)
+             : reference::softmax_attention(query, key, value, options);
 }
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
   check_attend(query, key, value, slots, options);
-  switch (choose_path(options.path, kernel::unserved(query, slots, options))) {
+  if (is_half(query)) {
+    const auto out = attend(to_float(query), key, value, {to_float(slots.key), to_float(slots.value)}, options);
+    return out.to(at::kHalf);
+  }
+  switch (choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options))) {
     case Path::reference:
       return reference::attend(query, key, value, slots, options);
     case Path::kernel:
@@ -39,7 +53,12 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
   check_query_key_value(query, key, value, true);
   check_projections(projection_key, projection_value, key, key.size(2), false);
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more", options.chunk);
-  return choose_path(options.path) == Path::reference
+  if (is_half(query)) {
+    return prefix_attention(to_float(query), to_float(key), to_float(value), to_float(projection_key),
+                            to_float(projection_value), options)
+        .to(at::kHalf);
+  }
+  return choose_path(options.path, Path::composed) == Path::reference
              ? reference::prefix_attention(query, key, value, projection_key, projection_value, options)
              : composed::prefix_attention(query, key, value, projection_key, projection_value, options);
 }
@@ -60,6 +79,11 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   if (options.causal && options.window == 0) {
     return prefix_attention(query, key, value, projection_key, projection_value,
                             {.scale = options.scale, .path = options.path});
+  }
+  if (is_half(query)) {
+    return attention(to_float(query), to_float(key), to_float(value), to_float(projection_key),
+                     to_float(projection_value), options)
+        .to(at::kHalf);
   }
   const auto slots = options.path == Path::reference
                          ? reference::summarise_linear(key, value, projection_key, projection_value, summarise)

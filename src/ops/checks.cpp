@@ -118,21 +118,38 @@ void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
   check_padding_mask(options.key_padding_mask, key);
 }
 
-Path choose_path(Path wanted, std::string_view unserved) {
-  require(wanted != Path::kernel || unserved.empty(),
-          "no kernel for this case yet ({}); use auto, composed or reference", unserved);
-  const auto fastest = unserved.empty() ? Path::kernel : Path::composed;
-  path_that_ran = wanted == Path::automatic ? fastest : wanted;
+Path choose_path(Path wanted, Path fastest, std::string_view unserved) {
+  const bool any_case = wanted == Path::automatic || wanted == Path::composed || wanted == Path::reference;
+  require(any_case || wanted == fastest, "path {}: this form has none; use auto, composed or reference",
+          path_name(wanted));
+  require(any_case || unserved.empty(), "path {}: it can't serve this case ({}); use auto, composed or reference",
+          path_name(wanted), unserved);
+  path_that_ran = wanted != Path::automatic ? wanted : unserved.empty() ? fastest : Path::composed;
   return path_that_ran;
 }
 
 Path last_path() { return path_that_ran; }
 
+std::string_view path_name(Path path) {
+  switch (path) {
+    case Path::automatic:
+      return "auto";
+    case Path::reference:
+      return "reference";
+    case Path::composed:
+      return "composed";
+    case Path::kernel:
+      return "kernel";
+    case Path::fused:
+      return "fused";
+  }
+  return "";
+}
+
 Path parse_path(std::string_view name) {
-  if (name == "auto") return Path::automatic;
-  if (name == "reference") return Path::reference;
-  if (name == "composed") return Path::composed;
-  if (name == "kernel") return Path::kernel;
+  for (const auto path : {Path::automatic, Path::reference, Path::composed, Path::kernel}) {
+    if (name == path_name(path)) return path;
+  }
   fail("path is \"{}\"; expected auto, reference, composed or kernel", name);
 }
 
@@ -144,6 +161,8 @@ double scale_or_default(const std::optional<double>& scale, const at::Tensor& qu
 bool is_short_float(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
 }
+
+at::Tensor wide(const at::Tensor& tensor) { return is_short_float(tensor) ? tensor.to(at::kFloat) : tensor; }
 
 at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim) {
   if (!is_short_float(tensor)) return tensor.cumsum(dim);

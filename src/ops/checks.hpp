@@ -32,9 +32,9 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
                   const AttendOptions& options);
 void check_summarise(const SummariseOptions& options, const at::Tensor& key);
 
-/// The path that runs: the forced one; for automatic the kernel, or `composed` where the kernel can't serve
-/// the case (`unserved` says why). Records it for last_path().
-Path choose_path(Path wanted, std::string_view unserved = "this form has none");
+/// The path that runs: the forced one; for automatic `fastest`, or composed where that can't serve the case
+/// (`unserved` says why). Records it for last_path().
+Path choose_path(Path wanted, Path fastest, std::string_view unserved = {});
 
 /// 1/√D unless given.
 double scale_or_default(const std::optional<double>& scale, const at::Tensor& query);
@@ -46,6 +46,9 @@ inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b 
 
 /// True where a dtype is too short for sums and softmax: bfloat16 and float16.
 bool is_short_float(const at::Tensor& tensor);
+
+/// In float32 where the dtype is shorter, else the tensor itself.
+at::Tensor wide(const at::Tensor& tensor);
 
 /// Sums along `dim`, in float32 for short floats.
 at::Tensor exact_cumsum(const at::Tensor& tensor, std::int64_t dim);

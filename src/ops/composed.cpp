@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <limits>
+#include <vector>
 
+#include "linformer/ops/autocast.hpp"
 #include "ops/checks.hpp"
 
 namespace linformer::ops::composed {
@@ -15,11 +17,12 @@ namespace {
 
 constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
 
-/// Softmax over the last dimension, in float32 at least; the result has the dtype of the values that it will
-/// mix.
+/// query·keyᵀ in float32 at least: rounded to eight bits, logits of some ten units would be off by hundredths.
+at::Tensor logits_of(const at::Tensor& query, const at::Tensor& key) { return at::matmul(wide(query), wide(key).mT()); }
+
+/// Softmax over the last dimension; the result has the dtype of the values that it will mix.
 at::Tensor softmax_for(const at::Tensor& logits, const at::Tensor& values) {
-  return is_short_float(logits) ? at::softmax(logits, -1, at::kFloat).to(values.scalar_type())
-                                : at::softmax(logits, -1);
+  return at::softmax(logits, -1).to(values.scalar_type());
 }
 
 /// A zero on whose graph the tensors are, so that what a call doesn't read has the gradient 0 and not none.
@@ -32,23 +35,30 @@ at::Tensor unread_zero(const at::Tensor& like, std::initializer_list<at::Tensor>
   return zero;
 }
 
+/// The bias of each head (H) as what logits (B,H,…) take: (H,1,…,1).
+at::Tensor bias_like(const at::Tensor& slot_bias, const at::Tensor& logits) {
+  std::vector<std::int64_t> sizes(static_cast<std::size_t>(logits.dim()) - 1, 1);
+  sizes[0] = -1;
+  return slot_bias.to(logits.options()).view(sizes);
+}
+
 at::Tensor attend_slots(const at::Tensor& query_BHND, const at::Tensor& key, const at::Tensor& value,
                         const Slots& slots, const AttendOptions& options) {
   const auto slot_key_BHKD = slots.key.to(query_BHND.scalar_type()) + unread_zero(query_BHND, {key, value});
   const auto slot_value_BHKD = slots.value.to(query_BHND.scalar_type());
-  auto logits_BHNK = at::matmul(query_BHND * scale_or_default(options.scale, query_BHND), slot_key_BHKD.mT());
-  if (options.slot_bias) logits_BHNK.add_(options.slot_bias->view({-1, 1, 1}));
+  auto logits_BHNK = logits_of(wide(query_BHND) * scale_or_default(options.scale, query_BHND), slot_key_BHKD);
+  if (options.slot_bias) logits_BHNK = logits_BHNK + bias_like(*options.slot_bias, logits_BHNK);
   return at::matmul(softmax_for(logits_BHNK, slot_value_BHKD), slot_value_BHKD);
 }
 
-/// 0 where a row of a block sees a column of [previous block, its own block], −∞ elsewhere: (W,2W).
-at::Tensor window_mask(std::int64_t window, const at::TensorOptions& options) {
-  return at::full({window, 2 * window}, minus_infinity, options).triu(window + 1);
+/// True where a row of a block doesn't see a column of [previous block, its own block]: (W,2W).
+at::Tensor hidden_in_window(std::int64_t window, const at::Tensor& like) {
+  return at::ones({window, 2 * window}, like.options().dtype(at::kBool)).triu(window + 1);
 }
 
 /// The rows of blocks 2… against their slots, all of which they see, and their window.
 struct Tail {
-  at::Tensor query_BHTWD, key_BHTXD, value_BHTXD;  // the query scaled; X = 2W
+  at::Tensor query_BHTWD, key_BHTXD, value_BHTXD;  // the query wide and scaled; X = 2W
 };
 
 /// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window
@@ -58,15 +68,12 @@ at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at
   const auto window = tail.query_BHTWD.size(3), slots = slot_key.size(3);
   const auto key_BHTXD = at::cat({slot_key, tail.key_BHTXD}, 3);
   const auto value_BHTXD = at::cat({slot_value, tail.value_BHTXD}, 3);
-  auto logits_BHTWX = at::matmul(tail.query_BHTWD, key_BHTXD.mT());
-  const auto options = logits_BHTWX.options();
-  auto mask_WX = at::constant_pad_nd(window_mask(window, options), {slots, 0});
+  auto logits_BHTWX = logits_of(tail.query_BHTWD, key_BHTXD);
   if (slot_bias) {
-    const auto bias_H11K = slot_bias->to(options).view({-1, 1, 1, 1}).expand({-1, 1, 1, slots});
-    logits_BHTWX.add_(mask_WX + at::constant_pad_nd(bias_H11K, {0, 2 * window}));
-  } else {
-    logits_BHTWX.add_(mask_WX);
+    const auto bias_H11K = bias_like(*slot_bias, logits_BHTWX).expand({-1, 1, 1, slots});
+    logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, 2 * window}));
   }
+  logits_BHTWX.masked_fill_(at::constant_pad_nd(hidden_in_window(window, logits_BHTWX), {slots, 0}), minus_infinity);
   return at::matmul(softmax_for(logits_BHTWX, value_BHTXD), value_BHTXD);
 }
 
@@ -76,15 +83,25 @@ at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::
   const auto& query = tail.query_BHTWD;
   const auto blocks = query.size(2), window = query.size(3), slots = slot_key.size(2);
   auto slot_logits =
-      at::matmul(query.flatten(2, 3), slot_key.mT()).view({query.size(0), query.size(1), blocks, window, slots});
-  const auto options = slot_logits.options();
-  auto visible_T1G =
-      at::full({blocks, blocks}, minus_infinity, options).triu(1).repeat_interleave(slots / blocks, 1).unsqueeze(1);
-  slot_logits.add_(slot_bias ? visible_T1G + slot_bias->to(options).view({-1, 1, 1, 1}) : visible_T1G);
-  auto window_logits = at::matmul(query, tail.key_BHTXD.mT()).add_(window_mask(window, options));
+      logits_of(query.flatten(2, 3), slot_key).view({query.size(0), query.size(1), blocks, window, slots});
+  if (slot_bias) slot_logits.add_(bias_like(*slot_bias, slot_logits));
+  const auto later_TT = at::ones({blocks, blocks}, slot_logits.options().dtype(at::kBool)).triu(1);
+  slot_logits.masked_fill_(later_TT.repeat_interleave(slots / blocks, 1).unsqueeze(1), minus_infinity);
+  auto window_logits = logits_of(query, tail.key_BHTXD);
+  window_logits.masked_fill_(hidden_in_window(window, window_logits), minus_infinity);
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
-  const auto from_slots = at::matmul(weights.narrow(-1, 0, slots).flatten(2, 3), slot_value).view_as(query);
+  const auto from_slots =
+      at::matmul(weights.narrow(-1, 0, slots).flatten(2, 3), slot_value).unflatten(2, {blocks, window});
   return from_slots + at::matmul(weights.narrow(-1, slots, 2 * window), tail.value_BHTXD);
+}
+
+/// The rows of blocks 0 and 1, which see everything before them exactly and no slot. The engine's fused attention has
+/// no second derivative. `query` wide and scaled.
+at::Tensor attend_head(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  auto logits = logits_of(query, key);
+  const auto later = at::ones({query.size(2), query.size(2)}, logits.options().dtype(at::kBool)).triu(1);
+  logits.masked_fill_(later, minus_infinity);
+  return at::matmul(softmax_for(logits, value), value);
 }
 
 /// Blocks 1… and 2… side by side: what each of blocks 2… sees exactly.
@@ -96,15 +113,13 @@ at::Tensor previous_and_own(const at::Tensor& x, std::int64_t blocks, std::int64
 at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                          const AttendOptions& options) {
   const auto window = options.window, length = query.size(2), tail_blocks = ceil_divide(length, window) - 2;
-  const auto scale = scale_or_default(options.scale, query);
+  const auto scaled = wide(query) * scale_or_default(options.scale, query);
   const auto bias = options.slot_bias.value_or(at::Tensor());
-  // Blocks 0 and 1 see everything before them exactly and no slot: standard causal attention.
   const auto head = std::min(length, 2 * window);
-  const auto out_head = at::scaled_dot_product_attention(query.narrow(2, 0, head), key.narrow(2, 0, head),
-                                                         value.narrow(2, 0, head), {}, 0.0, true, scale);
+  const auto out_head = attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, head), value.narrow(2, 0, head));
   if (tail_blocks <= 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
 
-  const Tail tail{to_blocks(query * scale, 2 * window, tail_blocks, window), previous_and_own(key, tail_blocks, window),
+  const Tail tail{to_blocks(scaled, 2 * window, tail_blocks, window), previous_and_own(key, tail_blocks, window),
                   previous_and_own(value, tail_blocks, window)};
   const bool running = slots.key.dim() == 5;
   // Only what some block sees: entries 2… of running slots, all but the last two blocks' slots otherwise.
@@ -155,21 +170,9 @@ at::Tensor project_blocks(const at::Tensor& projection, const at::Tensor& x) {
   return at::einsum(projection.dim() == 3 ? "ktc,bhtcd->bhtkd" : "hktc,bhtcd->bhtkd", {projection, x});
 }
 
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                             const SoftmaxOptions& options) {
-  const auto scale = scale_or_default(options.scale, query);
-  if (!options.key_padding_mask)
-    return at::scaled_dot_product_attention(query, key, value, {}, 0.0, options.causal, scale);
-  auto visible = options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1);  // (B,1,1,M)
-  if (options.causal) visible = visible.logical_and(at::ones({query.size(2), key.size(2)}, visible.options()).tril());
-  // A row that sees nothing would be 0/0: let it see all, then set its output to zero.
-  const auto blind = visible.any(-1, true).logical_not();
-  const auto out = at::scaled_dot_product_attention(query, key, value, visible.logical_or(blind), 0.0, false, scale);
-  return out.masked_fill(blind, 0.0);
-}
-
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
+  const AutocastOff autocast_off(query.device().type());
   if (options.window == 0) return attend_slots(query, key, value, slots, options);
   return attend_window(query, key.to(query.scalar_type()), value.to(query.scalar_type()), slots, options);
 }
@@ -177,18 +180,20 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options) {
+  const AutocastOff autocast_off(query.device().type());
+  const auto dtype = query.scalar_type();
   const auto length = query.size(2);
   const auto chunk = std::min(options.chunk > 0 ? options.chunk : std::int64_t{64}, length),
              chunks = ceil_divide(length, chunk);
-  const auto query_BHTCD = to_blocks(query * scale_or_default(options.scale, query), 0, chunks, chunk);
-  const auto key_BHTCD = to_blocks(key.to(query.scalar_type()), 0, chunks, chunk);
-  const auto value_BHTCD = to_blocks(value.to(query.scalar_type()), 0, chunks, chunk);
-  const auto e = chunked_projection(projection_key, length, chunks, chunk);
-  const auto f = chunked_projection(projection_value, length, chunks, chunk);
+  const auto query_BHTCD = to_blocks(wide(query) * scale_or_default(options.scale, query), 0, chunks, chunk);
+  const auto key_BHTCD = to_blocks(key.to(dtype), 0, chunks, chunk);
+  const auto value_BHTCD = to_blocks(value.to(dtype), 0, chunks, chunk);
+  const auto e = chunked_projection(projection_key.to(dtype), length, chunks, chunk);
+  const auto f = chunked_projection(projection_value.to(dtype), length, chunks, chunk);
 
-  const auto own_BHTCC = at::matmul(query_BHTCD, key_BHTCD.mT()).tril();
+  const auto own_BHTCC = logits_of(query_BHTCD, key_BHTCD).tril();
   const auto logits_BHTCK =
-      at::matmul(query_BHTCD, sums_before(e, key_BHTCD).mT()) + times_projection_transposed(own_BHTCC, e);
+      logits_of(query_BHTCD, sums_before(e, key_BHTCD)) + times_projection_transposed(own_BHTCC, wide(e));
   const auto weights_BHTCK = softmax_for(logits_BHTCK, value_BHTCD);
   const auto out_BHTCD = at::matmul(weights_BHTCK, sums_before(f, value_BHTCD)) +
                          at::matmul(times_projection(weights_BHTCK, f).tril(), value_BHTCD);

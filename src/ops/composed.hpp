@@ -1,12 +1,11 @@
-// Attention from the engine's tensor operations, in the chunked forms. Arguments are checked by the callers.
+// Attention from the engine's tensor operations, in the chunked forms, which can be derived any number of times.
+// Arguments are checked by the callers.
 #pragma once
 
 #include "linformer/ops/attention.hpp"
 
 namespace linformer::ops::composed {
 
-at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                             const SoftmaxOptions& options);
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,

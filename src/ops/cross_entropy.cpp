@@ -141,9 +141,8 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
     require(!at::GradMode::is_enabled(),
-            "linear_cross_entropy has no second derivative: its gradient is made in the forward pass. Call "
-            "backward "
-            "without create_graph");
+            "linear_cross_entropy has no second derivative: its gradient is made in the forward pass. Call backward "
+            "without create_graph, or take the engine's cross-entropy of hidden·weightᵀ, which has one");
     const auto saved = context->get_saved_variables();
     const auto& scale = gradients[0];
     // Mostly the loss is where backward starts: then a copy of V×d numbers is spared.
@@ -189,6 +188,9 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
                                 const CrossEntropyOptions& options) {
   check(hidden, weight, target, options);
   check_targets(target, weight.size(0), options.ignore_index);
+  // Half's range ends at 65,504, which logits may pass.
+  if (hidden.scalar_type() == at::kHalf)
+    return linear_cross_entropy(hidden.to(at::kFloat), weight.to(at::kFloat), target, options);
   const auto chunk = options.chunk > 0 ? options.chunk : choose_chunk(target.numel(), weight);
   // In forward no tensor needs a gradient any more, so it is asked here.
   const bool graph = at::GradMode::is_enabled();

@@ -93,8 +93,8 @@ class Attend : public torch::autograd::Function<Attend> {
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     require(!at::GradMode::is_enabled(),
-            "the attend kernel has no second derivative. Call backward without create_graph, or take path = "
-            "composed");
+            "the attend kernel has no second derivative. Call backward without create_graph, or take path = composed, "
+            "which has one");
     const auto saved = context->get_saved_variables();
     const Call call{saved[0],
                     saved[1],

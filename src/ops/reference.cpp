@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/ops/autocast.hpp"
 #include "ops/checks.hpp"
 
 namespace linformer::ops::reference {
@@ -16,9 +17,6 @@ namespace linformer::ops::reference {
 namespace {
 
 constexpr double minus_infinity = -std::numeric_limits<double>::infinity();
-
-/// Float32 for shorter dtypes, the tensor itself otherwise.
-at::Tensor wide(const at::Tensor& x) { return is_short_float(x) ? x.to(at::kFloat) : x; }
 
 /// Softmax over the columns that `visible` selects; a row that sees nothing is zero.
 at::Tensor masked_softmax(const at::Tensor& logits, const at::Tensor& visible) {
@@ -114,6 +112,7 @@ at::Tensor running_sums(const at::Tensor& projection, const at::Tensor& x_BHND) 
 
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options) {
+  const AutocastOff autocast_off(query.device().type());
   const auto logits_BHNM = at::matmul(wide(query), wide(key).mT()) * scale_or_default(options.scale, query);
   auto visible = at::ones({query.size(2), key.size(2)}, query.options().dtype(at::kBool));
   if (options.causal) visible = visible.tril();
@@ -124,10 +123,13 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
-  const Slots wide_slots{wide(slots.key), wide(slots.value)};
+  const AutocastOff autocast_off(query.device().type());
+  const auto wide_query = wide(query);
+  const auto as_query = [&](const at::Tensor& x) { return x.to(wide_query.scalar_type()); };
+  const Slots wide_slots{as_query(slots.key), as_query(slots.value)};
   if (options.window > 0)
-    return attend_window(wide(query), wide(key), wide(value), wide_slots, options).to(query.scalar_type());
-  const auto logits_BHNK = at::matmul(wide(query), wide_slots.key.mT()) * scale_or_default(options.scale, query);
+    return attend_window(wide_query, as_query(key), as_query(value), wide_slots, options).to(query.scalar_type());
+  const auto logits_BHNK = at::matmul(wide_query, wide_slots.key.mT()) * scale_or_default(options.scale, query);
   return at::matmul(at::softmax(add_slot_bias(logits_BHNK, options.slot_bias), -1), wide_slots.value)
       .to(query.scalar_type());
 }
@@ -135,6 +137,7 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options) {
+  const AutocastOff autocast_off(query.device().type());
   const auto s_BHNKD = running_sums(wide(projection_key), wide(key)),
              u_BHNKD = running_sums(wide(projection_value), wide(value));
   const auto logits_BHNK =
@@ -145,6 +148,7 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                        const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
+  const AutocastOff autocast_off(key.device().type());
   return {project(wide(projection_key), wide(key), options), project(wide(projection_value), wide(value), options)};
 }
 

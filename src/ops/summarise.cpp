@@ -136,9 +136,11 @@ Slots summarise_mean(const at::Tensor& key, const at::Tensor& value, std::int64_
   check_key_value(key, value);
   check_summarise(options, key);
   check_segments("mean", segment, options);
-  const auto count = present_in_segments(key, segment, options).sum(3).clamp_min(1).to(key.scalar_type());
+  // In float32 at least: float16 can't hold the sums, nor bfloat16 every count.
+  const auto count = present_in_segments(key, segment, options).sum(3).clamp_min(1);
   const auto mean = [&](const at::Tensor& x) {
-    return to_segments(zero_padding(x, options.key_padding_mask), segment, options).sum(3) / count;
+    const auto sum = wide(to_segments(zero_padding(x, options.key_padding_mask), segment, options)).sum(3);
+    return (sum / count).to(x.scalar_type());
   };
   return {mean(key), mean(value)};
 }

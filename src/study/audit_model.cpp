@@ -60,7 +60,7 @@ class ModelSubject final : public AuditSubject {
   // The output layer works on each position alone: what it reads is compared.
   at::Tensor outputs(const at::Tensor& ids_BN) const override {
     auto hidden = model_.hidden(ids_BN);
-    path_ = path_name();
+    path_ = ops::path_name(ops::last_path());
     return hidden;
   }
   at::Tensor logits(const at::Tensor& ids_BN) const override { return model_.logits(ids_BN); }
@@ -91,19 +91,6 @@ class ModelSubject final : public AuditSubject {
     std::vector<std::int64_t> all;
     for (std::int64_t place = 0; place + 1 < ids_BN.size(1); ++place) all.push_back(place);
     return all;
-  }
-  std::string path_name() const {
-    if (model_.config().attention.kind == AttentionKind::softmax) return "fused";
-    switch (ops::last_path()) {
-      case ops::Path::reference:
-        return "reference";
-      case ops::Path::composed:
-        return "composed";
-      case ops::Path::kernel:
-        return "kernel";
-      default:
-        return "";
-    }
   }
   static std::vector<std::int64_t> column(const at::Tensor& ids_BN, std::int64_t place) {
     const auto ids_B = ids_BN.select(1, place).contiguous();

@@ -136,6 +136,23 @@ TEST_P(EachIsa, ZeroAndTinyVectorsQuantise) {
   EXPECT_NEAR(values[0], 16383.5, 1);
 }
 
+// NaN and infinities make the whole product NaN, wherever they stand.
+TEST_P(EachIsa, WhatIsNotFiniteIsNotQuantisedAway) {
+  for (const float wrong : {kNan, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    for (const std::int64_t place : {0, 7, 20, 32, 36}) {
+      auto x = random(37, 4);
+      x[static_cast<std::size_t>(place)] = wrong;
+      std::vector<std::int16_t> values(64, 77);
+      float scale = 0;
+      kernels_.quantise(x.data(), 37, 32767, values.data(), &scale);
+      EXPECT_TRUE(std::isnan(scale)) << wrong << " at " << place;
+      PackedLinear linear(1, 37, WeightFormat::int8, kernels_);
+      linear.set_rows(0, 1, x.data(), nullptr);
+      EXPECT_TRUE(std::isnan(linear.weights().scales[0])) << wrong << " at " << place;
+    }
+  }
+}
+
 TEST_P(EachIsa, LayerNormAndGelu) {
   for (const std::int64_t count : {1, 6, 12, 64, 65, 384}) {
     auto x = random(count, 5, 3);
@@ -199,6 +216,20 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
       }
     }
     for (std::size_t k = 0; k < expected.size(); ++k) EXPECT_NEAR(out[k], expected[k], 3e-5) << s.width;
+  }
+}
+
+// Of 37 keys, one part of which is wholly wrong in the second case.
+TEST_P(EachIsa, AttentionKeepsNotANumber) {
+  for (const bool all : {false, true}) {
+    const std::int64_t width = 32, count = 37;
+    auto query = random(width, 1), key = random(count * width, 2);
+    const auto value = random(count * width, 3);
+    (all ? query[5] : key[static_cast<std::size_t>(20 * width + 3)]) = kNan;
+    const VisibleKeys visible[] = {{key.data(), value.data(), count, 0}};
+    Floats weights(static_cast<std::size_t>(count + kPadding), kNan), out(static_cast<std::size_t>(width), 1);
+    kernels_.attend({query.data(), visible, 1, width, weights.data(), out.data()});
+    for (const float number : out) EXPECT_TRUE(std::isnan(number));
   }
 }
 

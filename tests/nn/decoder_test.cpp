@@ -104,8 +104,36 @@ double difference(const at::Tensor& a, const at::Tensor& b) {
   return ((a - b).pow(2).mean().sqrt() / b.pow(2).mean().sqrt()).item<double>();
 }
 
-/// The largest relative difference of the logits over all steps until the longest sequence is full.
-double worst_step(const LanguageModel& model, const DecoderOptions& options) {
+/// The weights of a linear layer as a decoder's format holds them (PackedLinear::set_rows).
+at::Tensor as_held(const at::Tensor& weight, WeightFormat format) {
+  if (format == WeightFormat::float32) return weight;
+  if (format == WeightFormat::bfloat16) return weight.to(at::kBFloat16).to(at::kFloat);
+  const auto largest = weight.abs().amax(1, true);
+  const auto integers = ((weight / largest).clamp(-1, 1) * 127).round();
+  return integers * (largest / 127);
+}
+
+/// The model whose linear layers have the numbers that a decoder of `format` multiplies by.
+LanguageModel dequantised(const LanguageModel& model, WeightFormat format) {
+  auto config = model.config();
+  config.tied = false;  // the embedding itself is read as it is
+  LanguageModel copy(config, 1);
+  const c10::NoGradGuard no_grad;
+  for (const auto& [name, parameter] : copy.parameters()) {
+    at::Tensor source = model.output_weight();
+    for (const auto& [own_name, own] : model.parameters()) {
+      if (own_name == name) source = own;
+    }
+    const bool linear = name == "output.weight" || (name.starts_with("blocks.") && name.ends_with(".weight"));
+    parameter.copy_(linear && source.dim() == 2 ? as_held(source, format) : source);
+  }
+  return copy;
+}
+
+/// The largest relative difference of the logits over all steps until the longest sequence is full, between a decoder
+/// and the general step on the numbers that the decoder holds.
+double largest_difference(const LanguageModel& packed, const DecoderOptions& options) {
+  const auto model = dequantised(packed, options.format);
   const c10::NoGradGuard no_grad;
   const auto& config = model.config();
   std::vector<Ids> prompts;
@@ -116,7 +144,7 @@ double worst_step(const LanguageModel& model, const DecoderOptions& options) {
   const auto ids_at = [&](std::int64_t step) { return some_ids(4, step + 3, config.vocabulary); };
   for (std::int64_t step = 0; step < config.length - 13; ++step)
     expected.push_back(model.step(at::tensor(ids_at(step), at::kLong), state));
-  Decoder decoder(model, options);
+  Decoder decoder(packed, options);
   decoder.load(model.prefill(prompts).second);
   double worst = 0;
   for (std::size_t step = 0; step < expected.size(); ++step) {
@@ -134,9 +162,10 @@ TEST_P(EachForm, LogitsAreThoseOfTheGeneralStep) {
   auto config = base();
   GetParam().change(config);
   const auto model = model_of(config);
-  EXPECT_LT(worst_step(model, {.threads = 1}), 2e-5);
-  EXPECT_LT(worst_step(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
-  EXPECT_LT(worst_step(model, {.format = WeightFormat::int8, .threads = 1}), 0.1);
+  EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
+  EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
+  // What is multiplied has 16 bits.
+  EXPECT_LT(largest_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
 }
 
 TEST_P(EachForm, LongSequencesOneByOne) {
@@ -162,12 +191,13 @@ ModelConfig running() { return base(); }
 
 TEST(Decoder, ThreadsAndInstructionSetsAgree) {
   const auto model = model_of(running());
-  for (const int threads : {2, 3}) EXPECT_LT(worst_step(model, {.threads = threads}), 2e-5) << threads;
+  for (const int threads : {2, 3}) EXPECT_LT(largest_difference(model, {.threads = threads}), 2e-5) << threads;
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    EXPECT_LT(worst_step(model, {.threads = 1}), 2e-5);
-    EXPECT_LT(worst_step(model, {.format = WeightFormat::bfloat16, .threads = 1}), 0.05);
+    EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
+    EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
+    EXPECT_LT(largest_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
     EXPECT_NE(Decoder(model, {.threads = 1}).description().find(kernels::isa_name(isa)), std::string::npos);
   }
 }

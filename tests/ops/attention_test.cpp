@@ -5,7 +5,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <limits>
+#include <optional>
 #include <string>
 
 #include "linformer/core/error.hpp"
@@ -40,6 +42,104 @@ TEST_P(SoftmaxGolden, OutputsAndGradientsAgree) {
 }
 INSTANTIATE_TEST_SUITE_P(Paths, SoftmaxGolden, testing::Values(Path::reference, Path::composed));
 
+// The golden cases have fewer keys than the engine's fused attention is asked for.
+TEST(Softmax, FusedEqualsTheReferenceWithAnyScale) {
+  const auto mask = at::rand({2, 37}).lt(0.3);
+  for (const bool causal : {false, true}) {
+    for (const bool padded : {false, true}) {
+      for (const std::optional<double> scale : {std::optional<double>(), std::optional(-0.7), std::optional(0.0)}) {
+        SCOPED_TRACE(testing::Message() << "causal " << causal << " padded " << padded << " scale "
+                                        << scale.value_or(1));
+        const auto by = [&](Path path) {
+          return [=](const test::Tensors& x) {
+            SoftmaxOptions options{.causal = causal, .scale = scale, .path = path};
+            if (padded) options.key_padding_mask = mask;
+            return softmax_attention(x[0], x[1], x[2], options);
+          };
+        };
+        const auto draw = [] { return at::randn({2, 3, 37, 8}, at::kDouble); };
+        const test::Tensors inputs{draw(), draw(), draw()};
+        test::expect_same(by(Path::fused), by(Path::reference), inputs, test::tolerance_of(at::kDouble));
+        EXPECT_EQ(last_path(), Path::reference);
+        by(Path::automatic)(inputs);
+        EXPECT_EQ(last_path(), Path::fused);
+      }
+    }
+  }
+}
+
+TEST(Softmax, NotANumberStaysOne) {
+  for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const std::int64_t length : {1, 3, 7, 15, 16, 17, 40, 513}) {
+      SCOPED_TRACE(testing::Message() << dtype << " length " << length);
+      const auto t = length / 3;
+      auto q = at::randn({1, 1, length, 8}).to(dtype);
+      const auto k = at::randn({1, 1, length, 8}).to(dtype);
+      q[0][0][t][5] = std::numeric_limits<double>::quiet_NaN();
+      const auto lost = softmax_attention(q, k, k, {.causal = true}).isnan().all(-1).flatten();
+      EXPECT_EQ(last_path(), length < 16 ? Path::composed : Path::fused);
+      EXPECT_TRUE(lost[t].item<bool>());
+      EXPECT_EQ(lost.sum().item<std::int64_t>(), 1);
+    }
+  }
+  const auto few = at::randn({1, 1, 15, 8});
+  EXPECT_THROW(softmax_attention(few, few, few, {.path = Path::fused}), UserError);
+  EXPECT_THROW(softmax_attention(few, few, few, {.path = Path::kernel}), UserError);
+}
+
+TEST(Softmax, SecondDerivativesAreThoseOfDifferences) {
+  for (const auto path : {Path::reference, Path::composed}) {
+    const auto gradients = [path](const test::Tensors& x) {
+      test::Tensors leaves;
+      for (const auto& input : x) leaves.push_back(input.requires_grad() ? input : input.clone().requires_grad_());
+      const auto out = softmax_attention(leaves[0], leaves[1], leaves[2], {.causal = true, .path = path});
+      test::Tensors flat;
+      for (const auto& gradient : torch::autograd::grad({out.square().sum()}, leaves, {}, true, true))
+        flat.push_back(gradient.flatten());
+      return at::cat(flat);
+    };
+    const auto draw = [] { return at::randn({1, 2, 5, 3}, at::kDouble); };
+    EXPECT_LT(test::gradient_check(gradients, {draw(), draw(), draw()}), 1e-6);
+  }
+}
+
+// What the README says of float64.
+TEST(Paths, Float64TakesTensorOperations) {
+  const auto x = at::randn({1, 2, 23, 4}, at::kDouble), e = at::randn({3, 23}, at::kDouble);
+  for (const std::int64_t window : {-1, 0, 5}) {  // −1: bidirectional
+    for (const bool block : {false, true}) {
+      if (block && window <= 0) continue;
+      const AttentionOptions options{
+          .causal = window >= 0, .window = std::max<std::int64_t>(window, 0), .block = block};
+      const auto projection = block ? e.narrow(1, 0, window) : e;
+      attention(x, x, x, projection, projection, options);
+      EXPECT_EQ(last_path(), Path::composed);
+      const auto single = [](const at::Tensor& wide) { return wide.to(at::kFloat); };
+      attention(single(x), single(x), single(x), single(projection), single(projection), options);
+      EXPECT_EQ(last_path(), window == 0 ? Path::composed : Path::kernel);
+    }
+  }
+}
+
+// A bias is summed with logits, so that its last digits count though the rest is in bfloat16, whose steps near −3 are
+// of 1/64.
+TEST(SlotBias, IsNotRounded) {
+  const auto short_randn = [](at::IntArrayRef sizes) { return at::randn(sizes).to(at::kBFloat16); };
+  const auto q = short_randn({1, 2, 40, 8}), k = short_randn({1, 2, 40, 8}), v = short_randn({1, 2, 40, 8});
+  const Slots slots{short_randn({1, 2, 8, 3, 8}), short_randn({1, 2, 8, 3, 8})};
+  for (const auto path : {Path::reference, Path::composed, Path::kernel}) {
+    const auto run = [&](double bias) {
+      auto slot_bias = at::full({2}, bias).requires_grad_();
+      const auto out =
+          attend(q, k, v, slots, {.causal = true, .window = 5, .slot_bias = slot_bias, .path = path}).to(at::kFloat);
+      out.square().sum().backward();
+      EXPECT_FALSE(at::equal(slot_bias.grad(), slot_bias.grad().to(at::kBFloat16).to(at::kFloat)));
+      return out.detach();
+    };
+    EXPECT_FALSE(at::equal(run(-3), run(-3 + 1.0 / 256))) << path_name(path);
+  }
+}
+
 TEST(Softmax, RowThatSeesNothingIsZero) {
   const auto x = at::randn({2, 1, 3, 4});
   auto mask = at::zeros({2, 3}, at::kBool);
@@ -73,10 +173,14 @@ TEST(Prefix, EveryChunkLengthAgrees) {
 TEST(Window, ShortAndHugeNumbersStayClose) {
   const auto q = at::randn({1, 2, 23, 4}), k = at::randn_like(q), v = at::randn_like(q), e = at::randn({3, 23});
   const AttentionOptions options{.causal = true, .window = 5};
-  const auto shorter = [](const at::Tensor& x) { return x.to(at::kBFloat16); };
-  const auto out = attention(shorter(q), shorter(k), shorter(v), shorter(e), shorter(e), options);
-  EXPECT_LT(relative_error(out, attention(q, k, v, e, e, options)),
-            0.05);  // a few roundings of 2^-9, logits included
+  const auto by = [&](Path path) {
+    return [=](const test::Tensors& x) {
+      return attention(x[0], x[1], x[2], x[3], x[4], {.causal = true, .window = 5, .path = path});
+    };
+  };
+  test::Tensors shorter;
+  for (const auto& x : {q, k, v, e, e}) shorter.push_back(x.to(at::kBFloat16));
+  test::expect_as_close_as(by(Path::composed), by(Path::kernel), by(Path::reference), shorter);
   EXPECT_TRUE(attention(q * 1e4, k * 1e4, v, e, e, options).isfinite().all().item<bool>());
 }
 
@@ -90,6 +194,16 @@ TEST(Summarise, MeanAndConvolutionAreLinearProjections) {
   for (const auto& got : {summarise_mean(k, v, 4, {}), summarise_convolution(k, v, kernel, kernel, {})}) {
     EXPECT_LT(relative_error(got.key, want.key), 1e-12);
     EXPECT_LT(relative_error(got.value, want.value), 1e-12);
+  }
+}
+
+// 300 positions a segment: bfloat16 can't hold that count, nor float16 the sum.
+TEST(Summarise, MeansOfLongSegmentsInShortFloats) {
+  for (const auto dtype : {at::kBFloat16, at::kHalf}) {
+    const auto k = at::full({1, 1, 301, 2}, 500.0, dtype);
+    const auto got = summarise_mean(k, k, 301, {}).key;
+    EXPECT_EQ(got.scalar_type(), dtype);
+    EXPECT_TRUE(at::equal(got, k.narrow(2, 0, 1))) << dtype;
   }
 }
 

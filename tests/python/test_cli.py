@@ -316,9 +316,23 @@ def test_two_flags_of_one_field(work):
 def test_verbose_names_the_path(work, tmp_path):
     evaluate = ["evaluate", "--model", work / "run", "--data", work / "data"]
     assert "attention: " not in run(*evaluate).stderr
-    assert re.search(r"^attention: (kernel|composed)$", run(*evaluate, "--verbose").stderr, re.M)
-    assert re.search(r"^attention: (kernel|composed)$", run(*OUTPUTS["logits"](work, tmp_path / "x"), "--verbose").stderr, re.M)
+    assert named_path(run(*OUTPUTS["logits"](work, tmp_path / "x"), "--verbose")) == "kernel"
     assert run("prepare", "--verbose", *REQUIRED["prepare"], status=2).stdout == ""
+
+
+def named_path(result):
+    return re.search(r"^attention: (.*)$", result.stderr, re.M).group(1)
+
+
+@pytest.mark.parametrize("path, fields", [("kernel", ["--attention.window", 4]), ("composed", ["--attention.window", 0]),
+                                          ("fused", ["--attention.kind", "softmax"])])
+def test_verbose_names_what_ran(work, tmp_path, path, fields):
+    trained = train(work, "--out", tmp_path / "run", "--model.length", 24, "--model.width", 12, "--model.layers", 1, "--model.heads", 3,
+                    "--attention.slots", 6, "--train.steps", 1, "--train.batch", 2, *fields, "--verbose")
+    assert named_path(trained) == path
+    assert named_path(run("evaluate", "--model", tmp_path / "run", "--verbose")) == path
+    prompt = ["generate", "--model", tmp_path / "run", "--prompt", "The quick brown fox", "--max-tokens", 2, "--dtype", "float32"]
+    assert named_path(run(*prompt, "--verbose")) == path
 
 
 def copy(folder, to):

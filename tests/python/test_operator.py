@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import struct
 
 import numpy as np
@@ -34,7 +35,7 @@ def softmax(x):
     return e / e.sum()
 
 
-def loop_attention(q, k, v, e, f, causal, window, summary, padding=None):
+def loop_attention(q, k, v, e, f, causal, window, summary, padding=None, scale=None):
     """Plain numpy, row by row."""
     b_count, h_count, n, d = q.shape
     out = np.zeros_like(q)
@@ -63,7 +64,7 @@ def loop_attention(q, k, v, e, f, causal, window, summary, padding=None):
                     for s in range(max(0, (c - 1) * window), t + 1):
                         keys.append(kk[s])
                         values.append(vv[s])
-                weights = softmax(np.array([key @ q[b, h, t] for key in keys]) / math.sqrt(d))
+                weights = softmax(np.array([key @ q[b, h, t] for key in keys]) * (1 / math.sqrt(d) if scale is None else scale))
                 out[b, h, t] = weights @ np.array(values)
     return out
 
@@ -111,6 +112,126 @@ def test_float32(form):
 def test_gradients(form, path):
     inputs = make(form, 13, False, slots=2)
     assert torch.autograd.gradcheck(lambda *x: ops.attention(*x, **FORMS[form], path=path), inputs, atol=1e-7, rtol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("path", ["auto", "reference", "composed"])
+@pytest.mark.parametrize("form", FORMS)
+def test_second_derivatives(form, path):
+    inputs = make(form, 13, False, slots=2)
+    operation = lambda *x: ops.attention(*x, **FORMS[form], path=path)
+    assert torch.autograd.gradgradcheck(operation, inputs, atol=1e-7, rtol=1e-6, fast_mode=True)
+
+
+@pytest.mark.parametrize("path", ["reference", "composed"])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 2, 4), (2, 3, 10, 4), (2, 3, 3, 4)])
+def test_second_derivatives_of_given_slots(shape, path):
+    torch.manual_seed(4)
+    causal = shape[2] != 3
+    inputs = [torch.randn(*s).double().requires_grad_() for s in [(2, 3, 23, 4)] * 3 + [shape] * 2 + [(3,)]]
+    operation = lambda q, k, v, sk, sv, bias: ops.attend(q, k, v, sk, sv, causal=causal, window=5 if causal else 0, slot_bias=bias, path=path)
+    assert torch.autograd.gradgradcheck(operation, inputs, atol=1e-7, rtol=1e-6, fast_mode=True)
+
+
+def test_the_path_that_the_kernel_names_has_second_derivatives():
+    def second_derivative(path, dtype=torch.float32):
+        inputs = make("running", 17, False, dtype)
+        first, = torch.autograd.grad(ops.attention(*inputs, **FORMS["running"], path=path).square().sum(), inputs[0], create_graph=True)
+        return torch.autograd.grad(first.sum(), inputs)
+
+    with pytest.raises(RuntimeError, match="no second derivative") as refused:
+        second_derivative("auto")
+    named = re.search(r"path = (\w+)", str(refused.value)).group(1)
+    for got, want in zip(second_derivative(named), second_derivative("reference", torch.float64)):
+        assert (got - want).norm() <= 1e-4 * want.norm()
+
+
+KERNEL_FORMS = [form for form in FORMS if form != "prefix"]
+PATHS = [(form, path) for form in FORMS for path in ("auto", "reference", "composed")] + [(form, "kernel") for form in KERNEL_FORMS]
+WIDE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+
+def in_float64(inputs):
+    return [x.detach().double().requires_grad_() for x in inputs]
+
+
+@pytest.mark.parametrize("scale", [-1.0, -0.3, 0.0])
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("form, path", PATHS)
+def test_scale_of_any_sign(form, path, dtype, scale):
+    if path == "kernel" and dtype == torch.float64:
+        pytest.skip("the kernels have no float64")
+    inputs = make(form, 17, False, dtype)
+    got = ops.attention(*inputs, **FORMS[form], scale=scale, path=path)
+    want = loop_attention(*[x.detach().double().numpy() for x in inputs], **FORMS[form], scale=scale)
+    assert np.linalg.norm(got.detach().double().numpy() - want) < WIDE[dtype] * np.linalg.norm(want)
+    wide = in_float64(inputs)
+    exact = torch.autograd.grad(ops.attention(*wide, **FORMS[form], scale=scale, path="reference").square().sum(), wide)
+    for g, w in zip(torch.autograd.grad(got.double().square().sum(), inputs), exact):
+        assert (g - w).norm() <= 3 * WIDE[dtype] * w.norm() + 1e-12
+
+
+@pytest.mark.parametrize("n", [1, 2, 17, 23])
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("form, path", PATHS)
+def test_not_a_number_stays_one(form, path, dtype, n):
+    """A query that is NaN makes its own row NaN, a key every row that sees it, and no other."""
+    if path == "kernel" and dtype == torch.float64:
+        pytest.skip("the kernels have no float64")
+    t = n // 3
+    for changed in range(2):
+        inputs = [x.detach() for x in make(form, n, False, dtype)]
+        inputs[changed][0, 1, t, 0] = float("nan")
+        rows = ops.attention(*inputs, **FORMS[form], path=path).isnan()
+        want = loop_attention(*[x.double().numpy() for x in inputs], **FORMS[form])
+        assert torch.equal(rows.any(-1), torch.from_numpy(np.isnan(want).any(-1)))
+        assert rows[0, 1, t].all()
+
+
+@pytest.mark.parametrize("form, path", PATHS)
+def test_float16_logits_beyond_its_range(form, path):
+    inputs = [x.detach() for x in make(form, 64, False, torch.float16)]
+    inputs[0] *= 200
+    inputs[1] *= 200
+    inputs[3] /= 8  # slots as sums of all positions stay in range themselves
+    wide = in_float64(inputs)
+    logits = (wide[0] @ wide[1].mT).abs().max()
+    assert logits > 65504
+    got = ops.attention(*inputs, **FORMS[form], path=path)
+    want = ops.attention(*wide, **FORMS[form], path="reference")
+    assert got.dtype == torch.float16 and (got - want).norm() < 1e-2 * want.norm()
+
+
+def test_float16_cross_entropy_beyond_its_range():
+    torch.manual_seed(5)
+    hidden, weight = ((torch.randn(*shape) * 300).half().requires_grad_() for shape in [(7, 5), (11, 5)])
+    target = torch.randint(0, 11, (7,))
+    assert (hidden.double() @ weight.double().T).abs().max() > 65504
+    got = ops.linear_cross_entropy(hidden, weight, target)
+    want = torch.nn.functional.cross_entropy(hidden.double() @ weight.double().T, target)
+    assert abs(got - want) <= 1e-4 * abs(want)
+    for g, w in zip(torch.autograd.grad(got, [hidden, weight]), torch.autograd.grad(want, [hidden, weight])):
+        assert g.dtype == torch.float16 and (g - w).norm() <= 1e-3 * w.norm()
+
+
+@pytest.mark.parametrize("dtype", WIDE)
+@pytest.mark.parametrize("path", ["auto", "reference", "composed", "kernel"])
+def test_sequences_that_are_all_padding_give_zeros(path, dtype):
+    if path == "kernel" and dtype == torch.float64:
+        pytest.skip("the kernels have no float64")
+    inputs = make("bidirectional", 7, False, dtype)
+    padding = torch.tensor([[False] * 7, [True] * 7])
+    got = ops.attention(*inputs, key_padding_mask=padding, path=path)
+    assert torch.isfinite(got).all() and (got[1] == 0).all() and (got[0] != 0).any()
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(got.sum(), inputs))
+
+
+@pytest.mark.parametrize("form, path", PATHS)
+def test_no_sequence_at_all(form, path):
+    inputs = [x.detach().float() for x in make(form, 17, False)]
+    inputs[:3] = [x[:0].requires_grad_() for x in inputs[:3]]
+    got = ops.attention(*inputs, **FORMS[form], path=path)
+    assert got.shape == (0, 3, 17, 4)
+    got.sum().backward()
 
 
 @pytest.mark.parametrize("path", ["reference", "composed"])
@@ -232,7 +353,7 @@ def attention_of(q=(2, 3, 7, 4), k=(2, 3, 7, 4), v=(2, 3, 7, 4), e=(5, 7), **opt
 
 @pytest.mark.parametrize("call, message", [
     (lambda: attention_of(path="fast"), "expected auto, reference, composed or kernel"),
-    (lambda: attention_of(path="kernel", causal=True), "no kernel for this case yet"),
+    (lambda: attention_of(path="kernel", causal=True), "path kernel: this form has none; use auto, composed or reference"),
     (lambda: attention_of(summary="sum", causal=True, window=2), "expected running or block"),
     (lambda: attention_of(summary="block"), "need a window"),
     (lambda: attention_of(window=4), "without causal"),

@@ -17,7 +17,7 @@ class PackedLinear {
   PackedLinear() = default;
   PackedLinear(std::int64_t rows, std::int64_t columns, WeightFormat format, const DecodeKernels& kernels);
   /// Fills rows from `first`: weight (count × columns, contiguous), bias (count) or null. int8: symmetric, a scale a
-  /// row (largest magnitude / 127); bfloat16: rounded to nearest even.
+  /// row (largest magnitude / 127; NaN where a weight is not finite); bfloat16: rounded to nearest even.
   void set_rows(std::int64_t first, std::int64_t count, const float* weight, const float* bias);
 
   std::int64_t rows() const { return rows_; }

@@ -11,8 +11,13 @@
 namespace linformer::ops {
 
 /// Which implementation runs. `automatic` takes the fastest that serves the case; a forced path that can't
-/// serve it is a UserError.
-enum class Path { automatic, reference, composed, kernel };
+/// serve it is a UserError. `composed` and `reference` serve every case, and have second derivatives; `fused` is the
+/// engine's own attention, for softmax_attention alone. NaN stays NaN on every path. Logits and their softmax are in
+/// float32 at least. Float16, whose range ends at 65,504, is computed in float32 throughout where it isn't fused.
+enum class Path { automatic, reference, composed, kernel, fused };
+/// "auto", "reference", "composed", "kernel" or "fused".
+std::string_view path_name(Path path);
+/// The path of that name, for operators of PyTorch: none of them is fused. Another name is a UserError.
 Path parse_path(std::string_view name);
 /// The path that the last operator call of this thread took, for `--verbose`, tests and benchmarks.
 Path last_path();
@@ -23,8 +28,7 @@ struct SoftmaxOptions {
   std::optional<double> scale = std::nullopt;                 ///< default 1/√D
   Path path = Path::automatic;
 };
-/// softmax(QKᵀ·scale)V through the engine's fused attention (maths 5). query (B,H,N,D), key and value
-/// (B,H,M,D).
+/// softmax(QKᵀ·scale)V (maths 5). query (B,H,N,D), key and value (B,H,M,D). A row that sees nothing is zero.
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options);
 
@@ -37,7 +41,7 @@ struct Slots {
 struct AttendOptions {
   bool causal = false;
   std::int64_t window = 0;                             ///< W; 0 = slots only
-  std::optional<at::Tensor> slot_bias = std::nullopt;  ///< (H)
+  std::optional<at::Tensor> slot_bias = std::nullopt;  ///< (H), in float32 at least: it is not rounded
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };

@@ -11,7 +11,7 @@ struct CrossEntropyOptions {
 };
 /// Mean over targets ≠ ignore_index of −log softmax(hidden·weightᵀ)[target], never holding more than one
 /// chunk of logits; gradients are made in the same pass. hidden (…,d), weight (V,d), target (…) int64. No
-/// valid target: NaN, as PyTorch's.
+/// valid target: NaN, as PyTorch's. float16 is computed in float32.
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
                                 const CrossEntropyOptions& options = {});
 
