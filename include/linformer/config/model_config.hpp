@@ -53,7 +53,9 @@ struct AttentionConfig {
   std::optional<ProjectionStart> projection_start;  ///< of linear and convolution; auto = means for convolution, blocks
                                                     ///< and bidirectional models, else random
   bool reassociate = true;  ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
-  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
+  std::optional<std::int64_t>
+      window;  ///< W; 0 = none (`prefix` when causal); auto = 0, or when causal 64, or in models
+               ///< below 64 P/4; the largest of at most that with which block slots are whole
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
   std::optional<double> slot_bias;     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
@@ -70,8 +72,10 @@ struct AttentionConfig {
             "entries of E and F before training: random, or means of segments; auto: by form");
     visitor("attention.reassociate", self.reassociate,
             "bidirectional: shorten the sequence before the products with the weights: true or false");
-    visitor("attention.window", self.window,
-            "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
+    visitor(
+        "attention.window", self.window,
+        "W: exact attention to the last W to 2W-1 positions; 0: none; auto: when causal 64, or a quarter of a length "
+        "below 64");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise,
             "layer norms of slots and window: none, keys or both; auto: keys with a window");
