@@ -88,6 +88,7 @@ FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling
     if (spelling == Spelling::full_and_short) names = short_flag(fields_[i].name) + "," + names;
     verb_.add_option(names, values_[i], fields_[i].help)
         ->expected(1)
+        ->allow_extra_args(false)
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)  // take() says what is wrong with two
         ->type_name(fields_[i].type)
         ->group("Fields")

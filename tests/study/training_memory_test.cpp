@@ -1,5 +1,6 @@
 // The estimate of the train layer against what training steps take: it may not be more, or what could run is refused.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "linformer/train/trainer.hpp"
@@ -90,7 +91,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"block_checkpoint", linformer, true, 32, Summary::block, DType::float32, true, 1},
                     Case{"softmax_checkpoint", softmax, true, 0, Summary::running, DType::float32, true, 1},
                     Case{"block_accumulate", linformer, true, 32, Summary::block, DType::float32, false, 3}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace linformer
