@@ -54,8 +54,7 @@ void check_memory(const RunConfig& config, double available) {
   const auto batch = static_cast<double>(config.train.batch);
   if (needed(batch) <= available) return;
   const auto numbers = fmt::format(
-      "training needs at least {}, but there are {}: {} for the model's weights with their gradients and moments, {} "
-      "for "
+      "training needs at least {}, but there are {}: {} for the model's weights, gradients and moments, {} for "
       "train.batch = {} sequences of model.length = {}",
       format_bytes(needed(batch)), format_bytes(available), format_bytes(memory.weights),
       format_bytes(batch * memory.a_sequence), config.train.batch, config.model.length);

@@ -24,7 +24,7 @@ bool is_out_of_memory(std::string_view message);
 /// The bytes that such a message says were asked for at once; 0 where it doesn't say.
 std::int64_t bytes_asked_for(std::string_view message);
 
-/// "512 MB", "12.5 GB", "1,200 TB".
+/// "512 MB", "12.5 GB", "1.2 TB".
 std::string format_bytes(double bytes);
 
 }  // namespace linformer
