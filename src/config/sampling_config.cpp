@@ -15,8 +15,8 @@ void check(const SamplingConfig& config) {
   require(std::isfinite(config.temperature) && config.temperature >= 0,
           "generate.temperature is {}, but must be 0 (greedy) or a positive number such as 0.8", config.temperature);
   require(config.top_k >= 0, "generate.top_k is {}, but must be 0 (off) or a positive number of tokens", config.top_k);
-  require(config.top_p > 0 && config.top_p <= 1, "generate.top_p is {}, but must be above 0 and at most 1 (off), such as 0.95",
-          config.top_p);
+  require(config.top_p > 0 && config.top_p <= 1,
+          "generate.top_p is {}, but must be above 0 and at most 1 (off), such as 0.95", config.top_p);
   require(config.min_p >= 0 && config.min_p <= 1, "generate.min_p is {}, but must be from 0 (off) to 1, such as 0.05",
           config.min_p);
   require(std::isfinite(config.repetition_penalty) && config.repetition_penalty > 0,

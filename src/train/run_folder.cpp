@@ -135,8 +135,7 @@ void check_resumable(RunConfig stored, RunConfig given) {
   if (const auto different = first_difference(fields_of(stored), fields_of(given), kFree))
     fail(
         "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
-        "another "
-        "folder",
+        "another folder",
         different->name, different->second, different->first);
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it",
           given.seed, stored.seed);
