@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
@@ -56,6 +57,9 @@ bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
            at::equal(a.second, b.second.detach().cpu());
   });
 }
+
+// NaN has a sign, which says nothing: "-nan" would look like a number.
+double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
 
 // What may help a training that has diverged, as its config is.
 std::string advice_of(const TrainConfig& config) {
@@ -218,7 +222,8 @@ void Trainer::check_finite(const StepResult& result) const {
   require(result.finite,
           "step {}: loss {} with gradient norm {} is not finite, and the step was not taken. Last good checkpoint: {}. "
           "What may help in a new run, which --from lets begin with a checkpoint's weights: {}",
-          state_->step + 1, result.loss, result.gradient_norm, last_checkpoint(), advice_of(config_.train));
+          state_->step + 1, unsigned_nan(result.loss), unsigned_nan(result.gradient_norm), last_checkpoint(),
+          advice_of(config_.train));
 }
 
 TrainSummary Trainer::run() {
