@@ -30,6 +30,13 @@ void check_config_file(const std::string& file) {
   from_json(fields, read_toml(file), file);
 }
 
+// "--max-tokens" of "generate.max_tokens".
+std::string short_flag(const std::string& field) {
+  auto flag = "--" + field.substr(field.find('.') + 1);
+  std::ranges::replace(flag, '_', '-');
+  return flag;
+}
+
 [[noreturn]] void fail_output(int error) {
   fail("standard output can't be written{}", error == 0 ? "" : fmt::format(": {}", std::strerror(error)));
 }
@@ -74,10 +81,15 @@ void apply(const Common& common) {
   parse_device(common.device);  // a device that isn't there is an error before any work
 }
 
-FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields)
+FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling spelling)
     : verb_(verb), fields_(std::move(fields)), values_(fields_.size()) {
   for (std::size_t i = 0; i < fields_.size(); ++i) {
-    verb_.add_option("--" + fields_[i].name, values_[i], fields_[i].help)
+    auto names = "--" + fields_[i].name;
+    if (spelling == Spelling::full_and_short) names = short_flag(fields_[i].name) + "," + names;
+    verb_.add_option(names, values_[i], fields_[i].help)
+        ->expected(1)
+        ->allow_extra_args(false)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)  // take() says what is wrong with two
         ->type_name(fields_[i].type)
         ->group(kFieldGroup)
         ->default_str(fields_[i].text());
@@ -97,8 +109,19 @@ void FieldFlags::merge(const std::string& config_file) {
     from_json(fields_, read_toml(config_file), config_file, others);
   }
   for (std::size_t i = 0; i < fields_.size(); ++i) {
-    if (verb_.count("--" + fields_[i].name)) fields_[i].parse(values_[i]);
+    if (!values_[i].empty()) take(fields_[i], values_[i]);
   }
+}
+
+void FieldFlags::take(FieldHandle& field, const std::vector<std::string>& values) const {
+  if (field.repeats) {
+    field.from_json(values);
+    return;
+  }
+  for (const auto& value : values)
+    require(value == values.front(), "{} is given twice, as {} and as {}; give one of them",
+            verb_.get_option("--" + field.name)->get_name(false, true), values.front(), value);
+  field.parse(values.front());
 }
 
 }  // namespace linformer::cli

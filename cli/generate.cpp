@@ -18,49 +18,13 @@
 namespace linformer::cli {
 namespace {
 
-/// The flags of SamplingConfig: defaults < [generate] of the config file < command line.
-class SamplingFlags {
- public:
-  explicit SamplingFlags(CLI::App& verb) {
-    SamplingConfig::visit(given_, [&](std::string_view name, auto& member, const char* help) {
-      std::string flag = "--" + std::string(name.substr(name.find('.') + 1));
-      std::replace(flag.begin(), flag.end(), '_', '-');
-      auto* option = verb.add_option(flag, member, help)->capture_default_str();
-      if constexpr (requires { member.push_back(""); }) option->allow_extra_args(false);
-      options_.push_back(option);
-    });
-  }
-
-  SamplingConfig merge(const std::string& config_file) {
-    SamplingConfig config;
-    if (!config_file.empty()) from_json(config, read_toml(config_file), config_file);
-    copy_given(config);
-    check(config);
-    return config;
-  }
-
- private:
-  void copy_given(SamplingConfig& config) {
-    std::size_t index = 0;
-    SamplingConfig::visit(config, [&](std::string_view name, auto& member, const char*) {
-      if (options_[index++]->count() == 0) return;
-      SamplingConfig::visit(given_, [&](std::string_view given_name, auto& given, const char*) {
-        if constexpr (std::is_same_v<decltype(given), decltype(member)>) {
-          if (given_name == name) member = given;
-        }
-      });
-    });
-  }
-  SamplingConfig given_;
-  std::vector<CLI::Option*> options_;
-};
-
 struct GenerateFlags {
   Common common;
   std::string model, prompt_file, overflow = "error";
   std::vector<std::string> prompts;
   std::int64_t samples = 1;
-  std::unique_ptr<SamplingFlags> sampling;
+  SamplingConfig sampling;
+  std::unique_ptr<FieldFlags> fields;
 };
 
 std::vector<std::string> read_prompts(const GenerateFlags& flags) {
@@ -135,9 +99,11 @@ WeightFormat weights_of(const Common& common, const LanguageModel& model) {
                                                                         : WeightFormat::float32;
 }
 
-void run(const GenerateFlags& flags) {
+void run(GenerateFlags& flags) {
   apply(flags.common);
-  const auto sampling = flags.sampling->merge(flags.common.config);
+  flags.fields->merge(flags.common.config);
+  const auto& sampling = flags.sampling;
+  check(sampling);
   require(flags.overflow == "error" || flags.overflow == "slide", "--overflow is '{}', but must be error or slide",
           flags.overflow);
   const auto prompts = read_prompts(flags);
@@ -194,7 +160,7 @@ void add_generate(CLI::App& app) {
   verb->add_option("--overflow", flags->overflow,
                    "at model.length: error, or slide (reads the last half of the window again and goes on)")
       ->capture_default_str();
-  flags->sampling = std::make_unique<SamplingFlags>(*verb);
+  flags->fields = std::make_unique<FieldFlags>(*verb, fields_of(flags->sampling), Spelling::full_and_short);
   verb->callback([flags] { run(*flags); });
 }
 

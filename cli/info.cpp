@@ -77,6 +77,7 @@ json layer_of(const ModelConfig& config, std::int64_t layer) {
 json training_of(const fs::path& folder) {
   const auto run = read_run_config(folder);
   json object = {{"data", run.data.folder}, {"steps_asked", run.train.steps}, {"seed", run.seed}};
+  if (run.from) object["from"] = run.from->folder;
   std::int64_t step = -1;
   if (fs::exists(folder / "state.json")) {
     const auto state = read_json(folder / "state.json");
@@ -121,7 +122,7 @@ json data_info(const fs::path& folder) {
           {"validation_tokens", validation},
           {"validation_share",
            train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
-          {"bytes_per_token", data.validation_bytes_per_token()}};
+          {"bytes_per_token", validation > 0 ? json(data.validation_bytes_per_token()) : json(nullptr)}};
 }
 
 json machine_info(const Common& common) {

@@ -1,9 +1,11 @@
 // The program: parses the command line, runs one verb, turns errors into messages and exit statuses.
 #include <csignal>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/memory.hpp"
 #include "memory.hpp"
 #include "verbs.hpp"
 
@@ -50,9 +52,10 @@ int run(int argc, char** argv) {
     return exit.status;
   } catch (const UserError& error) {
     return report(error.what(), 2);
-  } catch (const std::bad_alloc&) {
-    return report("out of memory: use a smaller batch, length or width", 1);
   } catch (const std::exception& error) {
+    // length_error: a size that no address can hold.
+    const bool memory = is_out_of_memory(error.what()) || dynamic_cast<const std::length_error*>(&error) != nullptr;
+    if (memory) return report(cli::out_of_memory(app, error.what()), 2);
     // LibTorch appends a backtrace; its first line says what happened.
     const std::string text = error.what();
     return report(text.substr(0, text.find('\n')), 1);

@@ -5,7 +5,15 @@
 #include <malloc.h>
 #endif
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
 #include <limits>
+#include <string>
+#include <vector>
+
+#include "linformer/core/memory.hpp"
 
 namespace linformer::cli {
 
@@ -19,6 +27,38 @@ void keep_freed_memory() {
   if (mallopt(M_MMAP_THRESHOLD, 1 << 28) == 0) mallopt(M_MMAP_THRESHOLD, 1 << 25);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
+}
+
+namespace {
+
+// Flags whose numbers decide how much memory a verb takes.
+constexpr std::array kSizes{"--batch",        "--samples",     "--max-tokens",         "--length",
+                            "--max-length",   "--train.batch", "--model.length",       "--model.width",
+                            "--model.layers", "--model.heads", "--model.feed_forward", "--model.vocabulary"};
+
+std::vector<std::string> sizes_given(const CLI::App& verb) {
+  std::vector<std::string> given;
+  for (const auto* name : kSizes) {
+    const auto* option = verb.get_option_no_throw(name);
+    if (option != nullptr && option->count() > 0)
+      given.push_back(fmt::format("{} {}", name, fmt::join(option->results(), " ")));
+  }
+  return given;
+}
+
+}  // namespace
+
+std::string out_of_memory(const CLI::App& app, std::string_view error) {
+  const auto verbs = app.get_subcommands();
+  const auto sizes = verbs.empty() ? std::vector<std::string>() : sizes_given(*verbs.front());
+  const auto asked = bytes_asked_for(error);
+  return fmt::format("out of memory{}, with {} free; {}",
+                     asked > 0
+                         ? fmt::format(": {} were asked for in one piece", format_bytes(static_cast<double>(asked)))
+                         : std::string(),
+                     format_bytes(static_cast<double>(available_memory_bytes())),
+                     sizes.empty() ? std::string("use a smaller model, or give it less at once")
+                                   : fmt::format("use less than {}", fmt::join(sizes, ", ")));
 }
 
 }  // namespace linformer::cli

@@ -5,6 +5,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/nn/model_file.hpp"
 #include "linformer/report/curve.hpp"
 #include "linformer/train/trainer.hpp"
 #include "verbs.hpp"
@@ -15,7 +16,7 @@ namespace {
 struct TrainOptions {
   Common common;
   RunConfig config;
-  std::string data, out;
+  std::string data, out, from;
   bool resume = false, overwrite = false;
 };
 
@@ -37,11 +38,13 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
                    {"parameters", summary.parameters},
                    {"peak_memory_bytes", summary.peak_memory_bytes},
                    {"seconds", summary.seconds}};
-    object.update(to_json(validation, "validation_"));
+    if (validation) object.update(to_json(*validation, "validation_"));
     fmt::print("{}\n", object.dump());
     return;
   }
-  fmt::print("{}: {} steps, validation {}\n", options.out, summary.steps, description_of(validation));
+  fmt::print("{}: {} steps, {}\n", options.out, summary.steps,
+             validation ? "validation " + description_of(*validation)
+                        : fmt::format("loss {:.4f}, not evaluated", summary.loss));
   fmt::print("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
              summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
   const auto curve = draw_curve(losses_of(options.out));
@@ -61,6 +64,7 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   apply(options.common);
   // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
+  if (!options.from.empty()) options.config.model = read_model_config(options.from);
   flags.merge(options.common.config);
   auto& config = options.config;
   if (verb.count("--dtype") > 0) {
@@ -75,7 +79,9 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   const auto existing = options.resume      ? ExistingRun::resume
                         : options.overwrite ? ExistingRun::overwrite
                                             : ExistingRun::refuse;
-  Trainer trainer(config, {.out = options.out, .existing = existing, .device = parse_device(options.common.device)});
+  Trainer trainer(
+      config,
+      {.out = options.out, .existing = existing, .from = options.from, .device = parse_device(options.common.device)});
   const auto summary = trainer.run();
   if (summary.stop_signal) {
     fmt::print(stderr, "linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n",
@@ -97,6 +103,12 @@ void add_train(CLI::App& app) {
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);
+  verb.add_option(
+          "--from", options->from,
+          "begin a new run with the weights of this model, run or checkpoint; the fields of the model come from "
+          "it, and only model.dropout and attention.reassociate may differ; the text has to be prepared with "
+          "its tokenizer.json")
+      ->excludes(resume);
   auto flags = std::make_shared<FieldFlags>(verb, fields_of(options->config));
   verb.callback([&verb, options, flags] { train(verb, *options, *flags); });
 }

@@ -40,18 +40,22 @@ void say_path(const Common& common);
 void put(std::string_view text);
 void flush();
 
-/// Adds a flag for each field ("--model.length"). Precedence: defaults < `--config` file < command line. The handles
-/// must outlive parsing. Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that
-/// were given.
+/// How the flag of a field may be spelled: "--generate.max_tokens" alone, or "--max-tokens" too.
+enum class Spelling { full, full_and_short };
+
+/// Adds a flag for each field. Precedence: defaults < `--config` file < command line. The handles must outlive parsing.
+/// Call `merge` in the verb's callback: it reads the TOML file (if named) and then the flags that were given. UserError
+/// when a flag comes twice with two values, in whatever spelling.
 class FieldFlags {
  public:
-  FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields);
+  FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling spelling = Spelling::full);
   void merge(const std::string& config_file);
 
  private:
+  void take(FieldHandle& field, const std::vector<std::string>& values) const;
   CLI::App& verb_;
   std::vector<FieldHandle> fields_;
-  std::vector<std::string> values_;
+  std::vector<std::vector<std::string>> values_;  // of each field, as often as its flag was given
 };
 
 /// The group of --help that the flags of fields stand in.

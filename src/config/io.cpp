@@ -13,8 +13,14 @@ namespace {
 template <class T>
 FieldHandle handle(const char* name, T& value, const char* help) {
   using C = Codec<T>;
-  FieldHandle field{
-      .name = name, .help = help, .type = C::type(), .parse = {}, .text = {}, .from_json = {}, .to_json = {}};
+  FieldHandle field{.name = name,
+                    .help = help,
+                    .type = C::type(),
+                    .repeats = std::is_same_v<T, std::vector<std::string>>,
+                    .parse = {},
+                    .text = {},
+                    .from_json = {},
+                    .to_json = {}};
   field.parse = [name = field.name, &value](const std::string& text) {
     auto parsed = C::parse(text);
     if (!parsed) fail("{} is '{}', expected {}", name, excerpt(text), C::expected());

@@ -1,6 +1,7 @@
 // Shape letters: K slots, P model.length, W window, r slots a block.
 #include "linformer/config/model_config.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
@@ -10,6 +11,8 @@ namespace linformer {
 namespace {
 
 constexpr std::int64_t kAutomaticWindow = 64;
+// Of a shorter model. Slots are read from the third window on: with this part half of the positions read them.
+constexpr std::int64_t kAutomaticPart = 4;
 constexpr double kAutomaticSlotBias =
     -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
 // Far above any model, far below where products of two sizes overflow.
@@ -19,6 +22,28 @@ constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one b
 void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1, std::int64_t largest = kLargest) {
   require(value >= smallest && value <= largest, "{} is {}, expected a whole number from {} to {}", name, value,
           smallest, largest);
+}
+
+// Whether the slots of every layer are shared out among windows of this size: r = K·W/P is whole, and where slots are
+// segments of a window it divides the window.
+bool shares_slots(const ModelConfig& config, std::int64_t window) {
+  const auto& attention = config.attention;
+  const bool segments = attention.projection != Projection::linear && attention.projection != Projection::dynamic;
+  const auto fits = [&](std::int64_t slots) {
+    const auto whole = slots * window % config.length == 0 && slots * window >= config.length;
+    return whole && (!segments || window % (slots * window / config.length) == 0);
+  };
+  return attention.slots_by_layer.empty() ? fits(attention.slots) : std::ranges::all_of(attention.slots_by_layer, fits);
+}
+
+// The largest that fits. Where none does, the check of the slots says what is wrong with them.
+std::int64_t automatic_window(const ModelConfig& config) {
+  const auto most =
+      config.length >= kAutomaticWindow ? kAutomaticWindow : std::max<std::int64_t>(config.length / kAutomaticPart, 1);
+  if (config.attention.summary == Summary::running) return most;
+  auto window = most;
+  while (window > 0 && !shares_slots(config, window)) --window;
+  return window > 0 ? window : most;
 }
 
 void check_model(const ModelConfig& config) {
@@ -67,10 +92,11 @@ void check_window(const ModelConfig& config) {
   check_size("attention.window", window, 0);
   require(window == 0 || config.causal,
           "attention.window is {}, but a window needs model.causal = true; set attention.window to 0", window);
-  require(window <= config.length,
-          "attention.window is {}{}, longer than model.length = {}; set attention.window to at most {}, such as {}",
-          window, attention.window ? "" : " (auto)", config.length, config.length,
-          std::max<std::int64_t>(config.length / 8, 1));
+  require(
+      window <= config.length,
+      "attention.window is {}, longer than model.length = {}; set attention.window to at most {}, such as {}, or to "
+      "auto",
+      window, config.length, config.length, std::max<std::int64_t>(config.length / 8, 1));
   if (window > 0) {
     const auto bias = attention.slot_bias.value_or(0);
     require(!std::isinf(bias), "attention.slot_bias is {}, expected a finite number or none", bias);
@@ -157,7 +183,8 @@ std::int64_t ModelConfig::block_slots_of(std::int64_t layer) const { return slot
 
 std::int64_t ModelConfig::window() const {
   if (attention.kind == AttentionKind::softmax) return 0;
-  return attention.window.value_or(causal ? kAutomaticWindow : 0);
+  if (attention.window) return *attention.window;
+  return causal ? automatic_window(*this) : 0;
 }
 
 std::optional<ProjectionStart> ModelConfig::projection_start() const {

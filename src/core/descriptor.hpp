@@ -22,8 +22,10 @@ class Descriptor {
   Descriptor& operator=(Descriptor&&) = delete;
   bool valid() const { return descriptor_ >= 0; }
   int get() const { return descriptor_; }
+  /// Gives it away.
+  int release() { return std::exchange(descriptor_, -1); }
   /// Closes now; false where the system only now reports a failed write.
-  bool close() { return ::close(std::exchange(descriptor_, -1)) == 0; }
+  bool close() { return ::close(release()) == 0; }
 
  private:
   int descriptor_;

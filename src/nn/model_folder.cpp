@@ -35,7 +35,14 @@ void save_model(const std::filesystem::path& folder, const LanguageModel& model,
   write_atomically(folder / "config.json", object.dump(2) + "\n");
 }
 
-LoadedModel load_model(const std::filesystem::path& folder) {
+namespace {
+
+struct ReadConfig {
+  json object;
+  ModelConfig model;
+};
+
+ReadConfig read_config(const std::filesystem::path& folder) {
   require(std::filesystem::is_directory(folder), "{}: expected a run or checkpoint folder.", folder.string());
   const auto config_file = (folder / "config.json").string();
   auto object = read_json(config_file);
@@ -44,7 +51,16 @@ LoadedModel load_model(const std::filesystem::path& folder) {
   require(object.contains("model") && object.contains("attention"), "{}: expected the sections model and attention.",
           config_file);
   ModelConfig config;
-  from_json(fields_of(config), object, config_file, {"format_version", "tokenizer", "train", "data", "seed"});
+  from_json(fields_of(config), object, config_file, {"format_version", "tokenizer", "train", "data", "seed", "from"});
+  return {std::move(object), std::move(config)};
+}
+
+}  // namespace
+
+ModelConfig read_model_config(const std::filesystem::path& folder) { return resolved(read_config(folder).model); }
+
+LoadedModel load_model(const std::filesystem::path& folder) {
+  auto [object, config] = read_config(folder);
   const auto weights = (folder / "model.safetensors").string();
   const auto file = read_safetensors(weights);
   std::map<std::string, at::Tensor> unused(file.tensors.begin(), file.tensors.end());

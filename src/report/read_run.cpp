@@ -144,6 +144,7 @@ std::string command_of(const json& config, const fs::path& folder) {
   const auto& data = section(config, "data");
   auto command =
       fmt::format("linformer train --data {} --out {}", quoted(text(data, "folder")), quoted(folder.string()));
+  if (const auto from = text(section(config, "from"), "folder"); !from.empty()) command += " --from " + quoted(from);
   if (const auto seed = number(config, "seed", 0); seed != 0) command += fmt::format(" --seed {:.0f}", seed);
   ModelConfig model;
   TrainConfig train;

@@ -1,26 +1,23 @@
 #include "linformer/study/ablate.hpp"
 
 #include <ATen/ATen.h>
-#include <fcntl.h>
-#include <sys/file.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <map>
 #include <optional>
 
-#include "core/descriptor.hpp"
 #include "linformer/core/disk_full.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/folder_lock.hpp"
 #include "linformer/core/lenient_json.hpp"
+#include "linformer/core/memory.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
 #include "linformer/train/checkpoint.hpp"
 #include "study/ablate_read.hpp"
-#include "study/measure_memory.hpp"
 
 namespace linformer {
 namespace {
@@ -45,15 +42,6 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
     values.push_back(reading.seed[key].get<double>());
   }
   return spread(values);
-}
-
-// Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are
-// trusted.
-Descriptor locked(const fs::path& folder) {
-  Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  require(!lock.valid() || flock(lock.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
-          "{}: another ablate is writing it; wait for it, or use another --out", folder.string());
-  return lock;
 }
 
 class Ablation {
@@ -83,7 +71,7 @@ class Ablation {
     std::error_code error;
     fs::create_directories(out, error);
     require(!error, "{}: the folder can't be made: {}", out.string(), error.message());
-    lock_.emplace(locked(out));
+    lock_.emplace(out);
     check_same_ablation();
     remove_stale_temporaries(out);
     const json object = {{"type", "ablation"},           {"name", grid_.name}, {"title", grid_.title},
@@ -99,7 +87,7 @@ class Ablation {
       // Its damaged file may have been removed: what is left is then this grid's.
       const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
         const auto name = entry.path().filename().string();
-        return name == "table.jsonl" || name.starts_with(".table.jsonl.tmp-") ||
+        return name == "table.jsonl" || name == FolderLock::kFile || name.starts_with(".table.jsonl.tmp-") ||
                name.starts_with(".ablation.json.tmp-") || is_point(entry.path());
       });
       require(ours, "{}: is not empty and holds no ablation; choose another --out", out.string());
@@ -240,7 +228,7 @@ class Ablation {
 
   const AblationGrid& grid_;
   const AblationOptions& options_;
-  std::optional<Descriptor> lock_;  // as long as this lives
+  std::optional<FolderLock> lock_;  // as long as this lives
   AblationResult result_;
   std::map<std::string, std::vector<RunReading>> readings_;
 };

@@ -74,13 +74,9 @@ bool has_final_evaluation(const fs::path& run, std::int64_t steps) {
 }  // namespace
 
 RunState state_of(const fs::path& run, const RunConfig& config) {
-  if (!fs::exists(run) || (fs::is_directory(run) && fs::is_empty(run))) return RunState::absent;
+  if (!fs::exists(run)) return RunState::absent;
   require(fs::is_directory(run), "{}: is a file, expected the folder of a run", run.string());
-  // A start that was killed may have left no more than the temporary of its first file.
-  const bool started = std::any_of(fs::directory_iterator(run), {}, [](const auto& entry) {
-    return !entry.path().filename().string().starts_with(".config.json.tmp-");
-  });
-  if (!started) return RunState::absent;
+  if (!holds_files(run)) return RunState::absent;
   or_train_anew(run, [&] { check_same_run(run, config); });
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;

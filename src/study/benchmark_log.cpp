@@ -1,7 +1,6 @@
 #include "study/benchmark_log.hpp"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,11 +37,10 @@ BenchmarkLog::BenchmarkLog(const std::filesystem::path& folder, bool fresh) : pa
   std::error_code error;
   std::filesystem::create_directories(folder, error);
   require(!error, "{}: the folder can't be made: {}", folder.string(), error.message());
+  lock_.emplace(folder);
   descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   require(descriptor_ >= 0, "{}: can't be written: {}", path_.string(), std::strerror(errno));
   try {
-    require(flock(descriptor_, LOCK_EX | LOCK_NB) == 0,
-            "{}: another benchmark is writing it; wait for it, or use another --out", path_.string());
     if (fresh)
       require(ftruncate(descriptor_, 0) == 0, "{}: can't be emptied: {}", path_.string(), std::strerror(errno));
     read();

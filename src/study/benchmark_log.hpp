@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "linformer/core/folder_lock.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/study/benchmark_point.hpp"
 
@@ -13,8 +14,8 @@ namespace linformer {
 
 class BenchmarkLog {
  public:
-  /// Locks the file for this process, reads it, and mends a last line that a kill cut; `fresh` empties it. UserError
-  /// when the folder or file can't be made, is in use or holds other things.
+  /// Holds the folder, reads the file, and mends a last line that a kill cut; `fresh` empties it. UserError when the
+  /// folder or file can't be made, is in use or holds other things.
   BenchmarkLog(const std::filesystem::path& folder, bool fresh);
   ~BenchmarkLog();
   BenchmarkLog(const BenchmarkLog&) = delete;
@@ -33,6 +34,7 @@ class BenchmarkLog {
  private:
   void read();
   std::filesystem::path path_;
+  std::optional<FolderLock> lock_;
   int descriptor_ = -1;
   bool grown_ = false;  // by a point
   std::vector<json> lines_;

@@ -6,8 +6,8 @@
 #include <thread>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/memory.hpp"
 #include "study/benchmark_child.hpp"
-#include "study/measure_memory.hpp"
 
 namespace linformer {
 namespace {

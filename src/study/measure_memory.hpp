@@ -1,22 +1,10 @@
-// How much memory this process has, had and may have.
+// What tensors take.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 
 namespace linformer {
-
-std::int64_t resident_bytes();       ///< now
-std::int64_t resident_peak_bytes();  ///< the most there was
-/// The kernel's estimate of what new processes can use without swapping.
-std::int64_t available_memory_bytes();
-
-/// From now on an allocation that takes the process more than `bytes` above what it holds fails, instead of taking the
-/// machine down.
-void limit_memory(std::int64_t bytes);
-/// True when the exception that is being handled says that memory ran out.
-bool is_out_of_memory(std::string_view message);
 
 /// While it lives, counts what this thread's tensors take from LibTorch's allocator.
 class AllocatorCount {

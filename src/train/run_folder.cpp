@@ -3,12 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
-#include <set>
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/folder_lock.hpp"
 
 namespace linformer {
 namespace {
@@ -26,13 +26,6 @@ std::vector<fs::path> damaged_of(const fs::path& run) {
     if (entry.path().filename().string().starts_with(kDamaged + "step-")) found.push_back(entry.path());
   }
   return found;
-}
-
-// A start that was killed may leave the temporary of its first file.
-bool holds_files(const fs::path& folder) {
-  return std::any_of(fs::directory_iterator(folder), {}, [](const fs::directory_entry& entry) {
-    return !entry.path().filename().string().starts_with(".config.json.tmp-");
-  });
 }
 
 // The step of "step-000100", or −1.
@@ -66,6 +59,7 @@ json run_sections(RunConfig config) {
                            {"train_tokens", config.identity.train_tokens},
                            {"validation_tokens", config.identity.validation_tokens}});
   sections["seed"] = config.seed;
+  if (config.from) sections["from"] = {{"folder", config.from->folder}, {"weights_sha256", config.from->sha256}};
   return sections;
 }
 
@@ -75,6 +69,13 @@ void write_run_config(const fs::path& run, RunConfig config, const json& tokeniz
   object["tokenizer"] = {{"name", tokenizer.at("name")}, {"hash", tokenizer.at("hash")}};
   object.update(run_sections(config));
   write_atomically(run / "config.json", object.dump(2) + "\n");
+}
+
+bool holds_files(const fs::path& folder) {
+  return std::any_of(fs::directory_iterator(folder), {}, [](const fs::directory_entry& entry) {
+    const auto name = entry.path().filename().string();
+    return name != FolderLock::kFile && !name.starts_with(".config.json.tmp-");
+  });
 }
 
 bool is_run(const fs::path& folder) {
@@ -102,14 +103,31 @@ RunConfig read_config_file(const fs::path& path) {
                        .train_tokens = data.at("train_tokens").get<std::int64_t>(),
                        .validation_tokens = data.at("validation_tokens").get<std::int64_t>()};
     for (const auto* key : {"vocabulary_hash", "train_tokens", "validation_tokens"}) data.erase(key);
-    from_json(fields_of(config), fields, source, {"format_version", "tokenizer", "seed"});
+    from_json(fields_of(config), fields, source, {"format_version", "tokenizer", "seed", "from"});
     require(object.at("seed").is_number_unsigned(), "{}: seed is {}, expected a whole number from 0 to {}", source,
             json_excerpt(object["seed"]), std::numeric_limits<std::uint64_t>::max());
     config.seed = object["seed"].get<std::uint64_t>();
+    if (const auto from = object.find("from"); from != object.end())
+      config.from = {.folder = from->at("folder").get<std::string>(),
+                     .sha256 = from->at("weights_sha256").get<std::string>()};
   } catch (const json::exception& error) {
-    fail("{}: sections data and seed can't be read: {}", source, error.what());
+    fail("{}: sections data, seed and from can't be read: {}", source, error.what());
   }
   return config;
+}
+
+bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") == json(text); }
+
+std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& first,
+                                                const std::vector<FieldHandle>& second,
+                                                const std::set<std::string>& free) {
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    if (free.contains(first[i].name)) continue;
+    auto one = first[i].text(), other = second[i].text();
+    if (one != other)
+      return FieldDifference{.name = first[i].name, .first = std::move(one), .second = std::move(other)};
+  }
+  return std::nullopt;
 }
 
 void check_resumable(RunConfig stored, RunConfig given) {
@@ -118,16 +136,17 @@ void check_resumable(RunConfig stored, RunConfig given) {
   // Standard attention has no use for the other fields of its section.
   if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax)
     given.model.attention = stored.model.attention;
-  const auto was = fields_of(stored), is = fields_of(given);
-  for (std::size_t i = 0; i < was.size(); ++i) {
-    if (kFree.contains(was[i].name)) continue;
-    require(was[i].text() == is[i].text(),
-            "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
-            "another folder",
-            was[i].name, excerpt(is[i].text()), excerpt(was[i].text()));
-  }
+  if (const auto different = first_difference(fields_of(stored), fields_of(given), kFree))
+    fail(
+        "{} is {}, but the run was started with {}; a resumed run keeps it: leave it out, or start a new run in "
+        "another folder",
+        different->name, excerpt(different->second), excerpt(different->first));
   require(stored.seed == given.seed, "seed is {}, but the run was started with {}; leave out --seed to resume it",
           given.seed, stored.seed);
+  const auto origin = [](const RunConfig& config) { return config.from ? config.from->folder : "none"; };
+  require(stored.from == given.from,
+          "the weights to begin with are {}, but the run was started with {}; start a new run", origin(given),
+          origin(stored));
   require(stored.identity.vocabulary_hash == given.identity.vocabulary_hash,
           "{}: was made with another vocabulary than the data that the run was started with ({}); name that data, or "
           "start a new run",

@@ -25,6 +25,10 @@ at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const Forw
   return ops::linear_cross_entropy(hidden.to(dtype), weight_Vd.to(dtype), targets.to(weight_Vd.device()));
 }
 
+double targets_of(const Batch& batch) {
+  return static_cast<double>(batch.targets.ne(kIgnored).sum().item<std::int64_t>());
+}
+
 // One stream of random numbers a step (splitmix64's finaliser), so that a resumed step draws what the first one drew.
 std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
   std::uint64_t value = seed + static_cast<std::uint64_t>(step) * 0x9e3779b97f4a7c15u;
@@ -42,14 +46,19 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
   state.optimizer.zero_gradients();
   StepResult result{.loss = 0, .gradient_norm = 0, .learning_rate = learning_rate_at(config, step), .finite = true};
   const ForwardOptions forward{.training = true, .checkpoint = config.checkpoint_activations};
-  at::Tensor loss_sum;
-  const auto share = 1.0 / static_cast<double>(config.accumulate);
-  for (std::int64_t micro = 0; micro < config.accumulate; ++micro) {
-    const auto batch = batches.at(state.step * config.accumulate + micro);
+  const auto first = state.step * config.accumulate, last = first + config.accumulate;
+  double all_targets = 0;
+  for (auto index = first; index < last; ++index) all_targets += targets_of(batches.at(index));
+  auto loss_sum = at::full({}, all_targets > 0 ? 0 : std::nan(""), at::kDouble);
+  for (auto index = first; index < last; ++index) {
+    const auto batch = batches.at(index);
+    // The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is 1 / accumulate
+    // to the last bit.
+    const auto share = targets_of(batch) / all_targets;
+    if (!(share > 0)) continue;  // the mean of none is NaN
     const auto loss = loss_of(state.model, batch, forward, options.dtype) * share;
     loss.backward();
-    const auto detached = loss.detach().to(at::kDouble);
-    loss_sum = loss_sum.defined() ? loss_sum + detached : detached;
+    loss_sum = loss_sum + loss.detach().to(at::kDouble);
   }
   result.loss = loss_sum.item<double>();  // the first wait for a device
   result.gradient_norm = state.optimizer.gradient_norm();

@@ -5,13 +5,17 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/memory.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/train/metrics.hpp"
+#include "train/memory_estimate.hpp"
+#include "train/start_weights.hpp"
 
 namespace linformer {
 namespace {
@@ -46,14 +50,24 @@ json metrics_line(std::int64_t step, const StepResult& result, double tokens_per
           {"tokens_per_second", tokens_per_second}};
 }
 
-bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") == json(text); }
-
 bool holds_weights_of(const fs::path& file, const LanguageModel& model) {
   const auto stored = read_safetensors(file).tensors, drawn = model.parameters();
   return std::equal(stored.begin(), stored.end(), drawn.begin(), drawn.end(), [](const auto& a, const auto& b) {
     return a.first == b.first && a.second.scalar_type() == b.second.scalar_type() &&
            at::equal(a.second, b.second.detach().cpu());
   });
+}
+
+// NaN has a sign, which says nothing: "-nan" would look like a number.
+double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
+
+// What may help a training that has diverged, as its config is.
+std::string advice_of(const TrainConfig& config) {
+  auto advice = fmt::format("a lower train.learning_rate (now {})", config.learning_rate);
+  advice += config.clip > 0 ? fmt::format(", a smaller train.clip (now {})", config.clip)
+                            : std::string(", a train.clip such as 1 (now 0: gradients are not clipped)");
+  if (config.dtype != DType::float32) advice += fmt::format(", train.dtype float32 (now {})", enum_name(config.dtype));
+  return advice;
 }
 
 }  // namespace
@@ -86,11 +100,13 @@ RunConfig completed(RunConfig config, const Dataset& data) {
                      .train_tokens = data.train_tokens(),
                      .validation_tokens = data.validation_tokens(length)};
   // Checked now, not at the first evaluation, which may be hours away.
-  require(config.identity.validation_tokens >= 2,
-          "{}: has {} validation tokens, expected at least 2; prepare it with a larger --validation", folder,
-          config.identity.validation_tokens);
   const Dataset::Sizes sizes{.batch = config.train.batch, .length = length, .objective = config.train.objective};
   data.train(sizes, config.seed);
+  if (config.identity.validation_tokens == 0) return config;  // prepared so
+  require(config.identity.validation_tokens >= 2,
+          "{}: has {} validation token, expected at least 2; prepare it with a larger --validation, or with "
+          "--validation 0 to train without evaluation",
+          folder, config.identity.validation_tokens);
   data.validation(sizes);
   return config;
 }
@@ -101,10 +117,18 @@ Trainer::Trainer(RunConfig config, RunOptions options)
       data_(open_dataset(config_.data, config_.model.length)),
       tokenizer_(data_->tokenizer()->to_json()) {
   check(config_.train);
-  check_run_folder(options_.out, options_.existing);
+  hold_folder();
+  std::optional<LoadedModel> given;
+  if (!options_.from.empty()) {
+    config_.from = name_start_weights(options_.from, options_.out);
+    given = load_start_weights(*config_.from, options_.out);
+    check_vocabulary(*given, *data_->tokenizer(), *config_.from);
+  }
   config_ = completed(std::move(config_), *data_);
+  if (options_.device.is_cpu()) check_memory(config_, static_cast<double>(available_memory_and_swap_bytes()));
   if (options_.existing == ExistingRun::resume) {
     const auto stored = read_run_config(options_.out);
+    config_.from = stored.from;
     if (config_.train.dtype == DType::automatic) config_.train.dtype = stored.train.dtype;
     check_resumable(stored, config_);
     state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
@@ -113,10 +137,24 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   }
   config_.train.dtype = as_config(choose_dtype(config_.train.dtype, options_.device));
   if (state_) return;
-  LanguageModel model(config_.model, config_.seed);
-  model.to(options_.device, at::kFloat);
-  state_.emplace(std::move(model));
+  state_.emplace(first_model(std::move(given)));
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
+}
+
+// Once the folder is there; a new one is made when all is checked. What is in it may have changed before it was held.
+void Trainer::hold_folder() {
+  check_run_folder(options_.out, options_.existing);
+  if (lock_ || !fs::exists(options_.out)) return;
+  lock_.emplace(options_.out);
+  check_run_folder(options_.out, options_.existing);
+}
+
+LanguageModel Trainer::first_model(std::optional<LoadedModel> given) const {
+  if (config_.from && !given) given = load_start_weights(*config_.from, options_.out);
+  auto model =
+      given ? with_config(given->model, config_.model, *config_.from) : LanguageModel(config_.model, config_.seed);
+  model.to(options_.device, at::kFloat);
+  return model;
 }
 
 // A resume without checkpoints starts from the first step. That is right only for a run that was stopped before its
@@ -137,10 +175,11 @@ void Trainer::check_nothing_lost() const {
 }
 
 void Trainer::prepare_folder() {
-  if (options_.existing == ExistingRun::overwrite) remove_run_files(options_.out);
   std::error_code error;
   fs::create_directories(options_.out, error);
   require(!error, "{}: the folder can't be made: {}", options_.out.string(), error.message());
+  hold_folder();
+  if (options_.existing == ExistingRun::overwrite) remove_run_files(options_.out);
   remove_leftovers(options_.out);
   set_damaged_aside(options_.out, state_->step);
   // Before the rest: from here on the folder is a run, so that a kill before the first checkpoint can be resumed too.
@@ -156,7 +195,16 @@ bool Trainer::due(std::int64_t every) const {
   return state_->step == config_.train.steps || (every > 0 && state_->step % every == 0);
 }
 
-Evaluation Trainer::evaluate_and_keep_best() {
+void Trainer::say_when_nothing_validates() const {
+  if (validates() || options_.quiet) return;
+  const auto every = config_.train.evaluate_every;
+  fmt::print(stderr, "linformer: {} has no validation part: this run is not evaluated and keeps no best checkpoint{}\n",
+             config_.data.folder,
+             every > 0 ? fmt::format("; train.evaluate_every = {} has no effect", every) : std::string());
+}
+
+std::optional<Evaluation> Trainer::evaluate_and_keep_best() {
+  if (!validates()) return std::nullopt;
   const auto validation = evaluate(state_->model, *data_, {.batch = config_.train.batch, .dtype = dtype()});
   if (validation.loss < state_->best_loss) {
     state_->best_loss = validation.loss;
@@ -173,15 +221,16 @@ std::string Trainer::last_checkpoint() const {
 void Trainer::check_finite(const StepResult& result) const {
   require(result.finite,
           "step {}: loss {} with gradient norm {} is not finite, and the step was not taken. Last good checkpoint: {}. "
-          "Try a lower train.learning_rate (now {}), a smaller train.clip (now {}), or train.dtype float32 (now {})",
-          state_->step + 1, result.loss, result.gradient_norm, last_checkpoint(), config_.train.learning_rate,
-          config_.train.clip, enum_name(config_.train.dtype));
+          "What may help in a new run, which --from lets begin with a checkpoint's weights: {}",
+          state_->step + 1, unsigned_nan(result.loss), unsigned_nan(result.gradient_norm), last_checkpoint(),
+          advice_of(config_.train));
 }
 
 TrainSummary Trainer::run() {
   const Stopwatch session;
   const StopSignal stop_signal;
   prepare_folder();
+  say_when_nothing_validates();
   const double earlier_seconds = state_->seconds;
   const StepOptions step_options{.dtype = dtype(), .seed = config_.seed};
   const auto batches =
@@ -202,12 +251,12 @@ TrainSummary Trainer::run() {
     state_->train_seconds += step_seconds;
     const double tokens_per_second = static_cast<double>(tokens_per_step(config_)) / step_seconds;
     auto line = metrics_line(state_->step, result, tokens_per_second);
-    if (due(config_.train.evaluate_every)) {
+    if (validates() && due(config_.train.evaluate_every)) {
       summary.validation = evaluate_and_keep_best();
-      line.update(to_json(summary.validation, "validation_"));
+      line.update(to_json(*summary.validation, "validation_"));
       line["train_seconds"] = state_->train_seconds;
       progress.note(fmt::format("step {}: loss {:.4f}, validation {}", state_->step, result.loss,
-                                description_of(summary.validation)));
+                                description_of(*summary.validation)));
     }
     metrics.write(line);
     summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;

@@ -64,7 +64,6 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
        {"layerwise", "6 and 5", "equal numbers"}},
       {{{"attention.window", "-1"}}, {"attention.window is -1"}},
       {{{"attention.window", "25"}}, {"attention.window is 25", "model.length = 24", "such as 3"}},
-      {{{"attention.window", "auto"}}, {"attention.window is 64 (auto)", "model.length = 24"}},
       {{{"model.causal", "false"}}, {"attention.window is 4", "model.causal = true", "set attention.window to 0"}},
       {{{"attention.window", "0"}, {"attention.summary", "block"}},
        {"attention.summary = block", "attention.window, such as 64"}},
@@ -116,6 +115,45 @@ TEST(ModelConfig, AutomaticValuesAreFilledIn) {
   }
   EXPECT_FALSE(resolved(model_with({{"attention.slot_bias", "none"}})).slot_bias().has_value());
   EXPECT_EQ(resolved(model_with({{"attention.slot_bias", "0"}})).slot_bias(), 0.0);
+}
+
+std::int64_t automatic_window(const Settings& settings) {
+  auto all = settings;
+  all.emplace_back("attention.window", "auto");
+  const auto filled = resolved(model_with(all));
+  EXPECT_TRUE(resolved(filled) == filled);
+  return filled.attention.window.value();
+}
+
+TEST(ModelConfig, AutomaticWindowsFitTheModel) {
+  for (std::int64_t length = 6; length < 64; ++length) {
+    const auto window = automatic_window({{"model.length", fmt::format("{}", length)}});
+    EXPECT_EQ(window, std::max<std::int64_t>(length / 4, 1));
+    EXPECT_LT(2 * window, length) << "no position would read a slot";
+  }
+  for (const auto* length : {"64", "65", "100", "512"}) EXPECT_EQ(automatic_window({{"model.length", length}}), 64);
+  EXPECT_EQ(automatic_window({{"model.length", "1"}, {"attention.slots", "1"}}), 1);
+
+  // Block slots: K·W/P has to be whole in every layer, and with segments to divide W.
+  const Settings block{{"attention.summary", "block"}};
+  const auto block_with = [&](Settings more) {
+    more.insert(more.begin(), block.begin(), block.end());
+    return automatic_window(more);
+  };
+  EXPECT_EQ(block_with({{"model.length", "32"}, {"attention.slots", "8"}}), 8);
+  EXPECT_EQ(block_with({{"model.length", "63"}, {"attention.slots", "7"}}), 9);
+  EXPECT_EQ(block_with({{"model.length", "60"}, {"attention.slots", "10"}}), 12);
+  EXPECT_EQ(block_with({{"model.length", "60"}, {"attention.slots_by_layer", "10,5,20"}}), 12);
+  EXPECT_EQ(block_with({{"model.length", "100"}, {"attention.slots", "10"}}), 60);
+  EXPECT_EQ(block_with({{"model.length", "512"}, {"attention.slots", "64"}}), 64);
+  EXPECT_EQ(block_with({{"model.length", "48"}, {"attention.slots", "32"}, {"attention.projection", "dynamic"}}), 12);
+  EXPECT_EQ(block_with({{"model.length", "36"}, {"attention.slots", "24"}, {"attention.projection", "dynamic"}}), 9);
+  EXPECT_TRUE(holds(message_of([&] { block_with({{"model.length", "32"}, {"attention.slots", "5"}}); }),
+                    {"block", "5·8/32", "gives 1"}));
+  EXPECT_TRUE(holds(message_of([&] {
+                      block_with({{"model.length", "36"}, {"attention.slots", "24"}, {"attention.projection", "mean"}});
+                    }),
+                    {"attention.projection = mean", "attention.window = 9"}));
 }
 
 TEST(ModelConfig, SoftmaxIgnoresTheRestOfAttention) {
@@ -175,13 +213,13 @@ TEST(TrainConfig, EachMistakeNamesFieldValueAndChange) {
 
 TEST(SamplingConfig, EachMistakeNamesFieldValueAndChange) {
   expect_mistakes<SamplingConfig>({
-      {{{"generate.max_tokens", "0"}}, {"max-tokens is 0", "at least 1"}},
-      {{{"generate.temperature", "-1"}}, {"temperature is -1", "greedy"}},
-      {{{"generate.top_k", "-1"}}, {"top-k is -1", "0 (off)"}},
-      {{{"generate.top_p", "0"}}, {"top-p is 0", "above 0"}},
-      {{{"generate.top_p", "1.1"}}, {"top-p is 1.1", "at most 1"}},
-      {{{"generate.min_p", "1.1"}}, {"min-p is 1.1", "0.05"}},
-      {{{"generate.repetition_penalty", "0"}}, {"repetition-penalty is 0", "positive"}},
+      {{{"generate.max_tokens", "0"}}, {"generate.max_tokens is 0", "at least 1"}},
+      {{{"generate.temperature", "-1"}}, {"generate.temperature is -1", "greedy"}},
+      {{{"generate.top_k", "-1"}}, {"generate.top_k is -1", "0 (off)"}},
+      {{{"generate.top_p", "0"}}, {"generate.top_p is 0", "above 0"}},
+      {{{"generate.top_p", "1.1"}}, {"generate.top_p is 1.1", "at most 1"}},
+      {{{"generate.min_p", "1.1"}}, {"generate.min_p is 1.1", "0.05"}},
+      {{{"generate.repetition_penalty", "0"}}, {"generate.repetition_penalty is 0", "positive"}},
   });
   SamplingConfig empty_stop;
   empty_stop.stop = {"a", ""};

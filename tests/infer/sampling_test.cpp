@@ -233,7 +233,7 @@ TEST(SamplingConfig, ChecksEveryValue) {
   };
   const double nan = std::nan("");
   EXPECT_EQ(message({}), "");
-  EXPECT_NE(message({.max_tokens = 0}).find("max-tokens is 0"), std::string::npos);
+  EXPECT_NE(message({.max_tokens = 0}).find("generate.max_tokens is 0"), std::string::npos);
   EXPECT_NE(message({.temperature = -1}).find("temperature is -1"), std::string::npos);
   EXPECT_NE(message({.temperature = nan}).find("temperature"), std::string::npos);
   EXPECT_NE(message({.top_k = -2}).find("top-k is -2"), std::string::npos);

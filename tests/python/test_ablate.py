@@ -154,10 +154,10 @@ def test_a_folder_in_use_is_left_alone(grid, undisturbed, tmp_path):
     out = tmp_path / "out"
     subprocess.run(["cp", "-r", undisturbed, out], check=True)
     before = (out / "ablation.json").read_bytes()
-    other = os.open(out, os.O_RDONLY)
+    other = os.open(out / ".lock", os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(other, fcntl.LOCK_EX)
-        assert "another ablate is writing it" in program(*command(grid, out)[1:], status=2).stderr
+        assert f"{out}: is being written by another process" in program(*command(grid, out)[1:], status=2).stderr
         assert (out / "ablation.json").read_bytes() == before
     finally:
         os.close(other)

@@ -139,13 +139,13 @@ def test_config_file_gives_way_to_flags(model, work):
         ([], "no prompt"),
         (["--prompt", ""], "empty"),
         (["--prompt-file", "/nowhere/at/all"], "/nowhere/at/all"),
-        (["--prompt", "a", "--temperature", "-1"], "temperature is -1"),
-        (["--prompt", "a", "--top-p", "1.5"], "top-p is 1.5"),
-        (["--prompt", "a", "--top-k", "-4"], "top-k is -4"),
-        (["--prompt", "a", "--min-p", "7"], "min-p is 7"),
-        (["--prompt", "a", "--repetition-penalty", "0"], "repetition-penalty is 0"),
-        (["--prompt", "a", "--max-tokens", "0"], "max-tokens is 0"),
-        (["--prompt", "a", "--max-tokens", "many"], "max-tokens"),
+        (["--prompt", "a", "--temperature", "-1"], "generate.temperature is -1"),
+        (["--prompt", "a", "--top-p", "1.5"], "generate.top_p is 1.5"),
+        (["--prompt", "a", "--top-k", "-4"], "generate.top_k is -4"),
+        (["--prompt", "a", "--min-p", "7"], "generate.min_p is 7"),
+        (["--prompt", "a", "--repetition-penalty", "0"], "generate.repetition_penalty is 0"),
+        (["--prompt", "a", "--max-tokens", "0"], "generate.max_tokens is 0"),
+        (["--prompt", "a", "--max-tokens", "many"], "generate.max_tokens is 'many'"),
         (["--prompt", "a", "--samples", "0"], "samples is 0"),
         (["--prompt", "a", "--overflow", "wrap"], "wrap"),
         (["--prompt", "a", "--dtype", "int4"], "int4"),
@@ -153,6 +153,38 @@ def test_config_file_gives_way_to_flags(model, work):
 )
 def test_bad_requests_end_with_status_2(model, flags, expected):
     assert expected in error_of("generate", "--model", model, *flags)
+
+
+def test_fields_have_one_name_everywhere(model, tmp_path):
+    """--generate.max_tokens as in config files, and --max-tokens in short."""
+    short = ["--max-tokens", 7, "--temperature", 1, "--top-k", 5, "--top-p", 0.9, "--min-p", 0.01, "--repetition-penalty", 1.1, "--stop", "zq",
+             "--stop", "qz"]
+    full = [f"--generate.{flag[2:].replace('-', '_')}" if str(flag).startswith("--") else flag for flag in short]
+    written = tmp_path / "generate.toml"
+    written.write_text('[generate]\nmax_tokens = 7\ntemperature = 1.0\ntop_k = 5\ntop_p = 0.9\nmin_p = 0.01\nrepetition_penalty = 1.1\n'
+                       'stop = ["zq", "qz"]\n')
+    base = ["--prompt", "The ", "--seed", 3]
+    results = [generate_json(model, *base, *flags) for flags in (short, full, ["--config", written])]
+    assert results[0]["tokens"] == results[1]["tokens"] == results[2]["tokens"] and len(results[0]["tokens"]) == 7
+    assert generate_json(model, *base, "--config", written, "--generate.max_tokens", 4)["tokens"] == results[0]["tokens"][:4]
+
+
+def test_a_field_given_twice(model):
+    base = ["generate", "--model", model, "--prompt", "The "]
+    for first, second in ("--max-tokens", "--generate.max_tokens"), ("--generate.max_tokens", "--max-tokens"), ("--max-tokens", "--max-tokens"):
+        message = error_of(*base, first, 3, second, 5)
+        assert "--max-tokens" in message and "as 3 and as 5" in message and "give one" in message
+        assert len(generate_json(model, "--prompt", "The ", first, 3, second, 3)["tokens"]) == 3
+    text = generate_json(model, "--prompt", "The ", "--temperature", 0, "--max-tokens", 40)["text"]
+    stopped = generate_json(model, "--prompt", "The ", "--temperature", 0, "--max-tokens", 40, "--stop", "no such text", "--generate.stop", text[5:8])
+    assert stopped["finish"] == "stop" and stopped["text"] == text[:text.index(text[5:8])]
+
+
+def test_help_names_both_spellings(model):
+    text = subprocess.run([PROGRAM, "generate", "--help"], capture_output=True, text=True, check=True).stdout
+    for name, shown in [("max_tokens", "INT=200"), ("temperature", "FLOAT=0.8"), ("top_k", "INT=0"), ("top_p", "FLOAT=1"), ("min_p", "FLOAT=0"),
+                        ("repetition_penalty", "FLOAT=1"), ("stop", "TEXT")]:
+        assert f"--{name.replace('_', '-')},--generate.{name} {shown}" in " ".join(text.split())
 
 
 def test_missing_model(work):

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import pty
-import resource
 import select
 import shutil
 import signal
@@ -15,81 +14,15 @@ import time
 
 import pytest
 
-from waiting import wait_until
-
-PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
-STEPS = 120
-MODEL = {"model.length": 24, "model.width": 12, "model.layers": 2, "model.heads": 2, "model.dropout": 0.1, "attention.window": 4,
-         "attention.slots": 5}
-TRAIN = {"train.batch": 3, "train.dtype": "float32", "train.learning_rate": 0.003}
-BASE = {**MODEL, **TRAIN, "train.steps": STEPS, "train.save_every": 8, "train.evaluate_every": 40}
-# For tests that stop a run on its way: with many steps after the one that they wait for.
-LONG = {**BASE, "train.steps": 200, "train.evaluate_every": 50}
-TRIES = 5  # for a machine so busy that the run ends before the test comes to stop it
-WEIGHTS = 45_000  # bytes of model.safetensors, roughly
-
-
-def command(*arguments, **fields):
-    return [PROGRAM, "train", "--threads", "1", *map(str, arguments), *(str(x) for name, value in fields.items() for x in ("--" + name, value))]
-
-
-def train(*arguments, status=0, limit=None, **fields):
-    def limit_files():
-        if limit:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    result = subprocess.run(command(*arguments, **fields), capture_output=True, text=True, timeout=60, preexec_fn=limit_files)
-    assert result.returncode == status, result.stderr
-    return result
-
-
-def start(*arguments, **fields):
-    return subprocess.Popen(command(*arguments, **fields), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def metrics_of(run):
-    """Whole lines; a run that is being written may end with half a line."""
-    try:
-        text = (run / "metrics.jsonl").read_text()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-
-
-def wait_for_step(process, run, step):
-    """Until the run has made `step`, or has ended."""
-    def reached():
-        return process.poll() is not None or ((lines := metrics_of(run)) and lines[-1]["step"] >= step)
-
-    wait_until(reached)
-
-
-def steps_of(run):
-    folder = run / "checkpoints"
-    return sorted(int(path.name[5:]) for path in folder.glob("step-*")) if folder.exists() else []
-
-
-def temporaries_of(run):
-    return [path for path in run.rglob("*") if ".tmp-" in path.name]
-
-
-def weights_of(run):
-    return (run / "model.safetensors").read_bytes()
-
-
-def flip(path, place=0.7):
-    data = bytearray(path.read_bytes())
-    data[int(len(data) * place)] ^= 1
-    path.write_bytes(data)
+from train_program import (BASE, LONG, PROGRAM, STEPS, TRIES, WEIGHTS, command, flip, metrics_of, prepare_text, start, steps_of, temporaries_of,
+                           train, wait_for_step, weights_of)
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     for name, text in ("data", "The cat sat on the mat; the dog ate the log. "), ("other", "Other text than before. "):
-        (folder / "text.txt").write_text(text * 300)
-        subprocess.run([PROGRAM, "prepare", "--input", folder / "text.txt", "--out", folder / name, "--tokenizer", "bytes"], check=True,
-                       capture_output=True)
+        prepare_text(folder, name, text * 300)
     return folder
 
 
@@ -233,9 +166,17 @@ def test_divergence_stops_with_the_step_and_what_to_try(work, tmp_path):
                                                                     "train.warmup_fraction": 0}).stderr
     last = metrics_of(run)[-1]["step"]
     assert f"step {last + 1}: loss" in errors and "not finite" in errors and f"checkpoints/step-{last:06}" in errors
-    assert "lower train.learning_rate" in errors and "float32" in errors
+    assert "lower train.learning_rate (now 1e+25), a smaller train.clip (now 1)" in errors and "--from" in errors
+    assert "train.dtype" not in errors  # it is float32 already
     assert steps_of(run)[-1] == last
     train("--resume", "--out", run, status=2)  # the same again, from the checkpoint that the message named
+
+
+def test_divergence_advises_only_what_applies(work, tmp_path):
+    errors = train("--data", work / "data", "--out", tmp_path / "run", status=2, **{
+        **BASE, "train.clip": 0, "train.dtype": "bfloat16", "train.learning_rate": 1e30, "train.warmup_fraction": 0}).stderr
+    assert "a train.clip such as 1 (now 0: gradients are not clipped), train.dtype float32 (now bfloat16)" in errors
+    assert "smaller train.clip" not in errors and "-nan" not in errors
 
 
 def test_damaged_checkpoints_are_passed_over(copy_at_16, undisturbed):
@@ -252,6 +193,7 @@ def test_a_checkpoint_that_is_sound_but_unusable_stops_the_run(copy_at_16):
     run = copy_at_16
     state = run / "checkpoints/step-000016/state.json"
     state.write_text(state.read_text().replace('"format_version": 1', '"format_version": 2'))
+    (run / ".lock").unlink()  # which the kill left
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     errors = train("--resume", "--out", run, status=2).stderr
     assert str(state) in errors and "format_version is 2" in errors
@@ -273,7 +215,7 @@ def test_a_run_that_lost_its_checkpoints_is_left_alone(undisturbed, tmp_path, lo
 def test_paths_need_not_be_utf8(work, tmp_path):
     """JSON on standard output shows U+FFFD; what config.json must hold exactly is refused before anything is written."""
     data, run = os.fsencode(tmp_path) + b"/d\xe4ta", os.fsencode(tmp_path) + b"/r\xfcn"
-    prepare = subprocess.run([PROGRAM, "prepare", "--json", "--input", work / "text.txt", "--out", data, "--tokenizer", "bytes"],
+    prepare = subprocess.run([PROGRAM, "prepare", "--json", "--input", work / "data.txt", "--out", data, "--tokenizer", "bytes"],
                              capture_output=True)
     assert prepare.returncode == 0 and json.loads(prepare.stdout)["out"].endswith("/d\ufffdta")
     fields = [x for name, value in {**BASE, "train.steps": 2}.items() for x in ("--" + name, str(value))]

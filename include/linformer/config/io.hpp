@@ -19,6 +19,7 @@ struct FieldHandle {
   std::string name;  ///< "attention.slots"
   std::string help;
   std::string type;                               ///< "INT", "FLOAT", "BOOL", "TEXT", "a|b|c", "INT,INT,…"
+  bool repeats = false;                           ///< a list of text: its flag gives one element, and may come again
   std::function<void(const std::string&)> parse;  ///< UserError names the field, the value and what was expected
   std::function<std::string()> text;              ///< the value as parse() reads it
   std::function<void(const json&)> from_json;

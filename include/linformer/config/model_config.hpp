@@ -53,7 +53,7 @@ struct AttentionConfig {
   std::optional<ProjectionStart> projection_start;  ///< of linear and convolution; auto = means for convolution, blocks
                                                     ///< and bidirectional models, else random
   bool reassociate = true;  ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
-  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
+  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = as ModelConfig::window() says
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
   std::optional<double> slot_bias;     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
@@ -71,7 +71,7 @@ struct AttentionConfig {
     visitor("attention.reassociate", self.reassociate,
             "bidirectional: shorten the sequence before the products with the weights: true or false");
     visitor("attention.window", self.window,
-            "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
+            "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal, below that length/4");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise,
             "layer norms of slots and window: none, keys or both; auto: keys with a window");
@@ -118,6 +118,8 @@ struct ModelConfig {
   std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
+  /// The automatic one is 0, or when causal 64, or in a model shorter than that P/4, so that half of the positions read
+  /// slots; with block summaries the largest of at most that with which a block has a whole number of slots.
   std::int64_t window() const;
   std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned entries
   Normalise normalise() const;

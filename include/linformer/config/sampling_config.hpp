@@ -16,7 +16,7 @@ struct SamplingConfig {
   std::vector<std::string> stop =
       {};  ///< a list of text, which TOML writes as ["…", "…"] and the command line as a repeated flag
 
-  /// The part of a name after its dot, with dashes, is the flag of `linformer generate`: --max-tokens.
+  /// The part of a name after its dot, with dashes, is a second name of its flag: --max-tokens.
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("generate.max_tokens", self.max_tokens, "tokens to make, at most");

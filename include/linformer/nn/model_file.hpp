@@ -39,5 +39,7 @@ struct LoadedModel {
 /// Loads a run folder or a checkpoint folder. UserError on wrong shapes, dtypes other than float32, missing or
 /// unknown tensors, NaN weights, unknown sections or keys in config.json, other format versions.
 LoadedModel load_model(const std::filesystem::path& folder);
+/// The config of the model in a run or checkpoint folder, without its weights. UserError as load_model().
+ModelConfig read_model_config(const std::filesystem::path& folder);
 
 }  // namespace linformer

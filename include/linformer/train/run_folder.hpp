@@ -2,6 +2,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,13 @@ struct DataIdentity {
   std::int64_t train_tokens = 0, validation_tokens = 0;  ///< train_tokens 0: generated without end
 };
 
+/// The weights that a run begins with, where they were given and not drawn.
+struct StartWeights {
+  std::string folder;  ///< of the model that they are of
+  std::string sha256;  ///< of its model.safetensors
+  bool operator==(const StartWeights&) const = default;
+};
+
 /// All that a run is started with; config.json of the run folder and of its checkpoints holds it.
 struct RunConfig {
   ModelConfig model;
@@ -25,19 +34,34 @@ struct RunConfig {
   std::uint64_t seed = 0;
   DataConfig data;
   DataIdentity identity;  ///< of the data
+  std::optional<StartWeights> from = std::nullopt;
 };
 
-/// The sections that config.json of a run has beside those of the model: "train", "data", "seed".
+/// The sections that config.json of a run has beside those of the model: "train", "data", "seed" and, where the run
+/// began with given weights, "from".
 json run_sections(RunConfig config);
 /// Model, training and data fields; the handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone, which makes a folder a run. `tokenizer` as Tokenizer::to_json() gives it.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
+/// Whether there is more in a folder than a start that was killed leaves there: its lock, and the temporary of its
+/// first file.
+bool holds_files(const std::filesystem::path& folder);
 bool is_run(const std::filesystem::path& folder);
 /// The config.json of a run or of one of its checkpoints.
 RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
+/// Whether JSON, which config.json is, can hold the text as it is.
+bool is_utf8(const std::string& text);
+
+/// The first field, but for those in `free`, that the two lists hold with different values.
+struct FieldDifference {
+  std::string name, first, second;
+};
+std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& first,
+                                                const std::vector<FieldHandle>& second,
+                                                const std::set<std::string>& free);
 /// UserError that names the first field in which a resumed run may not differ from what it was started with.
 /// evaluate_every, save_every, keep and checkpoint_activations may differ.
 void check_resumable(RunConfig stored, RunConfig given);

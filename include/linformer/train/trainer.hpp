@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "linformer/core/folder_lock.hpp"
 #include "linformer/data/batches.hpp"
 #include "linformer/infer/evaluate.hpp"
 #include "linformer/train/checkpoint.hpp"
@@ -14,24 +15,27 @@ struct StepOptions {
   std::uint64_t seed = 0;             ///< with the step it seeds dropout, so that no generator state needs keeping
 };
 struct StepResult {
-  double loss = 0;           ///< mean over the micro-batches, nats a token
+  double loss = 0;           ///< mean over the targets of all micro-batches, nats a token
   double gradient_norm = 0;  ///< before clipping
   double learning_rate = 0;
   bool finite = true;  ///< false: loss or gradient are not finite, and nothing was changed
 };
-/// One optimiser step: mean gradient over `accumulate` micro-batches, clipped to global norm `clip`, then AdamW.
+/// One optimiser step: the gradient of the mean loss over all targets of `accumulate` micro-batches, clipped to global
+/// norm `clip`, then AdamW.
 StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
 
 struct RunOptions {
   std::filesystem::path out;
   ExistingRun existing = ExistingRun::refuse;
+  std::filesystem::path from = {};  ///< of a new run: the model folder whose weights it begins with
   at::Device device = at::kCPU;
   bool quiet = false;  ///< no progress on standard error
 };
 struct TrainSummary {
   std::int64_t steps = 0;
-  double loss = 0;               ///< of the last step
-  Evaluation validation;         ///< of the final model; tokens = 0 when the run was stopped
+  double loss = 0;  ///< of the last step
+  /// Of the final model; none when the run was stopped, or its data has no validation part.
+  std::optional<Evaluation> validation;
   double tokens_per_second = 0;  ///< of steps alone: evaluation and saving don't count
   std::int64_t parameters = 0, peak_memory_bytes = 0;
   double seconds = 0;
@@ -42,11 +46,13 @@ struct TrainSummary {
 /// touches its folder. UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
-/// A run: model, data, folder. Its files are described in docs/model_format.md.
+/// A run: model, data, folder, which it holds while it lives (core/folder_lock.hpp). Its files are described in
+/// docs/model_format.md.
 class Trainer {
  public:
   /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a
-  /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change.
+  /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change: the
+  /// config, the data, the folder, or what doesn't fit into memory.
   Trainer(RunConfig config, RunOptions options);
   /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be
   /// written.
@@ -55,16 +61,21 @@ class Trainer {
   const RunConfig& config() const { return config_; }
 
  private:
+  void hold_folder();
+  LanguageModel first_model(std::optional<LoadedModel> given) const;
   void check_nothing_lost() const;
   void prepare_folder();
   at::ScalarType dtype() const;
   bool due(std::int64_t every) const;
-  Evaluation evaluate_and_keep_best();
+  bool validates() const { return config_.identity.validation_tokens > 0; }
+  void say_when_nothing_validates() const;
+  std::optional<Evaluation> evaluate_and_keep_best();
   void check_finite(const StepResult& result) const;
   std::string last_checkpoint() const;
 
   RunConfig config_;
   RunOptions options_;
+  std::optional<FolderLock> lock_;
   std::unique_ptr<Dataset> data_;
   json tokenizer_;
   std::optional<TrainState> state_;
