@@ -122,6 +122,14 @@ json data_info(const fs::path& folder) {
           {"bytes_per_token", data.validation_bytes_per_token()}};
 }
 
+// What `auto` takes here: by tables, whatever was measured above.
+json choices_of(at::Device device) {
+  return {{"train.dtype", dtype_name(choose_dtype(DType::automatic, device).value)},
+          {"products", enum_name(choose_products(ProductLibrary::automatic).value)},
+          {"large_model_weights", kernels::weight_format_name(automatic_weights(this_processor(), kLargeModel))},
+          {"reason", choose_dtype(DType::automatic, device).reason}};
+}
+
 json machine_info(const Common& common) {
   const auto rates = measure_products(parse_device(common.device));
   const auto gflops = [](double multiply_adds) { return 2e-9 * multiply_adds; };
@@ -130,7 +138,8 @@ json machine_info(const Common& common) {
   object.update({{"capability", at::get_cpu_capability()},
                  {"device", common.device},
                  {"float32_gflops", gflops(rates.float32)},
-                 {"bfloat16_gflops", gflops(rates.bfloat16)}});
+                 {"bfloat16_gflops", gflops(rates.bfloat16)},
+                 {"auto", choices_of(parse_device(common.device))}});
   return object;
 }
 

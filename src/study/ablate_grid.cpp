@@ -132,7 +132,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
     try {
       from_json(fields_of(point.config), sections, "fields");
       require(point.config.train.dtype != DType::automatic,
-              "train.dtype is auto, but a comparison must not depend on a timing; name one");
+              "train.dtype is auto, but a comparison must not depend on the processor; name one");
       point.config = completed(point.config, datasets.of(point.config));
     } catch (const UserError& error) {
       fail("{}: {}", place, error.what());

@@ -39,7 +39,7 @@ RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
 /// UserError that names the first field in which a resumed run may not differ from what it was started with.
-/// evaluate_every, save_every, keep and checkpoint_activations may differ.
+/// evaluate_every, save_every, keep, checkpoint_activations and products may differ.
 void check_resumable(RunConfig stored, RunConfig given);
 
 enum class ExistingRun { refuse, resume, overwrite };
