@@ -15,10 +15,10 @@
 #include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
-#include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/study/machine.hpp"
 #include "linformer/train/run_folder.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

@@ -13,7 +13,6 @@
 #include "linformer/core/error.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/attention.hpp"
-#include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -48,21 +47,6 @@ void add_common(CLI::App& verb, Common& common) {
   verb.add_option("--device", common.device, "cpu, cuda or cuda:INDEX");
   verb.add_option("--dtype", common.dtype, "auto, float32 or bfloat16")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
-}
-
-void add_products(CLI::App& verb, Common& common) {
-  verb.add_option("--products", common.products,
-                  "library of float32 products: libtorch, onednn (they round differently), or auto: by the processor")
-      ->check(CLI::IsMember({"auto", "libtorch", "onednn"}));
-}
-
-ProductLibrary products_of(const Common& common) { return enum_of<ProductLibrary>(common.products, "--products"); }
-
-void announce(const Common& common, at::ScalarType dtype, std::vector<Announcement> choices) {
-  const bool by_library = dtype == at::kFloat && parse_device(common.device).is_cpu();
-  if (const auto products = choose_products(products_of(common)); by_library && !products.reason.empty())
-    choices.push_back({"products", std::string(enum_name(products.value)), products.reason, "--products"});
-  if (!choices.empty()) fmt::print(stderr, "linformer: {}\n", announcement_of(choices));
 }
 
 void add_verbose(CLI::App& verb, Common& common) {

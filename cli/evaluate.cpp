@@ -10,7 +10,6 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
-#include "linformer/nn/device.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"

@@ -11,6 +11,7 @@
 #include "linformer/core/json.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/infer/generate.hpp"
+#include "linformer/nn/automatic.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/study/machine.hpp"

@@ -14,7 +14,6 @@
 #include "linformer/core/progress.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"
-#include "linformer/nn/device.hpp"
 #include "linformer/study/inspect_bert.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"

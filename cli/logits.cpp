@@ -15,6 +15,7 @@
 #include "linformer/data/prepare.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

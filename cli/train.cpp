@@ -9,6 +9,7 @@
 #include "linformer/nn/device.hpp"
 #include "linformer/report/curve.hpp"
 #include "linformer/train/trainer.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

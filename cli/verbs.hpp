@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "linformer/config/io.hpp"
-#include "linformer/nn/automatic.hpp"
 
 namespace linformer::cli {
 
@@ -32,13 +31,6 @@ struct Common {
 /// reads the config file for what is wrong anywhere in it, since a verb uses only some of its sections.
 void add_common(CLI::App& verb, Common& common);
 void apply(const Common& common);
-
-/// --products, for verbs that run a model. They hold a ProductGuard of products_of() while they work.
-void add_products(CLI::App& verb, Common& common);
-ProductLibrary products_of(const Common& common);
-/// Says on standard error, before the work, what `auto` took and how to pin it: `choices` and, where products are made
-/// in float32 on the CPU, their library.
-void announce(const Common& common, at::ScalarType dtype, std::vector<Announcement> choices = {});
 
 /// --verbose, for verbs that run attention; say_path() then names on standard error the implementation that ran.
 void add_verbose(CLI::App& verb, Common& common);

@@ -51,7 +51,7 @@ def program(*arguments, **variables):
 
 def train(work, run, *flags, fields=FIELDS, **variables):
     given = [text for name, value in fields.items() for text in (f"--{name}", value)]
-    return program("train", "--data", work / "data", "--out", run, "--threads", 2, *given, *flags, **variables)
+    return program("train", "--data", work / "data", "--out", run, *given, *flags, **variables)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def result_of_training(run):
 def results(work, folder, **variables):
     """What each verb gives, without what is a time."""
     train(work, folder / "run", **variables)
-    common = ("--model", work / "run", "--threads", 2)
+    common = ("--model", work / "run")
     evaluated = program("evaluate", *common, "--data", work / "part.txt", "--json", **variables)
     made = json.loads(program("generate", *common, "--prompt", "and so " * 7, "--max-tokens", 8, "--seed", 3, "--json", **variables).stdout)
     program("logits", *common, "--ids", ",".join(map(str, range(60))), "--out", folder / "logits", **variables)
@@ -146,7 +146,7 @@ def test_a_resumed_run_keeps_its_choice_on_another_processor(work, tmp_path):
     train(work, tmp_path / "run", "--dtype", other, "--products", "libtorch", fields=small)
     config = tmp_path / "run/config.json"
     assert json.loads(config.read_text())["train"]["products"] == "libtorch"
-    again = program("train", "--resume", "--out", tmp_path / "run", "--threads", 2, "--dtype", "auto", "--products", "auto",
+    again = program("train", "--resume", "--out", tmp_path / "run", "--dtype", "auto", "--products", "auto",
                     LINFORMER_ISA="portable")
     assert json.loads(config.read_text())["train"]["dtype"] == other
     assert ("bfloat16 may be" in again.stderr and "LINFORMER_ISA" in again.stderr) == (other == "bfloat16")
@@ -154,7 +154,7 @@ def test_a_resumed_run_keeps_its_choice_on_another_processor(work, tmp_path):
     stored = json.loads(config.read_text())
     del stored["train"]["products"]
     config.write_text(json.dumps(stored))
-    program("train", "--resume", "--out", tmp_path / "run", "--threads", 2)
+    program("train", "--resume", "--out", tmp_path / "run")
     assert json.loads(config.read_text())["train"]["products"] in ("libtorch", "onednn")
 
 
@@ -168,7 +168,7 @@ def test_a_forced_instruction_set_decides_what_auto_takes(work, tmp_path):
 
 def test_the_library_of_products_is_pinned(work):
     def evaluate(*flags):
-        result = program("evaluate", "--model", work / "run", "--data", work / "data", "--threads", 2, "--json", *flags)
+        result = program("evaluate", "--model", work / "run", "--data", work / "data", "--json", *flags)
         return without_times(json.loads(result.stdout)), result.stderr
 
     by = {library: evaluate("--products", library) for library in ("auto", "libtorch", "onednn")}
@@ -180,7 +180,7 @@ def test_the_library_of_products_is_pinned(work):
 
 
 def test_generate_says_and_pins_each_choice(work):
-    prompt = ("--model", work / "run", "--prompt", "and so " * 7, "--max-tokens", 8, "--threads", 2, "--json")
+    prompt = ("--model", work / "run", "--prompt", "and so " * 7, "--max-tokens", 8, "--json")
     automatic = program("generate", *prompt)
     said = next(line for line in automatic.stderr.splitlines() if "(auto: " in line)
     flags = said[said.index("pin "):].split(" with ")[1].split()
