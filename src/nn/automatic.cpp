@@ -23,7 +23,7 @@ Vendor vendor_of_this_processor() {
   return Vendor::other;
 }
 
-std::string description_of(const Processor& processor) {
+std::string reason_of(const Processor& processor) {
   const auto* vendor = processor.vendor == Vendor::amd ? "AMD " : processor.vendor == Vendor::intel ? "Intel " : "";
   const auto isa = kernels::isa_name(processor.isa);
   const char* forced = std::getenv("LINFORMER_ISA");
@@ -59,7 +59,7 @@ Choice<at::ScalarType> choose_dtype(DType asked, at::Device device) {
   if (asked != DType::automatic) return {.value = scalar(asked), .reason = ""};
   if (!device.is_cpu()) return {.value = at::kBFloat16, .reason = "the device is " + device.str()};
   const auto processor = this_processor();
-  return {.value = scalar(automatic_dtype(processor)), .reason = description_of(processor)};
+  return {.value = scalar(automatic_dtype(processor)), .reason = reason_of(processor)};
 }
 
 Choice<ProductLibrary> choose_products(ProductLibrary asked) {
@@ -70,7 +70,7 @@ Choice<ProductLibrary> choose_products(ProductLibrary asked) {
   if (asked != ProductLibrary::automatic) return {.value = asked, .reason = ""};
   const auto processor = this_processor();
   return {.value = automatic_products(processor, reachable),
-          .reason = reachable ? description_of(processor) : "this LibTorch offers no float32 products by oneDNN"};
+          .reason = reachable ? reason_of(processor) : "this LibTorch offers no float32 products by oneDNN"};
 }
 
 Choice<WeightFormat> choose_weights(const LanguageModel& model) {
@@ -81,7 +81,7 @@ Choice<WeightFormat> choose_weights(const LanguageModel& model) {
     return {.value = WeightFormat::float32,
             .reason = fmt::format("the model has fewer than {} parameters", kLargeModel)};
   const auto processor = this_processor();
-  return {.value = automatic_weights(processor, parameters), .reason = description_of(processor)};
+  return {.value = automatic_weights(processor, parameters), .reason = reason_of(processor)};
 }
 
 std::string announcement_of(std::span<const Announcement> choices) {
