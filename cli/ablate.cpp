@@ -25,7 +25,7 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
   }
   const auto& dtype = flags.common.dtype;
   require(verb.count("--dtype") == 0 || dtype != "auto",
-          "--dtype is auto, but a comparison must not depend on a timing; give float32 or bfloat16");
+          "--dtype is auto, but a comparison must not depend on the processor; give float32 or bfloat16");
   const auto grid = read_grid(flags.grid, flags.data,
                               dtype == "bfloat16"  ? DType::bfloat16
                               : dtype == "float32" ? DType::float32

@@ -18,6 +18,7 @@
 #include "linformer/nn/model_file.hpp"
 #include "linformer/study/machine.hpp"
 #include "linformer/train/run_folder.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -116,6 +117,7 @@ std::string command_of(const AuditFlags& flags) {
   if (!flags.tokenizer.empty()) command += " --tokenizer " + quoted(flags.tokenizer);
   if (flags.length > 0) command += fmt::format(" --model.length {}", flags.length);
   if (flags.vocabulary > 0) command += fmt::format(" --model.vocabulary {}", flags.vocabulary);
+  if (flags.common.products != "auto") command += " --products " + flags.common.products;
   if (flags.common.seed > 0) command += fmt::format(" --seed {}", flags.common.seed);
   return command;
 }
@@ -187,6 +189,8 @@ void run(AuditFlags flags) {
   require(flags.common.device == "cpu", "--device {}: an audit runs on cpu", flags.common.device);
   require(flags.common.dtype != "bfloat16",
           "--dtype bfloat16: an audit runs in float64 and float32, since bfloat16 hides small leaks in its rounding");
+  const ProductGuard products(products_of(flags.common));
+  if (fs::is_directory(flags.model)) announce(flags.common, at::kFloat);
   Progress progress("audit", 0);
   AuditOptions options{.length = flags.length, .vocabulary = flags.vocabulary, .seed = flags.common.seed};
   options.progress = [&](std::int64_t done, std::string_view what) { progress.update(done, what); };
@@ -216,6 +220,7 @@ void add_audit(CLI::App& app) {
   auto flags = std::make_shared<AuditFlags>();
   auto* verb = app.add_subcommand("audit", "Does a model see what comes after? Status 0: clean, 1: it does");
   add_common(*verb, flags->common);
+  add_products(*verb, flags->common);
   verb->add_option("--model", flags->model,
                    "run or checkpoint folder, or a TorchScript file that maps ids (B,N) to logits (B,N,V)")
       ->required();

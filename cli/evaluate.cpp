@@ -61,6 +61,8 @@ void print(const Evaluation& result, bool as_json) {
 void run(const EvaluateFlags& flags) {
   apply(flags.common);
   const auto opened = open_model(flags.model, flags.common);
+  const ProductGuard products(products_of(flags.common));
+  announce(flags.common, opened.dtype);
   Progress progress("evaluate", 0);
   EvaluateOptions options{.batch = flags.batch, .dtype = opened.dtype};
   options.progress = [&](std::int64_t done, std::int64_t total) {
@@ -84,6 +86,7 @@ void add_evaluate(CLI::App& app) {
   auto* verb = app.add_subcommand("evaluate", "Loss, perplexity and bits per byte of a model");
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
+  add_products(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option(
       "--data", flags->data,

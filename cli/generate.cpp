@@ -12,6 +12,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/study/enum_text.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"
 
@@ -20,7 +21,7 @@ namespace {
 
 struct GenerateFlags {
   Common common;
-  std::string model, prompt_file, overflow = "error";
+  std::string model, prompt_file, overflow = "error", prompt_dtype = "auto";
   std::vector<std::string> prompts;
   std::int64_t samples = 1;
   SamplingConfig sampling;
@@ -91,12 +92,29 @@ void print_speed(const Generation& result) {
              static_cast<double>(result.state_bytes) / 1e6);
 }
 
-WeightFormat weights_of(const Common& common, const LanguageModel& model) {
-  if (common.dtype == "int8") return WeightFormat::int8;
-  if (common.dtype == "auto") return faster_format(model);
+Choice<WeightFormat> weights_of(const Common& common, const LanguageModel& model) {
+  if (common.dtype == "int8") return {.value = WeightFormat::int8, .reason = ""};
+  if (common.dtype == "auto") return choose_weights(model);
   // Where no decoder serves the model, bfloat16 is autocast's.
-  return common.dtype == "bfloat16" && Decoder::obstacle(model).empty() ? WeightFormat::bfloat16
-                                                                        : WeightFormat::float32;
+  const bool narrow = common.dtype == "bfloat16" && Decoder::obstacle(model).empty();
+  return {.value = narrow ? WeightFormat::bfloat16 : WeightFormat::float32, .reason = ""};
+}
+
+// Prompts are products of matrices, in which some processors only emulate bfloat16: short weights don't decide it.
+Choice<at::ScalarType> prompt_dtype_of(const GenerateFlags& flags, const OpenedModel& opened, WeightFormat weights) {
+  if (flags.prompt_dtype != "auto") return choose_dtype(enum_of<DType>(flags.prompt_dtype, "--prompt-dtype"));
+  if (weights == WeightFormat::float32) return {.value = opened.dtype, .reason = ""};
+  return choose_dtype(DType::automatic, opened.model.output_weight().device());
+}
+
+void announce_choices(const Common& common, const Choice<WeightFormat>& weights,
+                      const Choice<at::ScalarType>& prompts) {
+  std::vector<Announcement> choices;
+  if (!weights.reason.empty())
+    choices.push_back({"dtype", std::string(kernels::weight_format_name(weights.value)), weights.reason, "--dtype"});
+  if (!prompts.reason.empty())
+    choices.push_back({"prompts in", dtype_name(prompts.value), prompts.reason, "--prompt-dtype"});
+  announce(common, prompts.value, std::move(choices));
 }
 
 void run(GenerateFlags& flags) {
@@ -111,12 +129,14 @@ void run(GenerateFlags& flags) {
   if (model_flags.dtype == "int8") model_flags.dtype = "float32";  // int8 is for weights alone
   const auto opened = open_model(flags.model, model_flags);
   const auto weights = weights_of(flags.common, opened.model);
+  const auto prompt_dtype = prompt_dtype_of(flags, opened, weights.value);
+  const ProductGuard products(products_of(flags.common));
+  announce_choices(flags.common, weights, prompt_dtype);
   GenerateOptions options{.samples = flags.samples,
                           .seed = flags.common.seed,
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
-                          // Prompts are products of matrices, of which some processors emulate bfloat16's.
-                          .dtype = weights == WeightFormat::float32 ? opened.dtype : choose_dtype(DType::automatic),
-                          .weights = weights};
+                          .dtype = prompt_dtype.value,
+                          .weights = weights.value};
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
   if (stream) {
@@ -147,11 +167,16 @@ void add_generate(CLI::App& app) {
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));
-  verb->add_option("--dtype", flags->common.dtype,
-                   "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: the faster of the first "
-                   "two by timing, so that another "
-                   "machine may write another text at the same seed; float32 pins it")
+  verb->add_option(
+          "--dtype", flags->common.dtype,
+          "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: float32 for small models, "
+          "by the processor for large ones")
       ->check(CLI::IsMember({"auto", "float32", "bfloat16", "int8"}));
+  verb->add_option("--prompt-dtype", flags->prompt_dtype,
+                   "of the products that read prompts: float32, bfloat16, or auto: float32 where the weights are, "
+                   "otherwise by the processor")
+      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
+  add_products(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
   verb->add_option("--prompt-file", flags->prompt_file,

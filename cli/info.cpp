@@ -11,6 +11,7 @@
 #include "linformer/core/json.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/infer/generate.hpp"
+#include "linformer/nn/automatic.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/study/machine.hpp"
@@ -125,6 +126,14 @@ json data_info(const fs::path& folder) {
           {"bytes_per_token", validation > 0 ? json(data.validation_bytes_per_token()) : json(nullptr)}};
 }
 
+// What `auto` takes here: by tables, whatever was measured above.
+json choices_of(at::Device device) {
+  return {{"train.dtype", dtype_name(choose_dtype(DType::automatic, device).value)},
+          {"products", enum_name(choose_products(ProductLibrary::automatic).value)},
+          {"large_model_weights", kernels::weight_format_name(automatic_weights(this_processor(), kLargeModel))},
+          {"reason", choose_dtype(DType::automatic, device).reason}};
+}
+
 json machine_info(const Common& common) {
   const auto rates = measure_products(parse_device(common.device));
   const auto gflops = [](double multiply_adds) { return 2e-9 * multiply_adds; };
@@ -133,7 +142,8 @@ json machine_info(const Common& common) {
   object.update({{"capability", at::get_cpu_capability()},
                  {"device", common.device},
                  {"float32_gflops", gflops(rates.float32)},
-                 {"bfloat16_gflops", gflops(rates.bfloat16)}});
+                 {"bfloat16_gflops", gflops(rates.bfloat16)},
+                 {"auto", choices_of(parse_device(common.device))}});
   return object;
 }
 

@@ -43,6 +43,7 @@ std::string command_of(const InspectFlags& flags) {
   if (flags.windows != usual.windows) text += fmt::format(" --windows {}", flags.windows);
   if (flags.length != usual.length) text += fmt::format(" --length {}", flags.length);
   if (flags.rank != usual.rank) text += fmt::format(" --rank {}", flags.rank);
+  if (flags.common.products != usual.common.products) text += " --products " + flags.common.products;
   return flags.out.empty() ? text : text + " --out " + quoted(flags.out);
 }
 
@@ -113,6 +114,8 @@ void run(const InspectFlags& flags) {
   require(flags.common.dtype != "bfloat16",
           "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
   make_folder(flags.out);
+  const ProductGuard products(products_of(flags.common));
+  announce(flags.common, at::kFloat);
   auto result = inspect_model(flags);
   std::string lines;
   for (auto& line : result.lines) {
@@ -136,6 +139,7 @@ void add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
   auto* verb = app.add_subcommand("inspect", "Why: the rank of attention, what slots read, how much they are used");
   add_common(*verb, flags->common);
+  add_products(*verb, flags->common);
   verb->add_option(
           "--model", flags->model,
           "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")

@@ -17,6 +17,7 @@
 #include "linformer/data/prepare.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -96,7 +97,10 @@ void check_ids(const std::vector<std::int64_t>& ids, const ModelConfig& config, 
 at::Tensor logits_NV(const LanguageModel& model, const std::vector<std::int64_t>& ids, const Common& common) {
   const c10::NoGradGuard no_grad;
   const auto device = parse_device(common.device);
-  const AutocastGuard autocast(common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat, device.type());
+  const auto dtype = common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  const ProductGuard products(products_of(common));
+  announce(common, dtype);
+  const AutocastGuard autocast(dtype, device.type());
   const auto ids_1N = at::tensor(ids, at::kLong).unsqueeze(0).to(device);
   return model.logits(ids_1N).squeeze(0).to(at::kCPU, at::kFloat).contiguous();
 }
@@ -128,6 +132,7 @@ void add_logits(CLI::App& app) {
   auto* verb = app.add_subcommand("logits", "Logits of given ids, as a safetensors file for other programs");
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
+  add_products(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--ids", flags->ids,
                    "ids such as 1,2,3, or a file of them: text or the JSON of `tokenize --json`; - is standard input")

@@ -1,8 +1,12 @@
 #include "open_model.hpp"
 
+#include <fmt/format.h>
+
+#include <utility>
+
 #include "linformer/core/error.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
-#include "linformer/nn/device.hpp"
+#include "linformer/study/enum_text.hpp"
 
 namespace linformer::cli {
 
@@ -14,6 +18,21 @@ OpenedModel open_model(const std::string& folder, const Common& common) {
   auto tokenizer = tokenizer_of(loaded);
   loaded.model.to(device, at::kFloat);
   return {std::move(loaded.model), std::move(tokenizer), common.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat};
+}
+
+void add_products(CLI::App& verb, Common& common) {
+  verb.add_option("--products", common.products,
+                  "library of float32 products: libtorch, onednn (they round differently), or auto: by the processor")
+      ->check(CLI::IsMember({"auto", "libtorch", "onednn"}));
+}
+
+ProductLibrary products_of(const Common& common) { return enum_of<ProductLibrary>(common.products, "--products"); }
+
+void announce(const Common& common, at::ScalarType dtype, std::vector<Announcement> choices) {
+  const bool by_library = dtype == at::kFloat && parse_device(common.device).is_cpu();
+  if (const auto products = choose_products(products_of(common)); by_library && !products.reason.empty())
+    choices.push_back({"products", std::string(enum_name(products.value)), products.reason, "--products"});
+  if (!choices.empty()) fmt::print(stderr, "linformer: {}\n", announcement_of(choices));
 }
 
 }  // namespace linformer::cli

@@ -3,8 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "linformer/data/tokenizer.hpp"
+#include "linformer/nn/automatic.hpp"
+#include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "verbs.hpp"
 
@@ -17,5 +20,12 @@ struct OpenedModel {
 };
 /// Loads a run or checkpoint folder with its tokenizer.
 OpenedModel open_model(const std::string& folder, const Common& common);
+
+/// --products, for verbs that run a model. They hold a ProductGuard of products_of() while they work.
+void add_products(CLI::App& verb, Common& common);
+ProductLibrary products_of(const Common& common);
+/// Says on standard error, before the work, what `auto` took and how to pin it: `choices` and, where products are made
+/// in float32 on the CPU, their library.
+void announce(const Common& common, at::ScalarType dtype, std::vector<Announcement> choices = {});
 
 }  // namespace linformer::cli

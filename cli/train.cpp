@@ -1,13 +1,16 @@
 // linformer train: trains a language model on prepared data, or continues a run.
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <memory>
+#include <utility>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/report/curve.hpp"
 #include "linformer/train/trainer.hpp"
+#include "open_model.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -51,6 +54,10 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   if (!curve.empty()) put("training loss by step\n" + curve);
 }
 
+// Flags of every verb that set a field of training.
+const std::array<std::pair<std::string, std::string>, 2> kFlagsOfFields{
+    {{"dtype", "train.dtype"}, {"products", "train.products"}}};
+
 // Two flags of one field.
 void refuse_two_values(const CLI::App& verb, const std::string& first, const std::string& second) {
   if (verb.count(first) == 0 || verb.count(second) == 0) return;
@@ -59,7 +66,7 @@ void refuse_two_values(const CLI::App& verb, const std::string& first, const std
 }
 
 void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
-  refuse_two_values(verb, "--dtype", "--train.dtype");
+  for (const auto& [flag, field] : kFlagsOfFields) refuse_two_values(verb, "--" + flag, "--" + field);
   refuse_two_values(verb, "--data", "--data.folder");
   apply(options.common);
   // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
@@ -67,9 +74,10 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   if (!options.from.empty()) options.config.model = read_model_config(options.from);
   flags.merge(options.common.config);
   auto& config = options.config;
-  if (verb.count("--dtype") > 0) {
-    for (auto& field : fields_of(config.train)) {
-      if (field.name == "train.dtype") field.parse(options.common.dtype);
+  for (auto& field : fields_of(config.train)) {
+    for (const auto& [flag, name] : kFlagsOfFields) {
+      if (field.name == name && verb.count("--" + flag) > 0)
+        field.parse(verb.get_option("--" + flag)->as<std::string>());
     }
   }
   if (!options.resume || verb.count("--seed") > 0) config.seed = options.common.seed;
@@ -98,6 +106,7 @@ void add_train(CLI::App& app) {
   auto& verb = *app.add_subcommand("train", "train a language model, or continue a run");
   auto options = std::make_shared<TrainOptions>();
   add_common(verb, options->common);
+  add_products(verb, options->common);
   add_verbose(verb, options->common);
   verb.add_option("--data", options->data, "folder that `linformer prepare` made; --resume knows it");
   verb.add_option("--out", options->out, "folder of the run")->required();

@@ -23,8 +23,9 @@ struct Common {
   int threads = 0;     ///< 0 = the processors there are
   std::uint64_t seed = 0;
   std::string device = "cpu";
-  std::string dtype = "auto";  ///< of inference; training has train.dtype, which this sets
-  bool verbose = false;        ///< only of verbs that run a model
+  std::string dtype = "auto";     ///< of inference; training has train.dtype, which this sets
+  std::string products = "auto";  ///< only of verbs that run a model; training has train.products, which this sets
+  bool verbose = false;           ///< only of verbs that run a model
 };
 /// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process, and
 /// reads the config file for what is wrong anywhere in it, since a verb uses only some of its sections.

@@ -13,6 +13,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/infer/generate.hpp"
+#include "linformer/nn/automatic.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/decoder.hpp"
 #include "linformer/nn/device.hpp"
@@ -173,7 +174,7 @@ class Generating : public Task {
   at::ScalarType reading_ =
       weights_ == WeightFormat::float32
           ? at::kFloat
-          : choose_dtype(DType::automatic);  // of prompts where weights are short, as `generate` does
+          : choose_dtype(DType::automatic).value;  // of prompts where weights are short, as `generate` does
 };
 
 /// How fast the decode step's own product reads its weights on all threads: LibTorch's matrix–vector product uses one,

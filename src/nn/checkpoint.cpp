@@ -8,7 +8,7 @@
 
 #include <utility>
 
-#include "nn/linear_product.hpp"
+#include "linformer/nn/device.hpp"
 
 namespace linformer::nn {
 
@@ -85,7 +85,7 @@ struct Checkpoint : torch::autograd::Function<Checkpoint> {
     context->saved_data["body"] = c10::IValue::make_capsule(saved);
     context->save_for_backward(inputs.vec());
     const CacheOff cache_off;
-    const ForcedProduct same_bits(ProductLibrary::libtorch);
+    const ProductGuard same_bits(ProductLibrary::libtorch);
     return saved->body(inputs[0]);
   }
 

@@ -306,37 +306,6 @@ double Decoder::read_speed() {
   return static_cast<double>(impl.head.bytes()) / seconds.count();
 }
 
-WeightFormat faster_format(const LanguageModel& model) {
-  constexpr std::int64_t kSmall = 4'000'000, kTimed = 1'000'000;  // parameters
-  if (model.parameter_count() < kSmall || !Decoder::obstacle(model).empty()) return WeightFormat::float32;
-  const auto& kernels = kernels::decode_kernels();
-  const auto& output = model.output_weight();
-  const auto rows = std::min(output.size(0), kTimed / output.size(1) / 4 * 4);
-  if (rows < 4) return WeightFormat::float32;
-  const auto weight = as_float(output.narrow(0, 0, rows));
-  Rows x(1, output.size(1)), y(1, rows);
-  const auto seconds_of = [&](const PackedLinear& linear) {
-    const auto start = std::chrono::steady_clock::now();
-    kernels.multiply({.weights = linear.weights(),
-                      .x = x.data.data(),
-                      .quantised = {},
-                      .x_stride = x.stride,
-                      .y = y.data.data(),
-                      .y_stride = y.stride},
-                     0, rows / 4 * 4);
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
-  PackedLinear wide(rows, output.size(1), WeightFormat::float32, kernels),
-      narrow(rows, output.size(1), WeightFormat::bfloat16, kernels);
-  for (auto* linear : {&wide, &narrow}) linear->set_rows(0, rows, weight.const_data_ptr<float>(), nullptr);
-  double wide_seconds = 1e9, narrow_seconds = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    wide_seconds = std::min(wide_seconds, seconds_of(wide));
-    narrow_seconds = std::min(narrow_seconds, seconds_of(narrow));
-  }
-  return narrow_seconds * 1.1 < wide_seconds ? WeightFormat::bfloat16 : WeightFormat::float32;
-}
-
 std::string Decoder::description() const {
   return fmt::format("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format),
                      kernels::isa_name(impl_->isa), impl_->team->size(), impl_->team->size() == 1 ? "" : "s");

@@ -83,13 +83,6 @@ ProductRates measure_products(at::Device device) {
   return rates;
 }
 
-at::ScalarType choose_dtype(DType dtype, at::Device device) {
-  if (dtype == DType::float32) return at::kFloat;
-  if (dtype == DType::bfloat16) return at::kBFloat16;
-  const auto rates = measure_products(device);
-  return rates.bfloat16 > rates.float32 ? at::kBFloat16 : at::kFloat;
-}
-
 std::string dtype_name(at::ScalarType dtype) {
   switch (dtype) {
     case at::kFloat:

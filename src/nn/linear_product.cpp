@@ -3,14 +3,14 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/ones.h>
 #include <c10/core/GradMode.h>
-#include <c10/core/InferenceMode.h>
 
-#include <algorithm>
-#include <chrono>
+#include "linformer/nn/automatic.hpp"
+#include "linformer/nn/device.hpp"
 
-namespace linformer::nn {
+namespace linformer {
+
+namespace nn {
 
 namespace {
 
@@ -39,50 +39,37 @@ at::Tensor onednn_linear(const at::Tensor& x, const at::Tensor& weight, const Bi
   return onednn()->call(x, weight, bias, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
-template <class Product>
-double best_seconds(const Product& product) {
-  double best = 1e9;
-  for (int repeat = 0; repeat < 4; ++repeat) {  // the first one pays for set-up
-    const auto start = std::chrono::steady_clock::now();
-    product();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return best;
-}
+thread_local ProductLibrary current_library = ProductLibrary::automatic;
 
-bool onednn_is_faster() {
-  static const bool faster = [] {
-    if (!onednn()) return false;
-    const c10::InferenceMode guard;
-    const auto x = at::ones({512, 384}, at::kFloat), weight = at::ones({384, 384}, at::kFloat);
-    return 1.3 * best_seconds([&] { onednn_linear(x, weight, std::nullopt); }) <
-           best_seconds([&] { at::linear(x, weight); });
-  }();
-  return faster;
+ProductLibrary library_in_force() {
+  if (current_library != ProductLibrary::automatic) return current_library;
+  return automatic_products(this_processor(), onednn_available());
 }
-
-thread_local ProductLibrary forced = ProductLibrary::measured;
 
 constexpr std::int64_t few_rows = 32;  // below, the weights are what is read, and the libraries are level
 
 bool takes_onednn(const at::Tensor& x, const at::Tensor& weight) {
   const bool possible = !c10::GradMode::is_enabled() && x.is_cpu() && x.scalar_type() == at::kFloat &&
-                        weight.scalar_type() == at::kFloat && x.dim() >= 2 &&
+                        weight.scalar_type() == at::kFloat && x.dim() >= 2 && x.numel() >= few_rows * x.size(-1) &&
                         !at::autocast::is_autocast_enabled(at::kCPU);
-  if (!possible || forced != ProductLibrary::measured) return possible && forced == ProductLibrary::onednn;
-  return x.numel() >= few_rows * x.size(-1) && onednn_is_faster();
+  return possible && library_in_force() == ProductLibrary::onednn;
 }
 
 }  // namespace
 
 bool onednn_available() { return onednn().has_value(); }
 
-ForcedProduct::ForcedProduct(ProductLibrary library) : before_(forced) { forced = library; }
-ForcedProduct::~ForcedProduct() { forced = before_; }
-
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight, const Bias& bias) {
   if (takes_onednn(x, weight)) return onednn_linear(x.contiguous(), weight, bias);
   return at::linear(x, weight, bias);
 }
 
-}  // namespace linformer::nn
+}  // namespace nn
+
+ProductGuard::ProductGuard(ProductLibrary library) : before_(nn::current_library) {
+  choose_products(library);
+  nn::current_library = library;
+}
+ProductGuard::~ProductGuard() { nn::current_library = before_; }
+
+}  // namespace linformer

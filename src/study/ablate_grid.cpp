@@ -133,7 +133,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
     try {
       from_json(fields_of(point.config), sections, "fields");
       require(point.config.train.dtype != DType::automatic,
-              "train.dtype is auto, but a comparison must not depend on a timing; name one");
+              "train.dtype is auto, but a comparison must not depend on the processor; name one");
       point.config = completed(point.config, datasets.of(point.config));
       require(point.config.identity.validation_tokens > 0,
               "{}: has no validation part, but points are compared by their validation losses; prepare it again with a "

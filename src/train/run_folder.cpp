@@ -131,8 +131,8 @@ std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& 
 }
 
 void check_resumable(RunConfig stored, RunConfig given) {
-  static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
-                                              "train.checkpoint_activations", "data.folder"};
+  static const std::set<std::string> kFree = {"train.evaluate_every",         "train.save_every", "train.keep",
+                                              "train.checkpoint_activations", "train.products",   "data.folder"};
   // Standard attention has no use for the other fields of its section.
   if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax)
     given.model.attention = stored.model.attention;

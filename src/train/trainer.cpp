@@ -12,6 +12,7 @@
 #include "linformer/core/memory.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
+#include "linformer/nn/automatic.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/train/metrics.hpp"
 #include "train/memory_estimate.hpp"
@@ -36,7 +37,24 @@ std::int64_t peak_memory_bytes() {
   return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
 }
 
-DType as_config(at::ScalarType dtype) { return dtype == at::kBFloat16 ? DType::bfloat16 : DType::float32; }
+// What `auto` leaves open is decided once, and config.json holds it, so that a resumed run keeps it. The text says what
+// was decided, and what of the run does not suit this processor; it is empty where there is nothing to say.
+std::string settle_choices(TrainConfig& config, at::Device device) {
+  const auto dtype = choose_dtype(config.dtype, device);
+  const auto products = choose_products(config.products);
+  config.dtype = dtype.value == at::kBFloat16 ? DType::bfloat16 : DType::float32;
+  config.products = products.value;
+  std::vector<Announcement> choices;
+  if (!dtype.reason.empty()) choices.push_back({"dtype", dtype_name(dtype.value), dtype.reason, "--train.dtype"});
+  const bool by_library = device.is_cpu() && config.dtype == DType::float32;
+  if (by_library && !products.reason.empty())
+    choices.push_back(
+        {"products of evaluations by", std::string(enum_name(products.value)), products.reason, "--train.products"});
+  if (!choices.empty()) return announcement_of(choices);
+  const auto here = choose_dtype(DType::automatic, device);
+  if (dtype.value != at::kBFloat16 || here.value == at::kBFloat16) return "";
+  return fmt::format("dtype bfloat16 may be a hundred times slower than float32 here: {}", here.reason);
+}
 
 std::int64_t tokens_per_step(const RunConfig& config) {
   return config.train.batch * config.train.accumulate * config.model.length;
@@ -129,13 +147,16 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   if (options_.existing == ExistingRun::resume) {
     const auto stored = read_run_config(options_.out);
     config_.from = stored.from;
-    if (config_.train.dtype == DType::automatic) config_.train.dtype = stored.train.dtype;
+    auto& train = config_.train;
+    if (train.dtype == DType::automatic) train.dtype = stored.train.dtype;
+    if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
     check_resumable(stored, config_);
     state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
       if (!options_.quiet) fmt::print(stderr, "linformer: {}\n", line);
     });
   }
-  config_.train.dtype = as_config(choose_dtype(config_.train.dtype, options_.device));
+  const auto choices = settle_choices(config_.train, options_.device);
+  if (!options_.quiet && !choices.empty()) fmt::print(stderr, "linformer: {}\n", choices);
   if (state_) return;
   state_.emplace(first_model(std::move(given)));
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
@@ -189,7 +210,7 @@ void Trainer::prepare_folder() {
   save_run_weights(options_.out, state_->model);
 }
 
-at::ScalarType Trainer::dtype() const { return choose_dtype(config_.train.dtype, options_.device); }
+at::ScalarType Trainer::dtype() const { return choose_dtype(config_.train.dtype, options_.device).value; }
 
 bool Trainer::due(std::int64_t every) const {
   return state_->step == config_.train.steps || (every > 0 && state_->step % every == 0);
@@ -205,6 +226,7 @@ void Trainer::say_when_nothing_validates() const {
 
 std::optional<Evaluation> Trainer::evaluate_and_keep_best() {
   if (!validates()) return std::nullopt;
+  const ProductGuard products(config_.train.products);
   const auto validation = evaluate(state_->model, *data_, {.batch = config_.train.batch, .dtype = dtype()});
   if (validation.loss < state_->best_loss) {
     state_->best_loss = validation.loss;

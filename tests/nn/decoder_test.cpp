@@ -344,8 +344,6 @@ TEST(Decoder, QualityOfShortWeights) {
   EXPECT_NEAR(int8 / wide, 1, 0.005);
 }
 
-TEST(Decoder, FormatOfSmallModelsIsFixed) { EXPECT_EQ(faster_format(model_of(running())), WeightFormat::float32); }
-
 TEST(Decoder, SaysWhatItCannotDo) {
   auto config = running();
   const auto model = model_of(config);

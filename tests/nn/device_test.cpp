@@ -6,8 +6,6 @@
 #include <ATen/autocast_mode.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
-
 #include "nn/forms.hpp"
 
 namespace linformer {
@@ -33,14 +31,7 @@ TEST(Device, CudaIsThereOrAnErrorSaysWhatToDo) {
   }
 }
 
-TEST(DType, IsTheOneAskedForOrTheFaster) {
-  EXPECT_EQ(choose_dtype(DType::float32), at::kFloat);
-  EXPECT_EQ(choose_dtype(DType::bfloat16), at::kBFloat16);
-  const auto start = std::chrono::steady_clock::now();
-  const auto chosen = choose_dtype(DType::automatic);
-  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  EXPECT_TRUE(chosen == at::kFloat || chosen == at::kBFloat16);
-  EXPECT_LT(seconds.count(), 2.0) << "a busy machine may take long, but not this long";
+TEST(DType, HasANameAndARate) {
   const auto rates = measure_products();
   EXPECT_GT(rates.float32, 1e6);
   EXPECT_GT(rates.bfloat16, 1e4);

@@ -3,17 +3,20 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "linformer/nn/automatic.hpp"
+#include "linformer/nn/device.hpp"
 #include "support/closeness.hpp"
+#include "support/errors.hpp"
 
 namespace linformer::nn {
 namespace {
 
 TEST(LinearProduct, EachLibraryEqualsFloat64) {
   const at::NoGradGuard no_grad;
-  for (const auto library : {ProductLibrary::measured, ProductLibrary::libtorch, ProductLibrary::onednn}) {
+  for (const auto library : {ProductLibrary::automatic, ProductLibrary::libtorch, ProductLibrary::onednn}) {
     if (library == ProductLibrary::onednn && !onednn_available())
       GTEST_SKIP() << "this LibTorch can't reach oneDNN with float32";
-    const ForcedProduct forced(library);
+    const ProductGuard guard(library);
     for (const std::int64_t rows : {1, 31, 32, 33, 257}) {
       for (const bool biased : {false, true}) {
         SCOPED_TRACE(::testing::Message()
@@ -34,8 +37,34 @@ TEST(LinearProduct, LibtorchGivesTheBitsOfAProductWithGradients) {
   const auto x = at::randn({257, 37}), weight = at::randn({19, 37}).requires_grad_();
   const auto with_gradients = linear_product(x, weight);
   const at::NoGradGuard no_grad;
-  const ForcedProduct forced(ProductLibrary::libtorch);
+  const ProductGuard guard(ProductLibrary::libtorch);
   EXPECT_TRUE(at::equal(linear_product(x, weight), with_gradients));
+}
+
+// Both paths of `auto`, on whatever processor the tests run; a product of 257 rows differs between the libraries.
+TEST(LinearProduct, AutomaticGivesTheBitsOfTheLibraryInTheTable) {
+  const at::NoGradGuard no_grad;
+  const auto x = at::randn({257, 384}), weight = at::randn({384, 384});
+  const auto by = [&](ProductLibrary library) {
+    const ProductGuard guard(library);
+    return linear_product(x, weight);
+  };
+  const auto automatic = linear_product(x, weight);
+  EXPECT_TRUE(at::equal(automatic, by(ProductLibrary::automatic)));
+  EXPECT_TRUE(at::equal(automatic, by(choose_products(ProductLibrary::automatic).value)));
+  EXPECT_TRUE(at::equal(automatic, linear_product(x, weight)));  // the guards are gone
+  if (!onednn_available()) {
+    EXPECT_NE(testing::message_of([&] { by(ProductLibrary::onednn); }).find("--products"), std::string::npos);
+  }
+}
+
+// A pinned library must give what `auto` gave by taking it, so it serves the same products.
+TEST(LinearProduct, FewRowsAreLibtorchs) {
+  const at::NoGradGuard no_grad;
+  if (!onednn_available()) GTEST_SKIP() << "this LibTorch can't reach oneDNN with float32";
+  const auto x = at::randn({31, 384}), weight = at::randn({384, 384});
+  const ProductGuard guard(ProductLibrary::onednn);
+  EXPECT_TRUE(at::equal(linear_product(x, weight), at::linear(x, weight)));
 }
 
 TEST(LinearProduct, KeepsGraphAndDtypes) {

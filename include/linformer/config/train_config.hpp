@@ -6,6 +6,8 @@
 namespace linformer {
 
 enum class DType { automatic, float32, bfloat16 };
+/// What multiplies float32 matrices where no gradients are needed: LibTorch's own choice, or oneDNN.
+enum class ProductLibrary { automatic, libtorch, onednn };
 enum class Schedule { cosine, constant };
 /// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional
 /// models only.
@@ -13,6 +15,10 @@ enum class Objective { causal, masked };
 template <>
 struct EnumNames<DType> {
   static constexpr std::array names{"auto", "float32", "bfloat16"};
+};
+template <>
+struct EnumNames<ProductLibrary> {
+  static constexpr std::array names{"auto", "libtorch", "onednn"};
 };
 template <>
 struct EnumNames<Schedule> {
@@ -39,6 +45,7 @@ struct TrainConfig {
   double beta2 = 0.95;
   double clip = 1.0;  ///< largest global gradient norm; 0 = no clipping
   DType dtype = DType::automatic;
+  ProductLibrary products = ProductLibrary::automatic;  ///< of evaluations
   bool checkpoint_activations = false;
   std::int64_t evaluate_every = 0;  ///< steps; 0 = only at the end
   std::int64_t save_every = 0;      ///< steps; 0 = only at the end
@@ -61,7 +68,9 @@ struct TrainConfig {
     visitor("train.beta1", self.beta1, "AdamW decay of the gradient mean");
     visitor("train.beta2", self.beta2, "AdamW decay of the squared gradient mean");
     visitor("train.clip", self.clip, "largest global gradient norm; 0: no clipping");
-    visitor("train.dtype", self.dtype, "auto (timed at start-up), float32 or bfloat16");
+    visitor("train.dtype", self.dtype, "of matrix products: float32, bfloat16, or auto (by the processor)");
+    visitor("train.products", self.products,
+            "library of the float32 products of evaluations: libtorch, onednn, or auto (by the processor)");
     visitor("train.checkpoint_activations", self.checkpoint_activations,
             "recompute each block in the backward pass to save memory");
     visitor("train.evaluate_every", self.evaluate_every, "steps between evaluations; 0: only at the end");

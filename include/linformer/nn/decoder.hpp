@@ -55,8 +55,4 @@ class Decoder {
   std::unique_ptr<Impl> impl_;
 };
 
-/// The faster of float32 and bfloat16 weights for this model on this machine, by timing a product of each for a few
-/// milliseconds. Always float32 for small models, which stay in cache, so that noise decides nothing.
-WeightFormat faster_format(const LanguageModel& model);
-
 }  // namespace linformer

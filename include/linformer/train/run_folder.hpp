@@ -63,7 +63,7 @@ std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& 
                                                 const std::vector<FieldHandle>& second,
                                                 const std::set<std::string>& free);
 /// UserError that names the first field in which a resumed run may not differ from what it was started with.
-/// evaluate_every, save_every, keep and checkpoint_activations may differ.
+/// evaluate_every, save_every, keep, checkpoint_activations and products may differ.
 void check_resumable(RunConfig stored, RunConfig given);
 
 enum class ExistingRun { refuse, resume, overwrite };
