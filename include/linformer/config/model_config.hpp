@@ -1,4 +1,4 @@
-// What a model is: sizes and attention. Names and meaning: docs/maths.md.
+// What defines a model: its sizes and its attention. The letters and terms are explained in docs/maths.md.
 #pragma once
 
 #include "linformer/config/field.hpp"
@@ -42,21 +42,26 @@ struct EnumNames<Position> {
   static constexpr std::array names{"learned", "sinusoidal", "none"};
 };
 
-/// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config
-/// file.
+/// How a layer attends. When kind = softmax, the other fields are ignored. So this one field turns any config file into
+/// one for the standard Transformer.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
-  std::int64_t slots = 64;  ///< K; with block summaries K over the whole length (r = K·W/P a block); 0 = a window alone
+  /// K, the number of slots. With block summaries it counts over the whole length, so each block has r = K·W/P of them.
+  /// 0 = only the window.
+  std::int64_t slots = 64;
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  std::optional<ProjectionStart> projection_start;  ///< of linear and convolution; auto = means for convolution, blocks
-                                                    ///< and bidirectional models, else random
-  bool reassociate = true;  ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
-  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = 64 when causal, else 0
+  /// Where E and F start, for linear and convolution projections. auto = means for convolution, for block summaries and
+  /// for bidirectional models; random for the rest.
+  std::optional<ProjectionStart> projection_start;
+  /// Only for bidirectional models: compute (E·X)·W instead of E·(X·W) where heads share E. Same result, less time.
+  bool reassociate = true;
+  /// W; 0 = no window (a causal model is then `prefix`); auto = 64 when causal, else 0.
+  std::optional<std::int64_t> window;
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
-  std::optional<double> slot_bias;     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
+  std::optional<double> slot_bias;     ///< value before training; auto = −2 with a window; `none` (NaN) = no bias
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
@@ -78,7 +83,7 @@ struct AttentionConfig {
     visitor("attention.slot_bias", self.slot_bias,
             "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
   }
-  bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) are equal
+  bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) count as equal
 };
 
 struct ModelConfig {
@@ -89,8 +94,8 @@ struct ModelConfig {
   std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = 4d
   std::int64_t vocabulary = 0;    ///< V; 0 = that of the data
   double dropout = 0.0;
-  double initializer_range = 0.02;  ///< standard deviation of fresh weights; 0.02 is GPT-2's, at d = 768
-  bool tied = false;                ///< the output layer is the token embedding
+  double initializer_range = 0.02;  ///< standard deviation of new weights; GPT-2 uses 0.02 at d = 768
+  bool tied = false;                ///< the output layer uses the token embedding's weights
   bool causal = true;
   Position position = Position::learned;
   AttentionConfig attention;
@@ -113,19 +118,19 @@ struct ModelConfig {
   }
   bool operator==(const ModelConfig&) const = default;
 
-  // The fields with their automatic values filled in.
+  // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
   std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
   std::int64_t window() const;
-  std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned entries
+  std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned matrices
   Normalise normalise() const;
-  std::optional<double> slot_bias() const;  ///< the start; std::nullopt = the model has no slot bias
+  std::optional<double> slot_bias() const;  ///< value before training; std::nullopt = the model has no slot bias
 };
 
-/// Replaces every `auto` and 0-means-default by its value, then checks sizes and combinations.
-/// UserError names the field, its value, what was expected and what to change. Call before building a model.
+/// Replaces every `auto`, and every 0 that stands for a default, by its value. Then checks sizes and combinations. A
+/// UserError names the field, its value, what was expected and what to change. Call it before you build a model.
 ModelConfig resolved(ModelConfig config);
 
 }  // namespace linformer

@@ -13,10 +13,10 @@ struct SamplingConfig {
   double top_p = 1.0;
   double min_p = 0.0;
   double repetition_penalty = 1.0;
-  std::vector<std::string> stop =
-      {};  ///< a list of text, which TOML writes as ["…", "…"] and the command line as a repeated flag
+  /// Texts that end a sample. TOML writes them as a list ["…", "…"]; on the command line the flag is repeated.
+  std::vector<std::string> stop = {};
 
-  /// The part of a name after its dot, with dashes, is the flag of `linformer generate`: --max-tokens.
+  /// The flag of `linformer generate` is the part of a name after its dot, written with dashes: --max-tokens.
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("generate.max_tokens", self.max_tokens, "tokens to make, at most");
@@ -32,11 +32,11 @@ struct SamplingConfig {
   bool operator==(const SamplingConfig&) const = default;
 };
 
-/// Checks every value; UserError names the field, its value and what to change.
+/// Checks every value. A UserError names the field, its value and what to change.
 void check(const SamplingConfig& config);
 
-/// Sets the fields that the section "generate" of `object` (a config file) holds. UserError, which names
-/// `source`, on an unknown key or a wrong type.
+/// Sets the fields that the section "generate" of `object` (a config file) holds. UserError for an unknown key or a
+/// value of the wrong type; `source` names the file in the message.
 void from_json(SamplingConfig& config, const json& object, std::string_view source);
 
 }  // namespace linformer

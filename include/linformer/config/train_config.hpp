@@ -1,4 +1,4 @@
-// How a model is trained.
+// The fields of a config that say how a model is trained.
 #pragma once
 
 #include "linformer/config/field.hpp"
@@ -7,8 +7,8 @@ namespace linformer {
 
 enum class DType { automatic, float32, bfloat16 };
 enum class Schedule { cosine, constant };
-/// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional
-/// models only.
+/// What the model learns to predict. causal: each token from the tokens before it. masked: 15 % of the tokens from all
+/// others, as in BERT; only for bidirectional models.
 enum class Objective { causal, masked };
 template <>
 struct EnumNames<DType> {
@@ -71,7 +71,7 @@ struct TrainConfig {
   bool operator==(const TrainConfig&) const = default;
 };
 
-/// Checks every value; UserError names the field, its value and what to change.
+/// Checks every value. A UserError names the field, its value and what to change.
 void check(const TrainConfig& config);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// A linear layer's weights, packed once for decoding.
+// The weights of a linear layer, arranged once for fast decoding.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +16,17 @@ class PackedLinear {
  public:
   PackedLinear() = default;
   PackedLinear(std::int64_t rows, std::int64_t columns, WeightFormat format, const DecodeKernels& kernels);
-  /// Fills rows from `first`: weight (count × columns, contiguous), bias (count) or null. int8: symmetric, a scale a
-  /// row (largest magnitude / 127); bfloat16: rounded to nearest even.
+  /// Stores `count` rows, from row `first` on: weight (count × columns, contiguous) and bias (count), which may be
+  /// null. int8 is symmetric with one scale per row (largest magnitude / 127). bfloat16 rounds to the nearest, ties to
+  /// even.
   void set_rows(std::int64_t first, std::int64_t count, const float* weight, const float* bias);
 
   std::int64_t rows() const { return rows_; }
-  std::int64_t padded_rows() const { return (rows_ + 3) / 4 * 4; }  ///< room that a product's y needs
+  std::int64_t padded_rows() const { return (rows_ + 3) / 4 * 4; }  ///< floats that y needs for a product
   std::int64_t columns() const { return columns_; }
   WeightFormat format() const { return format_; }
-  std::int64_t bytes() const;  ///< what a product reads
-  /// The largest 16-bit integer with which no int8 product of this many columns can overflow 32 bits.
+  std::int64_t bytes() const;  ///< bytes that a product reads
+  /// The largest 16-bit integer for which an int8 product over this many columns can't overflow 32 bits.
   float quantise_limit() const;
   PackedWeights weights() const;
 

@@ -1,4 +1,4 @@
-// Training: one step, and a whole run with its folder.
+// Training: a single step, and a whole run with its folder.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +19,8 @@ struct StepResult {
   double learning_rate = 0;
   bool finite = true;  ///< false: loss or gradient are not finite, and nothing was changed
 };
-/// One optimiser step: mean gradient over `accumulate` micro-batches, clipped to global norm `clip`, then AdamW.
+/// One optimiser step: the mean gradient over `accumulate` micro-batches, clipped to the global norm `clip`, then
+/// AdamW.
 StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
 
 struct RunOptions {
@@ -38,18 +39,19 @@ struct TrainSummary {
   int stop_signal = 0;  ///< SIGINT or SIGTERM: saved and left before the end
 };
 
-/// Fills in what the data decides, and checks that `config` can be trained on it: what the Trainer checks before it
-/// touches its folder. UserError names what to change.
+/// Fills in the values that depend on the data, and checks that `config` can be trained on it. The Trainer does this
+/// before it touches its folder. A UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
-/// A run: model, data, folder. Its files are described in docs/model_format.md.
+/// A run: a model, its data and its folder. docs/formats.md describes the files.
 class Trainer {
  public:
-  /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a
-  /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change.
+  /// Checks config, data and folder before it writes anything. `config.data.folder` names the data; a vocabulary of 0
+  /// is replaced by the data's vocabulary. When resuming, it loads the newest checkpoint. A UserError names what to
+  /// change.
   Trainer(RunConfig config, RunOptions options);
-  /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be
-  /// written.
+  /// Trains to the last step, evaluates and saves. UserError when the loss or a gradient is not finite, or when files
+  /// can't be written.
   TrainSummary run();
   const TrainState& state() const { return *state_; }
   const RunConfig& config() const { return config_; }
