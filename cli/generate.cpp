@@ -176,7 +176,7 @@ void run(const GenerateFlags& flags) {
 
 void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
-  auto* verb = app.add_subcommand("generate", "Text from a model, as it comes");
+  auto* verb = app.add_subcommand("generate", "Write text with a model, while it is made");
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));
@@ -188,10 +188,11 @@ void add_generate(CLI::App& app) {
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
   verb->add_option("--prompt-file", flags->prompt_file,
-                   "file with a text to continue, used to its last byte; -: standard input");
+                   "file with a text to continue, used unchanged; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();
-  verb->add_option("--overflow", flags->overflow,
-                   "at model.length: error, or slide (reads the last half of the window again and goes on)")
+  verb->add_option(
+          "--overflow", flags->overflow,
+          "when the text reaches model.length: error, or slide (reads the last half of the window again and continues)")
       ->capture_default_str();
   flags->sampling = std::make_unique<SamplingFlags>(*verb);
   verb->callback([flags] { run(*flags); });

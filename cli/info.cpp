@@ -182,9 +182,9 @@ void run(const InfoFlags& flags) {
 
 void add_info(CLI::App& app) {
   auto flags = std::make_shared<InfoFlags>();
-  auto* verb = app.add_subcommand("info", "What a model, prepared text or this machine is");
+  auto* verb = app.add_subcommand("info", "Show facts about a model, prepared text or this machine");
   add_common(*verb, flags->common);
-  verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; without it: the machine");
+  verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; default: this machine");
   verb->callback([flags] { run(*flags); });
 }
 

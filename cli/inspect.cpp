@@ -134,24 +134,24 @@ void run(const InspectFlags& flags) {
 
 void add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
-  auto* verb = app.add_subcommand("inspect", "Why: the rank of attention, what slots read, how much they are used");
+  auto* verb = app.add_subcommand("inspect", "Show the rank of attention, what slots read, and how much they are used");
   add_common(*verb, flags->common);
   verb->add_option(
           "--model", flags->model,
           "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")
       ->required();
-  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")
+  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (all of it)")
       ->required();
   verb->add_flag("--spectrum", flags->spectrum,
-                 "cumulative singular values of the attention matrices (softmax models). Without any of these three: "
-                 "all that the model has");
+                 "cumulative singular values of the attention matrices (softmax models). Default: whatever of these "
+                 "three the model has");
   verb->add_flag("--slots", flags->slots,
                  "what slots read, and how much weight a query gives to slots and to its window (Linformers)");
   verb->add_flag("--attention", flags->attention, "maps of each head's attention");
   verb->add_option("--windows", flags->windows, "windows of text to average over")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  verb->add_option("--length", flags->length, "tokens of a window; 0: the model's, at most 512")
+  verb->add_option("--length", flags->length, "tokens per window; 0: the model's length, at most 512")
       ->check(CLI::Range(0, 1 << 20));
   verb->add_option("--rank", flags->rank, "K at which the spectrum is read; 0: a quarter of the length")
       ->check(CLI::Range(0, 1 << 20));

@@ -114,7 +114,7 @@ void run(const TokenizeFlags& flags) {
 
 void add_tokenize(CLI::App& app) {
   auto flags = std::make_shared<TokenizeFlags>();
-  auto* verb = app.add_subcommand("tokenize", "Text to ids, or ids to text");
+  auto* verb = app.add_subcommand("tokenize", "Turn text into ids, or ids into text");
   add_common(*verb, flags->common);
   verb->add_option("--tokenizer", flags->tokenizer,
                    "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")

@@ -93,7 +93,7 @@ void add_train(CLI::App& app) {
   auto options = std::make_shared<TrainOptions>();
   add_common(verb, options->common);
   add_verbose(verb, options->common);
-  verb.add_option("--data", options->data, "folder that `linformer prepare` made; --resume knows it");
+  verb.add_option("--data", options->data, "folder that `linformer prepare` made; not needed with --resume");
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);

@@ -54,8 +54,8 @@ Ranks::Ranks(std::vector<std::string> tokens, std::size_t ordinary) : tokens_(st
     if (token.size() == 1) byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
   }
   for (int value = 0; value < 256; ++value) {
-    require(byte_ids_[value] != kNone, "vocabulary: byte {} is no token; expected all 256, so that any text encodes",
-            value);
+    require(byte_ids_[value] != kNone,
+            "vocabulary: byte {} is not a token; expected all 256 bytes, so that any text can be encoded", value);
   }
 }
 

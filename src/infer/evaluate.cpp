@@ -130,7 +130,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
     if (options.progress) options.progress(index + 1, batches.count());
   }
   require(result.tokens > 0,
-          "there is nothing to evaluate: the text has fewer than two tokens, so none has one before it");
+          "there is nothing to evaluate: the text has fewer than two tokens, and the first can't be predicted");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
@@ -164,8 +164,7 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
   check_request(model, tokenizer, options);
   const auto ids = tokenizer.encode(text);
   require(ids.size() >= 2,
-          "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from",
-          ids.size());
+          "the text has {} tokens, but at least 2 are needed, since the first token can't be predicted", ids.size());
   const TextBatches batches(ids, options.batch, model.config().length);
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);

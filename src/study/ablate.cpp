@@ -105,7 +105,7 @@ class Ablation {
     }
     const auto there = json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
     require(there.is_object() && there.contains("name"),
-            "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
+            "{}: is damaged; remove it, and the next start writes it again and continues", file.string());
     require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(),
             dump(there["name"]), grid_.name);
   }
@@ -159,7 +159,7 @@ class Ablation {
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
       fail(
           "{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} "
-          "to train it anew",
+          "to train it again",
           run.string(), run.string());
     }
     result_.stop_signal = trainer->run().stop_signal;

@@ -45,10 +45,8 @@ auto or_train_anew(const fs::path& run, const Work& work) {
   try {
     return work();
   } catch (const UserError& error) {
-    fail(
-        "{}; to keep the run, put that right, in the grid where it is a field; or remove the folder {} to train it "
-        "anew",
-        error.what(), run.string());
+    fail("{}; to keep the run, correct that (in the grid, if it is a field); or remove the folder {} to train it again",
+         error.what(), run.string());
   }
 }
 

@@ -33,9 +33,8 @@ class Comparison {
             "the model's outputs hold NaN: its weights are damaged or its training has diverged");
     range_ = std::max(range_of(base_NX), least_range);
     require(range_ > 0,
-            "the model gives the same outputs at all of {} positions: it does not read its text, so there is nothing "
-            "to audit. "
-            "Audit a model whose output layer is not zero",
+            "the model gives the same outputs at all {} positions: it does not read its text, so there is nothing to "
+            "audit. Audit a model whose output layer is not zero",
             ids_N_.size(0));
     const auto again = differences(outputs_(ids_N_.unsqueeze(0))[0], base_NX).max().item<double>() / range_;
     require(again <= change_threshold(base_NX.scalar_type()),

@@ -92,7 +92,8 @@ void check_gradient(const AuditContext& context, AuditPass& pass) {
   auto& result = pass.gradient;
   result.threshold = pass.threshold;
   if (context.subject.embeddings().empty()) {
-    result.obstacle = "no parameter of the file has one row an id: it is frozen, or embeds its ids otherwise";
+    result.obstacle =
+        "no parameter of the file has one row per id: the file is frozen, or embeds its ids in another way";
     return;
   }
   bool reached = false;

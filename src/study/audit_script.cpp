@@ -52,8 +52,8 @@ at::Tensor logits_of(const c10::IValue& value) {
     if (dictionary.contains("logits")) return logits_of(dictionary.at("logits"));
   }
   fail(
-      "the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that gives these "
-      "alone",
+      "the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that returns only "
+      "these",
       value.tagKind());
 }
 

@@ -28,13 +28,13 @@ struct DataConfig {
   static void visit(Self& self, Visitor&& visitor) {
     visitor("data.source", self.source,
             "text (a prepared folder) or recall (multi-query associative recall, generated)");
-    visitor("data.folder", self.folder, "folder that `linformer prepare` made; --data is the same");
-    visitor("data.pairs", self.pairs, "recall: keys with their values a sequence");
-    visitor("data.keys", self.keys, "recall: ids of keys");
-    visitor("data.values", self.values, "recall: ids of values");
-    visitor("data.power", self.power, "recall: power law of the gaps before queries; 1: uniform");
-    visitor("data.sequences", self.sequences, "recall: sequences that validate");
-    visitor("data.seed", self.seed, "recall: seed of the sequences that validate");
+    visitor("data.folder", self.folder, "folder that `linformer prepare` made; the same as --data");
+    visitor("data.pairs", self.pairs, "recall: key-value pairs per sequence");
+    visitor("data.keys", self.keys, "recall: number of ids that are keys");
+    visitor("data.values", self.values, "recall: number of ids that are values");
+    visitor("data.power", self.power, "recall: a gap g has weight g^(power - 1); 1: all gaps are equally likely");
+    visitor("data.sequences", self.sequences, "recall: number of validation sequences");
+    visitor("data.seed", self.seed, "recall: seed of the validation sequences");
   }
   bool operator==(const DataConfig&) const = default;
 };

@@ -66,22 +66,24 @@ struct AttentionConfig {
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("attention.kind", self.kind, "softmax (the standard Transformer) or linformer");
-    visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence; 0: only the window");
+    visitor("attention.slots", self.slots, "K: number of slots, which sum up the sequence; 0: only the window");
     visitor("attention.slots_by_layer", self.slots_by_layer,
             "K of each layer, such as 64,64,32; empty: the same everywhere");
-    visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
+    visitor("attention.sharing", self.sharing,
+            "who shares a projection: none, headwise (the heads), key-value (also keys and values) or layerwise (all)");
     visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
     visitor("attention.projection_start", self.projection_start,
-            "entries of E and F before training: random, or means of segments; auto: by form");
+            "where E and F start: random, or means of segments; auto: depends on the form");
     visitor("attention.reassociate", self.reassociate,
-            "bidirectional: shorten the sequence before the products with the weights: true or false");
+            "bidirectional: shorten the sequence before the products with the weights; same result, less time");
     visitor("attention.window", self.window,
             "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise,
             "layer norms of slots and window: none, keys or both; auto: keys with a window");
-    visitor("attention.slot_bias", self.slot_bias,
-            "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
+    visitor(
+        "attention.slot_bias", self.slot_bias,
+        "how open slots are before training (a learned bias of their logits); none: no bias; auto: -2 with a window");
   }
   bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) count as equal
 };
@@ -108,11 +110,11 @@ struct ModelConfig {
     visitor("model.heads", self.heads, "H: attention heads; divides the width");
     visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
     visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
-    visitor("model.dropout", self.dropout, "share of values dropped while training");
+    visitor("model.dropout", self.dropout, "dropout: share of values set to zero in training");
     visitor("model.initializer_range", self.initializer_range,
-            "standard deviation of weights before training; narrow models bear more, such as 0.1 at d 64");
-    visitor("model.tied", self.tied, "the output layer is the token embedding");
-    visitor("model.causal", self.causal, "each position sees only what stands before it");
+            "standard deviation of weights before training; narrow models can take more, such as 0.1 at d 64");
+    visitor("model.tied", self.tied, "the output layer uses the weights of the token embedding");
+    visitor("model.causal", self.causal, "each position sees only itself and earlier positions");
     visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
     AttentionConfig::visit(self.attention, visitor);
   }

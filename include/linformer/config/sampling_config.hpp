@@ -23,10 +23,10 @@ struct SamplingConfig {
     visitor("generate.temperature", self.temperature, "divides the logits; 0: greedy, always the likeliest token");
     visitor("generate.top_k", self.top_k, "draw from the k likeliest tokens only; 0: all");
     visitor("generate.top_p", self.top_p,
-            "draw from the fewest likeliest tokens that hold this share of the probability; 1: all");
+            "draw from the smallest set of likely tokens with this share of the probability; 1: all");
     visitor("generate.min_p", self.min_p, "draw from tokens at least this share as likely as the likeliest; 0: all");
     visitor("generate.repetition_penalty", self.repetition_penalty,
-            "above 1: makes tokens that occurred already less likely; 1: off");
+            "above 1: makes tokens that were already used less likely; 1: off");
     visitor("generate.stop", self.stop, "text that ends a sample and is not printed; may be given several times");
   }
   bool operator==(const SamplingConfig&) const = default;

@@ -48,16 +48,17 @@ struct TrainConfig {
   static void visit(Self& self, Visitor&& visitor) {
     visitor("train.objective", self.objective, "causal, or masked: 15 % of the tokens, for bidirectional models");
     visitor("train.steps", self.steps, "optimiser steps");
-    visitor("train.batch", self.batch, "sequences a forward pass");
-    visitor("train.accumulate", self.accumulate, "forward passes a step");
+    visitor("train.batch", self.batch, "sequences per forward pass");
+    visitor("train.accumulate", self.accumulate, "forward passes per step");
     visitor("train.learning_rate", self.learning_rate, "peak learning rate");
     visitor("train.learning_rate_start", self.learning_rate_start, "learning rate at the first step");
     visitor("train.learning_rate_end", self.learning_rate_end, "learning rate at the last step");
-    visitor("train.warmup_fraction", self.warmup_fraction, "share of the steps that warm up");
+    visitor("train.warmup_fraction", self.warmup_fraction,
+            "share of the steps in which the learning rate rises to its peak");
     visitor("train.schedule", self.schedule, "after the warm-up: cosine or constant");
     visitor("train.weight_decay", self.weight_decay, "AdamW weight decay, on matrices only");
     visitor("train.slot_bias_rate", self.slot_bias_rate,
-            "learning rate of the slot biases, times that of the rest: Adam moves a number by about the rate a step");
+            "learning rate of the slot biases, as a multiple of the other parameters' rate");
     visitor("train.beta1", self.beta1, "AdamW decay of the gradient mean");
     visitor("train.beta2", self.beta2, "AdamW decay of the squared gradient mean");
     visitor("train.clip", self.clip, "largest global gradient norm; 0: no clipping");
