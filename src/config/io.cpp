@@ -22,7 +22,7 @@ FieldHandle handle(const char* name, T& value, const char* help) {
   field.text = [&value] { return C::text(value); };
   field.from_json = [name = field.name, &value](const json& found) {
     auto read = C::from_json(found);
-    // Text out of a file may be any bytes: replaced, not thrown about.
+    // Text from a file may hold any bytes, so invalid ones are replaced instead of throwing.
     require(read.has_value(), "{} is {}, expected {}", name, dump(found), C::expected());
     value = std::move(*read);
   };
@@ -42,7 +42,7 @@ std::vector<FieldHandle> handles(Config& config) {
 std::string section_of(const std::string& name) { return name.substr(0, name.find('.')); }
 std::string key_of(const std::string& name) { return name.substr(name.find('.') + 1); }
 
-// Letters to insert, remove, replace or swap with their neighbour (optimal string alignment).
+// The number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment distance).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1), above, two_above;
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -130,7 +130,7 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
 
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
   std::string nearest;
-  // More wrong letters than a third of the word is another word, not a slip.
+  // If more than a third of the letters differ, it is another word and not a typing mistake.
   auto smallest = std::max<std::size_t>(name.size() / 3, 1) + 1;
   for (const auto& candidate : names) {
     const auto distance = edit_distance(name, candidate);

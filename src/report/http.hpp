@@ -1,4 +1,4 @@
-// As much of HTTP/1.1 as one page needs.
+// The small part of HTTP/1.1 that one page needs.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ constexpr std::size_t kLargestRequest = 16'384;  // bytes
 
 /// True when `bytes` hold the whole head of a request.
 bool is_whole(std::string_view bytes);
-/// The request that `bytes` begin with; method "" when that is none.
+/// The request at the start of `bytes`; method is "" when they are not a request.
 Request parse_request(std::string_view bytes);
 /// Whether a Host header names this machine at `port`: 127.0.0.1 or localhost.
 bool is_this_machine(std::string_view host, int port);

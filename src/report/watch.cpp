@@ -44,7 +44,8 @@ class Descriptor {
   int value_;
 };
 
-// Reads the request, then writes the answer; neither waits, since browsers open connections that they may never use.
+// Reads the request, then writes the answer. Neither of them blocks, because browsers open connections that they may
+// never use.
 struct Connection {
   Descriptor socket;
   Clock::time_point end = Clock::now() + kConnectionLife;
@@ -137,7 +138,7 @@ class Server {
     return {404, "text/plain", "there are / and /data.json\n"};
   }
 
-  // Several open pages share one reading a second.
+  // If several pages are open, they share one reading per second.
   const json& document() {
     if (document_.is_null() || Clock::now() - read_at_ > std::chrono::seconds(1)) {
       document_ = read_report({folder_}, {.version = options_.version, .command = options_.command});

@@ -45,8 +45,8 @@ json spread_of(const std::vector<RunReading>& readings, const std::string& key) 
   return spread(values);
 }
 
-// Two that train the same runs would overwrite each other's checkpoints. File systems that can't lock a folder are
-// trusted.
+// Two processes that train the same runs would overwrite each other's checkpoints. If the file system has no locks,
+// nothing is checked.
 Descriptor locked(const fs::path& folder) {
   Descriptor lock(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   require(!lock.valid() || flock(lock.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK,
@@ -94,7 +94,7 @@ class Ablation {
     const auto& out = options_.out;
     const auto file = out / "ablation.json";
     if (!fs::exists(file)) {
-      // Its damaged file may have been removed: what is left is then this grid's.
+      // Its damaged file may have been removed by hand. Then what is left belongs to this grid.
       const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
         const auto name = entry.path().filename().string();
         return name == "table.jsonl" || name.starts_with(".table.jsonl.tmp-") ||
@@ -110,7 +110,7 @@ class Ablation {
             dump(there["name"]), grid_.name);
   }
 
-  // A folder of seeds with the name of a point: an ordinary run may be called so too.
+  // The folder of a point holds folders of seeds. An ordinary run may have the same name.
   bool is_point(const fs::path& folder) const {
     const auto is_named = [&](const auto& point) { return point.name == folder.filename().string(); };
     const auto is_seed = [](const auto& entry) { return entry.path().filename().string().starts_with("seed-"); };
@@ -185,7 +185,7 @@ class Ablation {
     write_atomically(options_.out / "table.jsonl", text);
   }
 
-  // Losses a token of two vocabularies are of different things.
+  // Losses per token can't be compared between two vocabularies.
   bool same_vocabulary(const AblationPoint& point) const {
     return point.config.identity.vocabulary_hash == base_point().config.identity.vocabulary_hash;
   }
@@ -202,7 +202,7 @@ class Ablation {
     if (!same_vocabulary(point)) row.erase("equal_time");
   }
 
-  // Mean over its seeds of the fastest point's training time.
+  // The mean training time, over its seeds, of the fastest point.
   double shortest_time() const {
     double shortest = INFINITY;
     for (const auto& point : grid_.points) {
@@ -231,7 +231,7 @@ class Ablation {
     for (const auto& reading : readings) {
       if (const auto loss = loss_at(reading.losses, time)) losses.push_back(*loss);
     }
-    // Without the seeds that had no evaluation by then, the mean would be of others.
+    // A mean without the seeds that had no evaluation by then would be a mean of other runs.
     if (losses.size() == readings.size()) row["equal_time"] = {{"seconds", time}, {"validation_loss", spread(losses)}};
     return row;
   }

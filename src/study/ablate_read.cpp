@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whole lines; a kill may leave half a one.
+// Reads only complete lines. A kill may leave an incomplete last line.
 std::vector<json> metrics_of(const fs::path& run) {
   std::vector<json> lines;
   const auto text = read_file(run / "metrics.jsonl");
@@ -39,7 +39,7 @@ json slot_biases(const LanguageModel& model) {
   return layers;
 }
 
-// Does `work`; where the user would have to mend the run's files, says the other way out.
+// Runs `work`. When the run's files must be mended by the user, the error also says what else can be done.
 template <class Work>
 auto or_train_anew(const fs::path& run, const Work& work) {
   try {
@@ -72,7 +72,7 @@ bool has_final_evaluation(const fs::path& run, std::int64_t steps) {
 RunState state_of(const fs::path& run, const RunConfig& config) {
   if (!fs::exists(run) || (fs::is_directory(run) && fs::is_empty(run))) return RunState::absent;
   require(fs::is_directory(run), "{}: is a file, expected the folder of a run", run.string());
-  // A start that was killed may have left no more than the temporary of its first file.
+  // A start that was killed may have left only the temporary name of its first file.
   const bool started = std::any_of(fs::directory_iterator(run), {}, [](const auto& entry) {
     return !entry.path().filename().string().starts_with(".config.json.tmp-");
   });
@@ -80,7 +80,7 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
   or_train_anew(run, [&] { check_same_run(run, config); });
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
-  // What is missing beside a whole checkpoint, resuming writes again.
+  // What is missing beside a good checkpoint is written again when the run resumes.
   const bool whole = last && fs::exists(checkpoint_path(run, config.train.steps) / "state.json") &&
                      fs::exists(run / "model.safetensors");
   return whole && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;

@@ -41,7 +41,7 @@ std::int64_t resident_peak_bytes() { return kibibytes("/proc/self/status", "VmHW
 std::int64_t available_memory_bytes() { return kibibytes("/proc/meminfo", "MemAvailable:"); }
 
 void limit_memory(std::int64_t bytes) {
-  // Data rather than address space: mapped libraries and reserved but unused ranges are no memory.
+  // Limits data, not address space: mapped libraries and reserved but unused ranges are not memory.
   const auto held = kibibytes("/proc/self/status", "VmData:");
   rlimit limit{};
   getrlimit(RLIMIT_DATA, &limit);

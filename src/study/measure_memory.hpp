@@ -12,8 +12,8 @@ std::int64_t resident_peak_bytes();  ///< the most there was
 /// The kernel's estimate of what new processes can use without swapping.
 std::int64_t available_memory_bytes();
 
-/// From now on an allocation that takes the process more than `bytes` above what it holds fails, instead of taking the
-/// machine down.
+/// From now on, an allocation fails if it would take the process more than `bytes` above what it holds now. So the
+/// machine stays usable.
 void limit_memory(std::int64_t bytes);
 /// True when the exception that is being handled says that memory ran out.
 bool is_out_of_memory(std::string_view message);

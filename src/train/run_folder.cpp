@@ -26,7 +26,7 @@ std::vector<fs::path> damaged_of(const fs::path& run) {
   return found;
 }
 
-// A start that was killed may leave the temporary of its first file.
+// A start that was killed may have left the temporary name of its first file.
 bool holds_files(const fs::path& folder) {
   return std::any_of(fs::directory_iterator(folder), {}, [](const fs::directory_entry& entry) {
     return !entry.path().filename().string().starts_with(".config.json.tmp-");
@@ -58,7 +58,7 @@ json run_sections(RunConfig config) {
   json sections = to_json(fields_of(config.train));
   const bool text = config.data.source == DataSource::text;
   sections["data"] = to_json(fields_of(config.data))["data"];
-  // Only what is in use.
+  // Writes only the fields that are used.
   if (text) sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
   sections["data"].update({{"vocabulary_hash", config.identity.vocabulary_hash},
                            {"train_tokens", config.identity.train_tokens},
@@ -111,7 +111,7 @@ RunConfig read_config_file(const fs::path& path) {
 void check_resumable(RunConfig stored, RunConfig given) {
   static const std::set<std::string> kFree = {"train.evaluate_every", "train.save_every", "train.keep",
                                               "train.checkpoint_activations", "data.folder"};
-  // Standard attention has no use for the other fields of its section.
+  // Standard attention doesn't use the other fields of its section.
   if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax)
     given.model.attention = stored.model.attention;
   const auto was = fields_of(stored), is = fields_of(given);
@@ -162,7 +162,8 @@ void remove_run_files(const fs::path& run) {
       if (entry.path().filename().string().starts_with("events.out.tfevents.")) fs::remove(entry.path());
     }
   }
-  // config.json, which makes the folder a run, is replaced by the new run; a kill between leaves a run to overwrite.
+  // config.json, which makes the folder a run, is not removed: the new run replaces it. After a kill in between, the
+  // folder is still a run that can be overwritten.
   for (const auto* name : {"metrics.jsonl", "model.safetensors", "tokenizer.json"}) fs::remove(run / name);
 }
 

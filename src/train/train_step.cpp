@@ -25,7 +25,8 @@ at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const Forw
   return ops::linear_cross_entropy(hidden.to(dtype), weight_Vd.to(dtype), targets.to(weight_Vd.device()));
 }
 
-// One stream of random numbers a step (splitmix64's finaliser), so that a resumed step draws what the first one drew.
+// Each step has its own stream of random numbers (the last step of splitmix64), so a resumed step draws the same
+// numbers.
 std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
   std::uint64_t value = seed + static_cast<std::uint64_t>(step) * 0x9e3779b97f4a7c15u;
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
