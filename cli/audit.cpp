@@ -25,7 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kTextTokens = 16384;  // of the data, in its middle
+constexpr std::int64_t kTextTokens = 16384;  // tokens of the data that are used, from its middle
 
 struct AuditFlags {
   Common common;
@@ -55,7 +55,7 @@ std::vector<std::int64_t> ids_of_file(const std::string& path, const Tokenizer& 
   return {ids.begin(), ids.end()};
 }
 
-// The data that a run was trained on, where it is still there.
+// The data that a run was trained on, if it is still there.
 std::string data_of(const json& config, const Tokenizer* tokenizer) {
   const auto section = config.find("data");
   if (section == config.end() || !section->is_object() || !tokenizer) return {};
@@ -77,7 +77,7 @@ std::vector<std::int64_t> text_of(const AuditFlags& flags, const Tokenizer* toke
   return ids_of_file(flags.data, *tokenizer);
 }
 
-// A text that is shorter than what is tried checks less than a reader expects, or nothing.
+// A text shorter than the lengths tried checks less than the reader expects, or nothing.
 void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditReport& report) {
   if (flags.data.empty()) return;
   const auto& lengths = report.passes.front().lengths;
@@ -94,7 +94,7 @@ void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditR
   }
 }
 
-// Reads the text, whose name and ids it leaves in `flags` and `options`.
+// Reads the text. Stores its name in `flags` and its ids in `options`.
 AuditReport audited(AuditFlags& flags, AuditOptions& options) {
   if (!fs::is_directory(flags.model)) {
     const auto tokenizer = flags.tokenizer.empty() ? nullptr : load_tokenizer(flags.tokenizer);

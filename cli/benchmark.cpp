@@ -32,7 +32,7 @@ struct BenchmarkFlags {
   std::string preset, out;
   bool quick = false, dry_run = false, point = false;
   std::int64_t max_length = 0;
-  std::vector<CLI::Option*> of_grids;  // that a preset decides itself
+  std::vector<CLI::Option*> of_grids;  // the options that a preset decides itself
 };
 
 template <class Enum>
@@ -53,7 +53,7 @@ std::string command_line() {
   return line;
 }
 
-// A child of another benchmark: it lives no longer than that, whatever ends it.
+// The process is the child of another benchmark. It ends when its parent ends, for whatever reason.
 void serve() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() == 1) return;

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::array kPathNames{"the engine's", "reference", "composed", "kernel"};  // by ops::Path
 
-// Every section, whichever of them the verb reads.
+// All sections are checked, also those that the verb doesn't read.
 void check_config_file(const std::string& file) {
   ModelConfig model;
   TrainConfig train;
@@ -86,7 +86,7 @@ FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields)
 
 void FieldFlags::merge(const std::string& config_file) {
   if (!config_file.empty()) {
-    // Sections of other verbs may stand in the same file.
+    // The same file may hold sections for other verbs.
     static const std::vector<std::string> all{"model", "attention", "train", "data", "generate"};
     std::vector<std::string> others;
     for (const auto& section : all) {

@@ -23,7 +23,7 @@ struct EvaluateFlags {
   std::int64_t batch = 16;
 };
 
-// On the data of the run that the model is of.
+// Evaluates on the data of the run that the model belongs to.
 Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, const EvaluateOptions& options) {
   const auto config = std::filesystem::path(folder) / "config.json";
   const auto object = read_json(config);

@@ -1,4 +1,4 @@
-// linformer generate: text from a model, as it comes.
+// linformer generate: writes text with a model, while it is made.
 #include "linformer/infer/generate.hpp"
 
 #include <fmt/format.h>
@@ -75,13 +75,13 @@ std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   return prompts;
 }
 
-// At once, so that a reader who has seen enough ends the work.
+// Written at once, so that the program ends when the reader closes the pipe.
 void write(std::string_view text) {
   put(text);
   flush();
 }
 
-// JSON must be valid UTF-8; what is not becomes U+FFFD. The exact bytes are those of the tokens.
+// JSON must be valid UTF-8, so other bytes become U+FFFD. `tokens` gives the exact bytes.
 void print_json(const json& object) { write(dump(object) + "\n"); }
 
 json sequence_json(const std::string& prompt, const GeneratedSequence& sequence) {
@@ -148,13 +148,14 @@ void run(const GenerateFlags& flags) {
   GenerateOptions options{.samples = flags.samples,
                           .seed = flags.common.seed,
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
-                          // Prompts are products of matrices, of which some processors emulate bfloat16's.
+                          // Reading a prompt is a matrix product, and some processors only emulate bfloat16 products.
                           .dtype = weights == WeightFormat::float32 ? opened.dtype : choose_dtype(DType::automatic),
                           .weights = weights};
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
   if (stream) {
-    // The prompt is echoed with the first piece, so that nothing is printed when the request turns out wrong.
+    // The prompt is printed together with the first piece, so that nothing is printed when the request turns out to be
+    // wrong.
     options.on_text = [&](std::size_t, std::string_view text) {
       if (!std::exchange(echoed, true)) write(prompts[0]);
       write(text);

@@ -1,4 +1,4 @@
-// linformer info: what a model, prepared text or this machine is.
+// linformer info: shows facts about a model, prepared text or this machine.
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
@@ -149,7 +149,7 @@ json info_of(const std::string& path, const Common& common) {
   return model_info(path);
 }
 
-/// One line a value, sections indented.
+/// One line per value; sections are indented.
 void print(const json& object, int indent = 0) {
   for (const auto& [key, value] : object.items()) {
     const bool section = value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());

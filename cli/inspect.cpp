@@ -23,7 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kPaperLength = 512;  // of the paper's Figure 1; singular values take the cube of it
+// the length in the paper's Figure 1; singular values need time in proportion to its cube
+constexpr std::int64_t kPaperLength = 512;
 
 struct InspectFlags {
   Common common;
@@ -32,7 +33,7 @@ struct InspectFlags {
   std::int64_t windows = 4, length = 0, rank = 0;
 };
 
-// What makes the same lines again.
+// The command that makes the same lines again.
 std::string command_of(const InspectFlags& flags) {
   auto text = fmt::format("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
   for (const auto& [given, name] :
@@ -46,7 +47,7 @@ std::string command_of(const InspectFlags& flags) {
   return flags.out.empty() ? text : text + " --out " + quoted(flags.out);
 }
 
-// A text file whole, of a prepared folder the validation part.
+// The whole of a text file, or the validation part of a prepared folder.
 std::string text_of(const std::string& path) {
   if (!fs::is_directory(path)) return read_file(path);
   const auto data = TokenData::open(path);
@@ -99,7 +100,7 @@ Inspection inspect_model(const InspectFlags& flags) {
   return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);
 }
 
-// Before the work, which would be lost otherwise.
+// Checked before the work, which would be lost otherwise.
 void make_folder(const std::string& folder) {
   if (folder.empty()) return;
   std::error_code error;

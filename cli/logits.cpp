@@ -29,7 +29,7 @@ constexpr std::string_view kBetween = ", \t\r\n";
 constexpr std::string_view kExpected =
     "expected whole numbers with commas or spaces between, or JSON such as {\"ids\":[1,2,3]}";
 
-// What stands in the place of an id may be any bytes; an error message is one line of text.
+// An id may be replaced by any bytes in the input; an error message must stay one line of text.
 std::string printable(std::string_view word) {
   std::string text(word.substr(0, 40));
   std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
@@ -68,10 +68,11 @@ std::vector<std::int64_t> ids_of_json(const json& value, const std::string& sour
 bool is_list(const std::string& argument) {
   return argument != "-" && argument.find_first_not_of("0123456789-, \t\r\n") == std::string::npos;
 }
-/// How messages name where the ids come from: a list may be long.
+/// How messages name the source of the ids. The list itself may be long.
 std::string source_of(const std::string& argument) { return is_list(argument) ? "--ids" : argument; }
 
-/// `argument` itself where it holds only numbers, otherwise the file that it names ("-": standard input).
+/// Returns `argument` itself when it holds only numbers; else the content of the file that it names ("-": standard
+/// input).
 std::vector<std::int64_t> read_ids(const std::string& argument) {
   std::string text = argument;
   if (!is_list(argument)) {

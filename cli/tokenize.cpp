@@ -72,7 +72,7 @@ void count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   }
 }
 
-/// The bytes of one number; a UserError shows what stands there instead.
+/// The bytes of one id. If the text is not a number, the UserError shows it.
 std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer) {
   std::int32_t id = -1;
   const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), id);
@@ -99,7 +99,7 @@ void decode(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     if (!flags.common.json) put(text), text.clear();
   });
   end_word();
-  // JSON holds characters only: a byte that is none becomes U+FFFD there.
+  // JSON holds only characters, so a byte that is not part of one becomes U+FFFD.
   put(flags.common.json ? dump(json{{"text", text}}) + "\n" : text);
 }
 

@@ -48,7 +48,7 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
   if (!curve.empty()) put("training loss by step\n" + curve);
 }
 
-// Two flags of one field.
+// Refuses two flags of the same field with different values.
 void refuse_two_values(const CLI::App& verb, const std::string& first, const std::string& second) {
   if (verb.count(first) == 0 || verb.count(second) == 0) return;
   const auto one = verb.get_option(first)->results().back(), other = verb.get_option(second)->results().back();
@@ -59,7 +59,7 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   refuse_two_values(verb, "--dtype", "--train.dtype");
   refuse_two_values(verb, "--data", "--data.folder");
   apply(options.common);
-  // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
+  // The config of the run replaces the defaults, so --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
   flags.merge(options.common.config);
   auto& config = options.config;

@@ -1,4 +1,4 @@
-// linformer watch: the report of a run while it trains, at an address of this machine.
+// linformer watch: shows the report of a run while it trains, at an address of this machine.
 #include "linformer/report/watch.hpp"
 
 #include <fmt/format.h>
