@@ -94,7 +94,7 @@ void check_block_slots(const ModelConfig& config) {
     const auto slots = config.slots_of(layer), window = config.window();
     const auto step = std::max<std::int64_t>(config.length / window, 1);
     require(slots * window % config.length == 0 && slots * window >= config.length,
-            "attention.summary = block makes slots·window/length slots a block, a whole number of at least 1, but "
+            "attention.summary = block makes slots·window/length slots per block, a whole number of at least 1, but "
             "{}·{}/{} is {:.4g}; with window and length as they are, attention.slots = {} gives 1",
             slots, window, config.length,
             static_cast<double>(slots) * static_cast<double>(window) / static_cast<double>(config.length), step);

@@ -26,15 +26,15 @@ struct EnumNames<Objective> {
 struct TrainConfig {
   Objective objective = Objective::causal;
   std::int64_t steps = 5000;
-  std::int64_t batch = 16;            ///< sequences a forward pass
-  std::int64_t accumulate = 1;        ///< forward passes a step
-  double learning_rate = 5e-4;        ///< peak
-  double learning_rate_start = 1e-5;  ///< before the warm-up
-  double learning_rate_end = 1e-5;    ///< floor of the cosine
-  double warmup_fraction = 0.05;      ///< share of the steps
+  std::int64_t batch = 16;            ///< sequences per forward pass
+  std::int64_t accumulate = 1;        ///< forward passes per step
+  double learning_rate = 5e-4;        ///< highest rate, after the warm-up
+  double learning_rate_start = 1e-5;  ///< at the first step
+  double learning_rate_end = 1e-5;    ///< at the last step, with cosine
+  double warmup_fraction = 0.05;      ///< share of the steps in which the rate rises
   Schedule schedule = Schedule::cosine;
   double weight_decay = 0.01;   ///< on matrices only
-  double slot_bias_rate = 1.0;  ///< of attention.slot_bias, times the learning rate
+  double slot_bias_rate = 1.0;  ///< rate of attention.slot_bias, as a multiple of the learning rate
   double beta1 = 0.9;
   double beta2 = 0.95;
   double clip = 1.0;  ///< largest global gradient norm; 0 = no clipping
@@ -42,7 +42,7 @@ struct TrainConfig {
   bool checkpoint_activations = false;
   std::int64_t evaluate_every = 0;  ///< steps; 0 = only at the end
   std::int64_t save_every = 0;      ///< steps; 0 = only at the end
-  std::int64_t keep = 2;            ///< latest checkpoints kept beside the best
+  std::int64_t keep = 2;            ///< number of latest checkpoints to keep; the best one is kept as well
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
