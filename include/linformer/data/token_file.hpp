@@ -15,6 +15,7 @@ class TokenData {
   /// Opens a prepared folder. UserError when a file is cut short or has another format version, or when tokens.bin was
   /// made with another vocabulary than the one in tokenizer.json.
   static TokenData open(const std::filesystem::path& folder);
+  /// The numbers of ids in the two parts.
   std::int64_t train_size() const;
   std::int64_t validation_size() const;
   /// Copies `count` ids, from `offset` in that part on, to `out`. UserError for ids outside the vocabulary.

@@ -12,6 +12,7 @@ namespace linformer::kernels {
 
 std::string_view weight_format_name(WeightFormat format);
 
+/// Weights (rows × columns) and biases in the layout that DecodeKernels::multiply reads.
 class PackedLinear {
  public:
   PackedLinear() = default;

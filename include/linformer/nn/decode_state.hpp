@@ -8,8 +8,10 @@
 
 namespace linformer {
 
+/// The state of several sequences that are decoded together, one layer after the other.
 class DecodeState {
  public:
+  /// What one layer remembers. select() is that of DecodeState.
   struct Layer {
     virtual ~Layer() = default;
     virtual std::int64_t bytes() const = 0;
@@ -28,6 +30,7 @@ class DecodeState {
   /// several times. UserError when `rows` is empty or names a row that doesn't exist.
   DecodeState select(const std::vector<std::int64_t>& rows) const;
   Layer& layer(std::size_t index) { return *layers_.at(index); }
+  /// Counts one more token for every sequence.
   void advance() {
     for (auto& position : positions_) ++position;
   }

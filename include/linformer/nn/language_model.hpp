@@ -40,6 +40,9 @@ struct AttentionWeights {
 /// Receives the weights of each layer, in order.
 using WeightsVisitor = std::function<void(std::int64_t layer, const AttentionWeights& weights)>;
 
+/// A model with its parameters. Shape letters: B sequences, N tokens, V vocabulary, d width, H heads. hidden() and
+/// logits() throw UserError for ids that are not (B,N) int64, are outside the vocabulary, or are longer than
+/// model.length.
 class LanguageModel {
  public:
   /// Draws the parameters from `seed`; they require gradients. `config` goes through resolved() first.
@@ -54,6 +57,7 @@ class LanguageModel {
   /// Each parameter once, in a fixed order, with its name in model.safetensors (docs/model_format.md).
   std::vector<std::pair<std::string, at::Tensor>> parameters() const;
   std::int64_t parameter_count() const;
+  /// Moves the parameters to `device` and converts them to `dtype`.
   void to(at::Device device, at::ScalarType dtype);
 
   /// (B,N,d) after the final norm, in the number format of the matrix products.

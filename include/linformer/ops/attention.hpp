@@ -12,6 +12,7 @@ namespace linformer::ops {
 /// Which implementation runs. `automatic` takes the fastest one that can compute the case. UserError when a chosen path
 /// can't compute it.
 enum class Path { automatic, reference, composed, kernel };
+/// "auto", "reference", "composed" or "kernel"; anything else is a UserError.
 Path parse_path(std::string_view name);
 /// The path that this thread's last operator call took. For `--verbose`, tests and benchmarks.
 Path last_path();
@@ -40,6 +41,7 @@ struct AttendOptions {
   Path path = Path::automatic;
 };
 /// One softmax over the window (if there is one) and the visible slots (maths 4a).
+/// query, key and value are (B,H,N,D), and so is the result. UserError for shapes and dtypes that don't fit together.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);
 
@@ -49,6 +51,7 @@ struct PrefixOptions {
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
+/// query, key and value are (B,H,N,D) with N ≤ P, and so is the result. UserError as attend().
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options);
@@ -62,6 +65,8 @@ struct AttentionOptions {
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
+/// query is (B,H,N,D), key and value are (B,H,M,D), the result is (B,H,N,D). Projections are (K,P) or (H,K,P); for
+/// block summaries (r,W) or (H,r,W). Causal forms need N = M. UserError as attend().
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const at::Tensor& projection_key, const at::Tensor& projection_value,
                      const AttentionOptions& options);

@@ -60,6 +60,7 @@ struct AuditPass {
   std::vector<double> by_layer;
   AuditGradient gradient;
   std::vector<AuditStreaming> streaming;
+  /// True when any of these is above its threshold.
   bool leaks() const;
 };
 

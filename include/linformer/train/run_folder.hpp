@@ -33,6 +33,7 @@ json run_sections(RunConfig config);
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone. From then on the folder is a run. `tokenizer` is what Tokenizer::to_json() gives.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
+/// True when the folder holds a config.json with the sections "train", "data" and "seed"; false for a checkpoint.
 bool is_run(const std::filesystem::path& folder);
 /// Reads the config.json of a run or of one of its checkpoints.
 RunConfig read_config_file(const std::filesystem::path& path);
