@@ -61,7 +61,7 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
 void add_ablate(CLI::App& app) {
   auto flags = std::make_shared<AblateFlags>();
   auto* verb = app.add_subcommand(
-      "ablate", "Train a grid of models that differ in named fields, and compare them; goes on where it was stopped");
+      "ablate", "Train a grid of models that differ in named fields, and compare them; continues where it stopped");
   add_common(*verb, flags->common);
   verb->add_option("--grid", flags->grid, "grid file, such as configs/ablations/sharing.toml")->required();
   verb->add_option("--out", flags->out, "folder of the runs and of table.jsonl")->required();

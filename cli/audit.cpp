@@ -26,7 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kTextTokens = 16384;  // of the data, in its middle
+constexpr std::int64_t kTextTokens = 16384;  // tokens of the data that are used, from its middle
 
 struct AuditFlags {
   Common common;
@@ -56,7 +56,7 @@ std::vector<std::int64_t> ids_of_file(const std::string& path, const Tokenizer& 
   return {ids.begin(), ids.end()};
 }
 
-// The data that a run was trained on, where it is still there.
+// The data that a run was trained on, if it is still there.
 std::string data_of(const json& config, const Tokenizer* tokenizer) {
   const auto section = config.find("data");
   if (section == config.end() || !section->is_object() || !tokenizer) return {};
@@ -78,7 +78,7 @@ std::vector<std::int64_t> text_of(const AuditFlags& flags, const Tokenizer* toke
   return ids_of_file(flags.data, *tokenizer);
 }
 
-// A text that is shorter than what is tried checks less than a reader expects, or nothing.
+// A text shorter than the lengths tried checks less than the reader expects, or nothing.
 void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditReport& report) {
   if (flags.data.empty()) return;
   const auto& lengths = report.passes.front().lengths;
@@ -90,12 +90,12 @@ void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditR
                     tokens, *shortest));
   } else if (tokens < *longest) {
     report.remarks.push_back(
-        fmt::format("{} has {} tokens, and the longest text tried needs {}: longer texts than it were random ids only",
+        fmt::format("{} has {} tokens, and the longest text tried needs {}: texts longer than it were only random ids",
                     flags.data, tokens, *longest));
   }
 }
 
-// Reads the text, whose name and ids it leaves in `flags` and `options`.
+// Reads the text. Stores its name in `flags` and its ids in `options`.
 AuditReport audited(AuditFlags& flags, AuditOptions& options) {
   if (!fs::is_directory(flags.model)) {
     const auto tokenizer = flags.tokenizer.empty() ? nullptr : load_tokenizer(flags.tokenizer);
@@ -156,7 +156,7 @@ void say_leaks(const AuditPass& pass) {
   }
   for (const auto& way : pass.streaming) {
     if (!(way.largest_difference <= way.threshold))
-      put(fmt::format("  LEAK: position {} has another loss when nothing after it is given ({})\n", way.position,
+      put(fmt::format("  LEAK: position {} has another loss when no later token is given ({})\n", way.position,
                       way.way));
   }
 }
@@ -218,20 +218,23 @@ void run(AuditFlags flags) {
 
 void add_audit(CLI::App& app) {
   auto flags = std::make_shared<AuditFlags>();
-  auto* verb = app.add_subcommand("audit", "Does a model see what comes after? Status 0: clean, 1: it does");
+  auto* verb =
+      app.add_subcommand("audit", "Check whether a model sees later tokens. Status 0: it does not, 1: it does");
   add_common(*verb, flags->common);
   add_products(*verb, flags->common);
   verb->add_option("--model", flags->model,
                    "run or checkpoint folder, or a TorchScript file that maps ids (B,N) to logits (B,N,V)")
       ->required();
-  verb->add_option("--data", flags->data,
-                   "real text beside random ids: a text file or a prepared folder; of a run: what it was trained on");
-  verb->add_option("--tokenizer", flags->tokenizer, "of a TorchScript file, for --data: bytes, gpt2 or a file");
+  verb->add_option(
+      "--data", flags->data,
+      "real text to use beside random ids: a text file or a prepared folder; for a run, the default is its own data");
+  verb->add_option("--tokenizer", flags->tokenizer,
+                   "tokenizer of --data for a TorchScript file: bytes, gpt2 or a file");
   verb->add_option("--model.length", flags->length,
-                   "tokens of the longest text; of a TorchScript file that takes one length: this length")
+                   "tokens of the longest text; for a TorchScript file that takes only one length: that length")
       ->check(CLI::Range(2, 1 << 20));
   verb->add_option("--model.vocabulary", flags->vocabulary,
-                   "ids that a TorchScript file takes, where it gives more logits")
+                   "number of ids that a TorchScript file takes, if it gives more logits")
       ->check(CLI::Range(3, 1 << 24));
   verb->callback([flags] { run(*flags); });
 }

@@ -32,7 +32,7 @@ struct BenchmarkFlags {
   std::string preset, out;
   bool quick = false, dry_run = false, point = false;
   std::int64_t max_length = 0;
-  std::vector<CLI::Option*> of_grids;  // that a preset decides itself
+  std::vector<CLI::Option*> of_grids;  // the options that a preset decides itself
 };
 
 template <class Enum>
@@ -53,7 +53,7 @@ std::string command_line() {
   return line;
 }
 
-// A child of another benchmark: it lives no longer than that, whatever ends it.
+// The process is the child of another benchmark. It ends when its parent ends, for whatever reason.
 void serve() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() == 1) return;
@@ -63,18 +63,18 @@ void serve() {
 void check(const CLI::App& verb, const BenchmarkFlags& flags) {
   for (const auto* name : {"--config", "--seed"}) {
     require(verb.count(name) == 0,
-            "{}: benchmark takes its sizes from its own flags or from --preset, and random numbers of its own; leave "
-            "it out",
+            "{}: benchmark takes its sizes from its own flags or from --preset, and uses random numbers of its own; "
+            "leave it out",
             name);
   }
   require(parse_device(flags.common.device).is_cpu(), "--device {}: benchmark measures the processor; leave it out",
           flags.common.device);
-  require(verb.count("--dtype") == 0, "--dtype: give --dtypes, a list");
+  require(verb.count("--dtype") == 0, "--dtype: benchmark takes a list instead; give --dtypes");
   require(flags.max_length >= 0, "--max-length is {}, expected a length", flags.max_length);
   require(flags.dry_run || !flags.out.empty(), "--out is missing: the folder for benchmark.jsonl (or give --dry-run)");
   if (flags.preset.empty()) return;
   for (const auto* option : flags.of_grids) {
-    require(option->count() == 0, "{}: the preset {} decides that itself; leave out one of the two", option->get_name(),
+    require(option->count() == 0, "{}: the preset {} decides this itself; leave out one of the two", option->get_name(),
             flags.preset);
   }
 }
@@ -131,7 +131,8 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   auto& grid = flags.grid;
   list("--tasks", flags.tasks, "forward (hidden states), train (a step), generate");
   list("--forms", flags.forms, fmt::format("{}", fmt::join(EnumNames<BenchmarkForm>::names, ", ")));
-  list("--decodes", flags.decodes, "of generate: stream (a step a token), reread (the whole window for each token)");
+  list("--decodes", flags.decodes,
+       "for generate: stream (one step per token), reread (the whole window for each token)");
   list("--sharings", flags.sharings, "none, headwise, key-value, layerwise");
   list("--lengths", grid.lengths, "N: positions");
   list("--slots", grid.slots, "K");
@@ -139,14 +140,14 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   list("--batches", grid.batches, "B: sequences at once");
   list("--widths", grid.widths, "d");
   list("--layers", grid.layers, "number of blocks");
-  list("--heads", grid.heads, "0: one for each 64 of the width");
+  list("--heads", grid.heads, "number of heads; 0: one for each 64 of the width");
   list("--dtypes", grid.dtypes, "float32, bfloat16; int8 for generate by stream");
   const auto single = [&](const char* name, auto& value, const std::string& help) {
     flags.of_grids.push_back(
         verb.add_option(name, value, help)->check(CLI::Range(1, 1 << 24))->capture_default_str()->group("Grid"));
   };
   single("--vocabulary", grid.vocabulary, "V: token ids");
-  single("--tokens", grid.tokens, "that generate makes");
+  single("--tokens", grid.tokens, "tokens that generate makes");
 }
 
 }  // namespace
@@ -163,12 +164,12 @@ void add_benchmark(CLI::App& app) {
   verb->add_option("--rounds", flags->options.rounds, "measured rounds of each point, after one for warming up")
       ->capture_default_str();
   verb->add_option("--budget-memory", flags->options.budget_gib,
-                   "GiB that a point may use; larger ones are recorded as such. 0: three quarters of the machine, at "
-                   "most 16; of seed-memory 4");
-  verb->add_option("--max-length", flags->max_length, "leaves out longer points");
+                   "GiB that a point may use; points that need more are recorded as too large. 0: three quarters of "
+                   "the machine's memory, at most 16; for seed-memory 4");
+  verb->add_option("--max-length", flags->max_length, "leave out longer points");
   verb->add_flag("--quick", flags->quick, "small models and few points of the preset, to see that it works");
-  verb->add_flag("--new", flags->options.fresh, "starts over instead of going on");
-  verb->add_flag("--dry-run", flags->dry_run, "lists the points and stops");
+  verb->add_flag("--new", flags->options.fresh, "start again instead of continuing");
+  verb->add_flag("--dry-run", flags->dry_run, "list the points and stop");
   verb->add_flag("--point", flags->point, "measures one point for another benchmark")->group("");
   verb->callback([flags, verb] { run(*verb, *flags); });
 }

@@ -27,7 +27,7 @@ std::string seconds(const json& line, const char* key) {
   return found != line.end() && found->is_number() ? fmt::format("{:.4g}", found->get<double>()) : "-";
 }
 
-// Columns as wide as their longest cell; the first `left` ones start at the left.
+// Columns are as wide as their longest cell. The first `left` columns are aligned to the left.
 std::string table(const std::vector<Row>& rows, std::size_t left) {
   std::vector<std::size_t> widths(rows.front().size());
   for (const auto& row : rows) {

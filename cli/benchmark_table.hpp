@@ -1,4 +1,4 @@
-// The lines of a benchmark as text.
+// Shows the lines of a benchmark as text.
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@
 
 namespace linformer::cli {
 
-/// Points first, then what follows from them.
+/// Points come first, then the lines computed from them.
 std::string benchmark_table(const std::vector<json>& lines);
-/// What a plan would measure, without measuring.
+/// Shows what a plan would measure, without measuring it.
 std::string plan_table(const BenchmarkPlan& plan, int rounds, double multiply_adds_per_second);
 
 }  // namespace linformer::cli

@@ -98,7 +98,7 @@ FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling
 
 void FieldFlags::merge(const std::string& config_file) {
   if (!config_file.empty()) {
-    // Sections of other verbs may stand in the same file.
+    // The same file may hold sections for other verbs.
     static const std::vector<std::string> all{"model", "attention", "train", "data", "generate"};
     std::vector<std::string> others;
     for (const auto& section : all) {

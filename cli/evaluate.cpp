@@ -23,11 +23,12 @@ struct EvaluateFlags {
   std::int64_t batch = 16;
 };
 
-// On the data of the run that the model is of.
+// Evaluates on the data of the run that the model belongs to.
 Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, const EvaluateOptions& options) {
   const auto config = std::filesystem::path(folder) / "config.json";
   const auto object = read_json(config);
-  require(object.is_object() && object.contains("data"), "{}: names no data; give some with --data", config.string());
+  require(object.is_object() && object.contains("data"), "{}: names no data; give a folder or a text file with --data",
+          config.string());
   const auto data = open_dataset(read_config_file(config).data, opened.model.config().length);
   return evaluate(opened.model, *data, options);
 }
@@ -88,10 +89,9 @@ void add_evaluate(CLI::App& app) {
   add_verbose(*verb, flags->common);
   add_products(*verb, flags->common);
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
-  verb->add_option(
-      "--data", flags->data,
-      "prepared folder (its validation part), or a text file (the whole of it); without it: the data of the run");
-  verb->add_option("--batch", flags->batch, "sequences at once; no effect on the result beyond rounding")
+  verb->add_option("--data", flags->data,
+                   "prepared folder (its validation part), or a text file (all of it); default: the data of the run");
+  verb->add_option("--batch", flags->batch, "sequences at once; changes the result only by rounding")
       ->capture_default_str();
   verb->callback([flags] { run(*flags); });
 }

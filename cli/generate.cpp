@@ -1,4 +1,4 @@
-// linformer generate: text from a model, as it comes.
+// linformer generate: writes text with a model, while it is made.
 #include "linformer/infer/generate.hpp"
 
 #include <fmt/format.h>
@@ -40,13 +40,13 @@ std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   return prompts;
 }
 
-// At once, so that a reader who has seen enough ends the work.
+// Written at once, so that the program ends when the reader closes the pipe.
 void write(std::string_view text) {
   put(text);
   flush();
 }
 
-// JSON must be valid UTF-8; what is not becomes U+FFFD. The exact bytes are those of the tokens.
+// JSON must be valid UTF-8, so other bytes become U+FFFD. `tokens` gives the exact bytes.
 void print_json(const json& object) { write(dump(object) + "\n"); }
 
 json sequence_json(const std::string& prompt, const GeneratedSequence& sequence) {
@@ -140,7 +140,8 @@ void run(GenerateFlags& flags) {
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
   if (stream) {
-    // The prompt is echoed with the first piece, so that nothing is printed when the request turns out wrong.
+    // The prompt is printed together with the first piece, so that nothing is printed when the request turns out to be
+    // wrong.
     options.on_text = [&](std::size_t, std::string_view text) {
       if (!std::exchange(echoed, true)) write(prompts[0]);
       write(text);
@@ -163,7 +164,7 @@ void run(GenerateFlags& flags) {
 
 void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
-  auto* verb = app.add_subcommand("generate", "Text from a model, as it comes");
+  auto* verb = app.add_subcommand("generate", "Write text with a model, while it is made");
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));
@@ -180,10 +181,11 @@ void add_generate(CLI::App& app) {
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
   verb->add_option("--prompt-file", flags->prompt_file,
-                   "file with a text to continue, used to its last byte; -: standard input");
+                   "file with a text to continue, used unchanged; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();
-  verb->add_option("--overflow", flags->overflow,
-                   "at model.length: error, or slide (reads the last half of the window again and goes on)")
+  verb->add_option(
+          "--overflow", flags->overflow,
+          "when the text reaches model.length: error, or slide (reads the last half of the window again and continues)")
       ->capture_default_str();
   flags->fields = std::make_unique<FieldFlags>(*verb, fields_of(flags->sampling), Spelling::full_and_short);
   verb->callback([flags] { run(*flags); });

@@ -1,4 +1,4 @@
-// linformer info: what a model, prepared text or this machine is.
+// linformer info: shows facts about a model, prepared text or this machine.
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
 #include <fmt/format.h>
@@ -162,7 +162,7 @@ json info_of(const std::string& path, const Common& common) {
   return model_info(path);
 }
 
-/// One line a value, sections indented.
+/// One line per value; sections are indented.
 void print(const json& object, int indent = 0) {
   for (const auto& [key, value] : object.items()) {
     const bool section = value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());
@@ -195,9 +195,9 @@ void run(const InfoFlags& flags) {
 
 void add_info(CLI::App& app) {
   auto flags = std::make_shared<InfoFlags>();
-  auto* verb = app.add_subcommand("info", "What a model, prepared text or this machine is");
+  auto* verb = app.add_subcommand("info", "Show facts about a model, prepared text or this machine");
   add_common(*verb, flags->common);
-  verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; without it: the machine");
+  verb->add_option("path", flags->path, "run, checkpoint or prepared folder, or tokens.bin; default: this machine");
   verb->callback([flags] { run(*flags); });
 }
 

@@ -23,7 +23,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::int64_t kPaperLength = 512;  // of the paper's Figure 1; singular values take the cube of it
+// the length in the paper's Figure 1; singular values need time in proportion to its cube
+constexpr std::int64_t kPaperLength = 512;
 
 struct InspectFlags {
   Common common;
@@ -32,7 +33,7 @@ struct InspectFlags {
   std::int64_t windows = 4, length = 0, rank = 0;
 };
 
-// What makes the same lines again.
+// The command that makes the same lines again.
 std::string command_of(const InspectFlags& flags) {
   auto text = fmt::format("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
   for (const auto& [given, name] :
@@ -47,7 +48,7 @@ std::string command_of(const InspectFlags& flags) {
   return flags.out.empty() ? text : text + " --out " + quoted(flags.out);
 }
 
-// A text file whole, of a prepared folder the validation part.
+// The whole of a text file, or the validation part of a prepared folder.
 std::string text_of(const std::string& path) {
   if (!fs::is_directory(path)) return read_file(path);
   const auto data = TokenData::open(path);
@@ -100,7 +101,7 @@ Inspection inspect_model(const InspectFlags& flags) {
   return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);
 }
 
-// Before the work, which would be lost otherwise.
+// Checked before the work, which would be lost otherwise.
 void make_folder(const std::string& folder) {
   if (folder.empty()) return;
   std::error_code error;
@@ -137,25 +138,25 @@ void run(const InspectFlags& flags) {
 
 void add_inspect(CLI::App& app) {
   auto flags = std::make_shared<InspectFlags>();
-  auto* verb = app.add_subcommand("inspect", "Why: the rank of attention, what slots read, how much they are used");
+  auto* verb = app.add_subcommand("inspect", "Show the rank of attention, what slots read, and how much they are used");
   add_common(*verb, flags->common);
   add_products(*verb, flags->common);
   verb->add_option(
           "--model", flags->model,
           "run or checkpoint folder, or the folder of a BERT encoder: config.json, model.safetensors, vocab.txt")
       ->required();
-  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (the whole of it)")
+  verb->add_option("--data", flags->data, "prepared folder (its validation part), or a text file (all of it)")
       ->required();
   verb->add_flag("--spectrum", flags->spectrum,
-                 "cumulative singular values of the attention matrices (softmax models). Without any of these three: "
-                 "all that the model has");
+                 "cumulative singular values of the attention matrices (softmax models). Default: whatever of these "
+                 "three the model has");
   verb->add_flag("--slots", flags->slots,
                  "what slots read, and how much weight a query gives to slots and to its window (Linformers)");
   verb->add_flag("--attention", flags->attention, "maps of each head's attention");
   verb->add_option("--windows", flags->windows, "windows of text to average over")
       ->check(CLI::Range(1, 1000000))
       ->capture_default_str();
-  verb->add_option("--length", flags->length, "tokens of a window; 0: the model's, at most 512")
+  verb->add_option("--length", flags->length, "tokens per window; 0: the model's length, at most 512")
       ->check(CLI::Range(0, 1 << 20));
   verb->add_option("--rank", flags->rank, "K at which the spectrum is read; 0: a quarter of the length")
       ->check(CLI::Range(0, 1 << 20));

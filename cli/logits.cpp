@@ -62,10 +62,11 @@ std::vector<std::int64_t> ids_of_json(const json& value, const std::string& sour
 bool is_list(const std::string& argument) {
   return argument != "-" && argument.find_first_not_of("0123456789-, \t\r\n") == std::string::npos;
 }
-/// How messages name where the ids come from: a list may be long.
+/// How messages name the source of the ids. The list itself may be long.
 std::string source_of(const std::string& argument) { return is_list(argument) ? "--ids" : argument; }
 
-/// `argument` itself where it holds only numbers, otherwise the file that it names ("-": standard input).
+/// Returns `argument` itself when it holds only numbers; else the content of the file that it names ("-": standard
+/// input).
 std::vector<std::int64_t> read_ids(const std::string& argument) {
   std::string text = argument;
   if (!is_list(argument)) {

@@ -40,7 +40,7 @@ int run(int argc, char** argv) {
     cli::flush();
     return 0;
   } catch (const CLI::RequiredError& error) {
-    // CLI11 says only that a verb is missing, whatever stands in its place.
+    // CLI11 only says that a verb is missing, even when a wrong word stands in its place.
     const std::string first = argc > 1 ? argv[1] : "-";
     const auto named = app.get_subcommands([&](const CLI::App* verb) { return verb->get_name() == first; });
     const bool known = first.empty() || first[0] == '-' || !named.empty();
@@ -66,8 +66,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   linformer::cli::keep_freed_memory();
-  // A full disk, a file-size limit and a closed pipe are to arrive as errors of the write, not as the end of the
-  // process.
+  // A full disk, a file-size limit and a closed pipe must arrive as errors of the write. They must not end the process.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   return run(argc, argv);

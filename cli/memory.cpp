@@ -22,8 +22,8 @@ void keep_freed_memory() {
   for (const auto* name : {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}) {
     if (std::getenv(name) != nullptr) return;
   }
-  // Larger buffers are few, and go back: kept, they would leave holes that nothing else fills, at N 65,536 a gigabyte
-  // of them. Older versions of glibc refuse more than 32 MiB.
+  // Larger buffers are few and are given back. If they were kept, they would leave holes that nothing else fills: a
+  // gigabyte at N 65,536. Older versions of glibc refuse more than 32 MiB.
   if (mallopt(M_MMAP_THRESHOLD, 1 << 28) == 0) mallopt(M_MMAP_THRESHOLD, 1 << 25);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif

@@ -7,9 +7,9 @@
 
 namespace linformer::cli {
 
-/// Keeps freed buffers for the next step instead of giving them back to the kernel, which would clear every page of
-/// them again. For glibc; nothing elsewhere, and nothing where the user has set MALLOC_* or glibc.malloc tunables. Call
-/// before the first thread starts.
+/// Keeps freed buffers for the next step instead of giving them back to the kernel, which would clear every page again.
+/// Works with glibc. Does nothing elsewhere, or when the user has set MALLOC_* or glibc.malloc tunables. Call it before
+/// the first thread starts.
 void keep_freed_memory();
 
 /// What to tell the user when memory ran out in a verb of `app`: what was asked for, as far as `error`, the message of

@@ -1,4 +1,4 @@
-// What the verbs that use a trained model open first.
+// What verbs that use a trained model open first.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ namespace linformer::cli {
 struct OpenedModel {
   LanguageModel model;  ///< on --device, in float32
   std::shared_ptr<const Tokenizer> tokenizer;
-  at::ScalarType dtype;  ///< of the arithmetic: `auto` is float32, so that results do not differ between machines
+  /// number format of the arithmetic; `auto` means float32, so that results don't differ between machines
+  at::ScalarType dtype;
 };
 /// Loads a run or checkpoint folder with its tokenizer.
 OpenedModel open_model(const std::string& folder, const Common& common);

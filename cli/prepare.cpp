@@ -51,7 +51,7 @@ void run(PrepareFlags& flags) {
 
 void add_prepare(CLI::App& app) {
   auto flags = std::make_shared<PrepareFlags>();
-  auto* verb = app.add_subcommand("prepare", "Text files to a token file with a train and a validation part");
+  auto* verb = app.add_subcommand("prepare", "Turn text files into a token file with a train and a validation part");
   add_common(*verb, flags->common);
   verb->add_option("--input", flags->options.inputs,
                    "text files, folders (their text files, sorted, at any depth), or - for standard input")
@@ -61,10 +61,10 @@ void add_prepare(CLI::App& app) {
                    "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")
       ->capture_default_str();
   verb->add_option("--vocabulary", flags->vocabulary,
-                   "corpus keeps only the ids that this text needs: a smaller output layer")
+                   "corpus keeps only the ids that this text needs, which makes the output layer smaller")
       ->check(CLI::IsMember({"full", "corpus"}))
       ->capture_default_str();
-  verb->add_option("--validation", flags->options.validation, "part of the tokens, at the end, that validates")
+  verb->add_option("--validation", flags->options.validation, "share of the tokens, at the end, for validation")
       ->capture_default_str();
   verb->add_flag("--overwrite", flags->options.overwrite, "replace a folder that was prepared before");
   verb->callback([flags] { run(*flags); });

@@ -67,7 +67,7 @@ void add_report(CLI::App& app) {
       *app.add_subcommand("report", "runs, benchmarks, ablations and inspections as one HTML page that opens offline");
   add_common(verb, flags->common);
   verb.add_option("folders", flags->folders,
-                  "folders of any kind and in any mix; others are searched three levels deep")
+                  "folders of results, of any kind; other folders are searched three levels deep")
       ->required();
   verb.add_option("--out", flags->out, "the page, such as report.html")->required();
   verb.add_option("--pictures", flags->pictures,

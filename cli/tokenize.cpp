@@ -73,7 +73,7 @@ void print_count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   }
 }
 
-/// The bytes of one number; a UserError shows what stands there instead.
+/// The bytes of one id. If the text is not a number, the UserError shows it.
 std::string_view bytes_of_word(std::string_view word, const Tokenizer& tokenizer) {
   if (!is_whole_number(word))
     fail("\"{}\" is not an id; expected whole numbers with spaces or commas between", excerpt(word));
@@ -98,7 +98,7 @@ void print_text(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     if (!flags.common.json) put(text), text.clear();
   });
   end_word();
-  // JSON holds characters only: a byte that is none becomes U+FFFD there.
+  // JSON holds only characters, so a byte that is not part of one becomes U+FFFD.
   put(flags.common.json ? dump(json{{"text", text}}) + "\n" : text);
 }
 
@@ -113,7 +113,7 @@ void run(const TokenizeFlags& flags) {
 
 void add_tokenize(CLI::App& app) {
   auto flags = std::make_shared<TokenizeFlags>();
-  auto* verb = app.add_subcommand("tokenize", "Text to ids, or ids to text");
+  auto* verb = app.add_subcommand("tokenize", "Turn text into ids, or ids into text");
   add_common(*verb, flags->common);
   verb->add_option("--tokenizer", flags->tokenizer,
                    "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")

@@ -69,7 +69,7 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   for (const auto& [flag, field] : kFlagsOfFields) refuse_two_values(verb, "--" + flag, "--" + field);
   refuse_two_values(verb, "--data", "--data.folder");
   apply(options.common);
-  // What a run was started with takes the place of the defaults, so that --resume needs no other flag.
+  // The config of the run replaces the defaults, so --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
   if (!options.from.empty()) options.config.model = read_model_config(options.from);
   flags.merge(options.common.config);
@@ -108,7 +108,7 @@ void add_train(CLI::App& app) {
   add_common(verb, options->common);
   add_products(verb, options->common);
   add_verbose(verb, options->common);
-  verb.add_option("--data", options->data, "folder that `linformer prepare` made; --resume knows it");
+  verb.add_option("--data", options->data, "folder that `linformer prepare` made; not needed with --resume");
   verb.add_option("--out", options->out, "folder of the run")->required();
   auto* resume = verb.add_flag("--resume", options->resume, "continue the run in --out from its newest checkpoint");
   verb.add_flag("--overwrite", options->overwrite, "replace the run in --out")->excludes(resume);

@@ -1,4 +1,4 @@
-// The program's verbs: one file each.
+// The verbs of the program. Each has a file of its own.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,33 +11,33 @@
 
 namespace linformer::cli {
 
-/// Thrown by a verb that ends the program with a status of its own and has said why (130 and 143 after a signal).
+/// A verb throws this to end the program with its own status, after it has said why (130 and 143 after a signal).
 struct Exit {
   int status;
 };
 
 /// Options that every verb has.
 struct Common {
-  std::string config;  ///< --config FILE.toml, checked whole by every verb
+  std::string config;  ///< --config FILE.toml; every verb checks the whole file
   bool json = false;   ///< --json: machine-readable results on standard output
-  int threads = 0;     ///< 0 = the processors there are
+  int threads = 0;     ///< 0 = as many as there are processors
   std::uint64_t seed = 0;
   std::string device = "cpu";
   std::string dtype = "auto";     ///< of inference; training has train.dtype, which this sets
   std::string products = "auto";  ///< only of verbs that run a model; training has train.products, which this sets
   bool verbose = false;           ///< only of verbs that run a model
 };
-/// Adds them to a verb. apply() (call first in the verb's callback) sets threads, seed and device for the process, and
-/// reads the config file for what is wrong anywhere in it, since a verb uses only some of its sections.
+/// Adds them to a verb. Call apply() first in the verb's callback: it sets threads, seed and device for the process,
+/// and checks the whole config file, because a verb reads only some of its sections.
 void add_common(CLI::App& verb, Common& common);
 void apply(const Common& common);
 
-/// --verbose, for verbs that run attention; say_path() then names on standard error the implementation that ran.
+/// --verbose, for verbs that run attention. say_path() then names the implementation that ran, on standard error.
 void add_verbose(CLI::App& verb, Common& common);
 void say_path(const Common& common);
 
-/// Standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes back until
-/// flush().
+/// Writes to standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes
+/// until flush().
 void put(std::string_view text);
 void flush();
 

@@ -1,4 +1,4 @@
-// linformer watch: the report of a run while it trains, at an address of this machine.
+// linformer watch: shows the report of a run while it trains, at an address of this machine.
 #include "linformer/report/watch.hpp"
 
 #include <fmt/format.h>
@@ -38,10 +38,11 @@ void run(const WatchFlags& flags) {
 
 void add_watch(CLI::App& app) {
   auto flags = std::make_shared<WatchFlags>();
-  auto& verb = *app.add_subcommand("watch", "serve the report of a run on this machine while it trains, until Ctrl-C");
+  auto& verb = *app.add_subcommand(
+      "watch", "Show the report of a run in a browser on this machine while it trains, until Ctrl-C");
   add_common(verb, flags->common);
   verb.add_option("run", flags->run, "folder of the run, or of several")->required();
-  verb.add_option("--port", flags->port, "port at 127.0.0.1; 0: any that is free")
+  verb.add_option("--port", flags->port, "port at 127.0.0.1; 0: any free port")
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   verb.callback([flags] { run(*flags); });

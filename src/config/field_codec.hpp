@@ -1,4 +1,4 @@
-// Values of fields to and from text and JSON, by their type.
+// Converts the value of a field to and from text and JSON, according to its C++ type.
 #pragma once
 
 #include <fmt/format.h>
@@ -18,8 +18,8 @@
 
 namespace linformer {
 
-/// Each specialisation has: type() for help, expected() for messages, parse and text, from_json and to_json. parse and
-/// from_json return nothing when the value is not of the type.
+/// Each specialisation has these functions: type() for help, expected() for messages, parse() and text(), from_json()
+/// and to_json(). parse() and from_json() return nothing when the value doesn't have the type.
 template <class T>
 struct Codec;
 
@@ -100,8 +100,8 @@ struct Codec<Enum> {
   static json to_json(Enum value) { return text(value); }
 };
 
-/// "1,2,3" on the command line, a list in files. A list of text is one element a flag on the command line, which
-/// repeats.
+/// Numbers are "1,2,3" on the command line and a list in files. Texts are given one per flag on the command line; the
+/// flag is repeated.
 template <class T>
 struct Codec<std::vector<T>> {
   using List = std::vector<T>;

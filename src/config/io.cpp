@@ -48,7 +48,7 @@ std::vector<FieldHandle> handles(Config& config) {
 std::string section_of(const std::string& name) { return name.substr(0, name.find('.')); }
 std::string key_of(const std::string& name) { return name.substr(name.find('.') + 1); }
 
-// Letters to insert, remove, replace or swap with their neighbour (optimal string alignment).
+// The number of letters to insert, remove, replace or swap with their neighbour (optimal string alignment distance).
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1), above, two_above;
   std::iota(row.begin(), row.end(), std::size_t{0});

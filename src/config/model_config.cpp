@@ -1,4 +1,4 @@
-// Shape letters: K slots, P model.length, W window, r slots a block.
+// Shape letters: K slots, P model.length, W window, r slots per block.
 #include "linformer/config/model_config.hpp"
 
 #include <algorithm>
@@ -15,7 +15,7 @@ constexpr std::int64_t kAutomaticWindow = 64;
 constexpr std::int64_t kAutomaticPart = 4;
 constexpr double kAutomaticSlotBias =
     -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
-// Far above any model, far below where products of two sizes overflow.
+// Far above any real model, and far below the sizes whose products overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
 
@@ -74,7 +74,7 @@ void check_slots(const ModelConfig& config) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const auto slots = config.slots_of(layer);
     const auto* name = layers ? "attention.slots_by_layer" : "attention.slots";
-    // A causal window can do without slots: the control that shows what they give.
+    // A causal window may have no slots. Such a model serves as the control that shows what slots add.
     check_size(name, slots, config.window() > 0 && attention.summary == Summary::running ? 0 : 1);
     require(slots <= config.length,
             "{} has {} slots, more than model.length = {}: nothing would be compressed; use at most {}", name, slots,
@@ -114,13 +114,13 @@ void check_window(const ModelConfig& config) {
           attention.slot_bias.value_or(0));
 }
 
-// r = K·W/P has to be whole.
+// r = K·W/P must be a whole number.
 void check_block_slots(const ModelConfig& config) {
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const auto slots = config.slots_of(layer), window = config.window();
     const auto step = std::max<std::int64_t>(config.length / window, 1);
     require(slots * window % config.length == 0 && slots * window >= config.length,
-            "attention.summary = block makes slots·window/length slots a block, a whole number of at least 1, but "
+            "attention.summary = block makes slots·window/length slots per block, a whole number of at least 1, but "
             "{}·{}/{} is {:.4g}; with window and length as they are, attention.slots = {} gives 1",
             slots, window, config.length,
             static_cast<double>(slots) * static_cast<double>(window) / static_cast<double>(config.length), step);
@@ -191,7 +191,7 @@ std::optional<ProjectionStart> ModelConfig::projection_start() const {
   const bool convolution = attention.projection == Projection::convolution;
   if (attention.projection != Projection::linear && !convolution) return std::nullopt;
   const bool block = window() > 0 && attention.summary == Summary::block;
-  // A random slot of a bidirectional model sums all positions, in which neighbours can't be told from the rest
+  // A random slot of a bidirectional model sums all positions, so nearby positions can't be told from the others
   // (docs/RESULTS.md).
   return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means
                                                                              : ProjectionStart::random);

@@ -36,8 +36,8 @@ void check(const TrainConfig& config) {
   require(std::isfinite(config.weight_decay) && config.weight_decay >= 0,
           "train.weight_decay is {}, expected a number of at least 0, such as 0.01", config.weight_decay);
   require(std::isfinite(config.slot_bias_rate) && config.slot_bias_rate >= 0,
-          "train.slot_bias_rate is {}, expected a number of at least 0: 1 is the rate of all else, 0 leaves the biases "
-          "where they start",
+          "train.slot_bias_rate is {}, expected a number of at least 0: 1 is the rate of the other parameters, 0 keeps "
+          "the biases where they start",
           config.slot_bias_rate);
   require(config.beta1 >= 0 && config.beta1 < 1, "train.beta1 is {}, expected at least 0 and below 1, such as 0.9",
           config.beta1);

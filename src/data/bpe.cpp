@@ -12,7 +12,7 @@
 namespace linformer {
 namespace {
 
-constexpr std::size_t kShort = 64;  // pieces up to here: a scan over few pairs is faster than a heap
+constexpr std::size_t kShort = 64;  // up to this length, a scan over the few pairs is faster than a heap
 constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
 
 }  // namespace
@@ -54,8 +54,8 @@ Ranks::Ranks(std::vector<std::string> tokens, std::size_t ordinary) : tokens_(st
     if (token.size() == 1) byte_ids_[static_cast<unsigned char>(token[0])] = static_cast<std::int32_t>(id);
   }
   for (int value = 0; value < 256; ++value) {
-    require(byte_ids_[value] != kNone, "vocabulary: byte {} is no token; expected all 256, so that any text encodes",
-            value);
+    require(byte_ids_[value] != kNone,
+            "vocabulary: byte {} is not a token; expected all 256 bytes, so that any text can be encoded", value);
   }
 }
 
@@ -134,7 +134,8 @@ void Ranks::merge_long(std::string_view piece, std::int32_t limit, std::vector<s
   while (!pairs.empty()) {
     const Pair pair = pairs.top();
     pairs.pop();
-    // A pair whose parts have changed since: its left part is gone or longer, or another part follows it.
+    // Skip a pair whose parts have changed since it was stored: its left part is gone or longer, or another part
+    // follows it.
     if (end[pair.left] == 0 || end[pair.left] >= pair.end || end[end[pair.left]] != pair.end) continue;
     end[end[pair.left]] = 0;
     end[pair.left] = pair.end;

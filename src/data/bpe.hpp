@@ -1,4 +1,4 @@
-// Byte-pair encoding of one piece of text by the ranks of a vocabulary.
+// Byte-pair encoding of one piece of text, by the ranks of a vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 
 namespace linformer {
 
-/// The 64-bit hash that Ranks and the piece cache share.
+/// The 64-bit hash that Ranks and the piece cache both use.
 std::uint64_t hash_piece(std::string_view piece);
 
-/// Tokens by their bytes; a token's id is its rank: the lower, the earlier it merges.
+/// Finds tokens by their bytes. The id of a token is its rank: tokens with a low rank are merged first.
 class Ranks {
  public:
   static constexpr std::int32_t kNone = -1;
-  /// `tokens[id]`; ids at or above `ordinary` are not found by their bytes. UserError on an empty or repeated token and
-  /// unless each single byte is one.
+  /// `tokens[id]`. Ids from `ordinary` on can't be found by their bytes. UserError when a token is empty or comes
+  /// twice, or when one of the 256 single bytes is missing.
   Ranks(std::vector<std::string> tokens, std::size_t ordinary);
 
   std::int32_t find(std::string_view bytes) const { return find(bytes, hash_piece(bytes)); }
@@ -24,15 +24,16 @@ class Ranks {
   std::int32_t byte(unsigned char value) const { return byte_ids_[value]; }
   const std::vector<std::string>& tokens() const { return tokens_; }
 
-  /// Appends the ids of `piece`: the token that it is, else its bytes merged lowest rank first, leftmost of equals.
+  /// Appends the ids of `piece`. If the piece is a token, that is its id; else its bytes are merged, lowest rank first,
+  /// and leftmost first among equals.
   void encode(std::string_view piece, std::vector<std::int32_t>& ids) const;
-  /// The ids of `piece` by merges of rank below `limit` alone: for limit = a token's own rank, the parts of its last
-  /// merge.
+  /// The ids of `piece` when only merges of a rank below `limit` are used. With the token's own rank as limit, the
+  /// result is the two parts of its last merge.
   std::vector<std::int32_t> merge(std::string_view piece, std::int32_t limit) const;
 
  private:
   struct Slot {
-    std::uint32_t tag = 0;  // upper half of the hash, against needless comparisons
+    std::uint32_t tag = 0;  // upper half of the hash; saves most comparisons of the bytes
     std::int32_t id = kNone;
   };
   void merge_short(std::string_view piece, std::int32_t limit, std::vector<std::int32_t>& ids) const;

@@ -13,7 +13,7 @@
 
 namespace linformer {
 
-/// The ids of pieces seen lately that are more than one token: a fixed table in which a newer piece replaces an older
+/// The ids of recent pieces that have more than one token. The table has a fixed size; a newer piece replaces an older
 /// one.
 class PieceCache {
  public:
@@ -52,9 +52,9 @@ class PieceCache {
 
 namespace {
 
-constexpr std::size_t kSection = 256 * 1024;  // text for one thread at a time
+constexpr std::size_t kSection = 256 * 1024;  // bytes of text that one thread takes at a time
 
-/// Ends of sections of about `length` bytes that encode by themselves.
+/// The ends of sections of about `length` bytes that can each be encoded on their own.
 std::vector<std::size_t> section_ends(std::string_view text, std::size_t length) {
   std::vector<std::size_t> ends;
   std::size_t start = 0, searched = 0;
@@ -114,7 +114,8 @@ std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text) const {
     }
   };
   {
-    // Threads of its own: at::parallel_for is a header's OpenMP, which runs serially in code compiled without it.
+    // The threads are our own: at::parallel_for is OpenMP code in a header, which runs on one thread when compiled
+    // without OpenMP.
     std::vector<std::future<void>> helpers;
     for (int i = 1; i < at::get_num_threads(); ++i) helpers.push_back(std::async(std::launch::async, work));
     work();
@@ -155,7 +156,7 @@ std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const s
           base.name());
   const std::vector<std::string>& tokens = bpe->ranks().tokens();
   std::vector<bool> kept(bpe->ordinary());
-  // The parts of a token have lower ranks, so one pass downward reaches all that is needed.
+  // The parts of a token have lower ranks than the token, so one pass from high to low reaches every needed token.
   for (std::size_t id = kept.size(); id-- > 0;) {
     kept[id] = kept[id] || (id < used.size() && used[id]) || tokens[id].size() == 1;
     if (!kept[id] || tokens[id].size() == 1) continue;

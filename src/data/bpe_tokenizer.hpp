@@ -1,4 +1,4 @@
-// The GPT-2 tokenizer over any vocabulary of ranks.
+// The GPT-2 tokenizer, for any vocabulary of ranked tokens.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace linformer {
 
 constexpr std::string_view kEndOfText = "<|endoftext|>";
 
-/// `tokens[id]`; an end-of-text token, if there is one, is the last and never comes from text.
+/// `tokens[id]`. If there is an end-of-text token, it is the last one, and text never encodes to it.
 struct BpeVocabulary {
   std::string name;
   std::vector<std::string> tokens;
@@ -46,13 +46,14 @@ class BpeTokenizer final : public Tokenizer {
   Ranks ranks_;
   std::string hash_;
   mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<PieceCache>> idle_;  // one for each thread that ever encoded at the same time
+  // one for each thread that encoded at the same time as others
+  mutable std::vector<std::unique_ptr<PieceCache>> idle_;
 };
 
-/// The vocabulary as a .tiktoken rank file: a line "base64 rank" for each token that comes from text.
+/// Writes the vocabulary as a .tiktoken rank file: one line "base64 rank" for each token that can come from text.
 std::string rank_file(const std::vector<std::string>& tokens, std::size_t ordinary);
 
-/// Readers of the file forms. UserError names the file and what is wrong.
+/// Read the different forms of vocabulary files. UserError names the file and what is wrong.
 BpeVocabulary read_rank_file(const std::filesystem::path& path);
 BpeVocabulary read_encoder_and_merges(const std::filesystem::path& folder);
 BpeVocabulary bpe_from_json(const json& object);

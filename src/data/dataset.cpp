@@ -6,7 +6,7 @@
 namespace linformer {
 namespace {
 
-// Masks of the validation are the same for every run.
+// The masks of the validation part are the same for every run.
 constexpr std::uint64_t kValidationSeed = 15;
 
 class TextDataset final : public Dataset {
@@ -45,7 +45,7 @@ class RecallDataset final : public Dataset {
 
   std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
     check_objective(sizes);
-    // Even seeds train, odd ones validate: no run reads a sequence that validates it.
+    // Training uses even seeds and validation odd ones, so no run trains on a sequence that validates it.
     return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length, 2 * seed);
   }
   std::unique_ptr<Batches> validation(const Sizes& sizes) const override {

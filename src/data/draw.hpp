@@ -1,11 +1,11 @@
-// Random numbers that depend on their place alone, so that no generator state needs keeping.
+// Random numbers that depend only on a seed and a position, so that no generator state must be stored.
 #pragma once
 
 #include <cstdint>
 
 namespace linformer {
 
-/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): every bit of the result depends on every bit of `x`.
+/// The last step of splitmix64 (Steele, Lea and Flood 2014): every bit of `x` changes every bit of the result.
 inline std::uint64_t scramble(std::uint64_t x) {
   x += 0x9E3779B97F4A7C15;
   x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
@@ -13,7 +13,7 @@ inline std::uint64_t scramble(std::uint64_t x) {
   return x ^ x >> 31;
 }
 
-/// From 64 random bits, uniform in [0, bound); the bias of the multiplication is below bound / 2^64.
+/// Turns 64 random bits into a number in [0, bound), nearly uniform: the bias is below bound / 2^64.
 inline std::int64_t below(std::uint64_t bits, std::int64_t bound) {
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::int64_t>(Wide{bits} * static_cast<std::uint64_t>(bound) >> 64);

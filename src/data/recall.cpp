@@ -15,7 +15,7 @@
 namespace linformer {
 namespace {
 
-/// `count` different numbers below `bound`, in random order: the start of a Fisher–Yates shuffle.
+/// `count` different numbers below `bound`, in random order: the first steps of a Fisher–Yates shuffle.
 std::vector<std::int64_t> different(Draws& draws, std::int64_t count, std::int64_t bound) {
   std::vector<std::int64_t> all(static_cast<std::size_t>(bound));
   std::iota(all.begin(), all.end(), 0);
@@ -25,8 +25,9 @@ std::vector<std::int64_t> different(Draws& draws, std::int64_t count, std::int64
   return all;
 }
 
-/// `count` different places of `places`, one after the other with weight (place + 1)^(power − 1): those whose
-/// exponential waiting times at these rates are shortest come first (Efraimidis and Spirakis 2006).
+/// Draws `count` different places out of `places`, one after the other, with weight (place + 1)^(power − 1). Each place
+/// gets a random waiting time, exponentially distributed with its weight as rate; the shortest ones are taken
+/// (Efraimidis and Spirakis 2006).
 std::vector<std::int64_t> places_of(Draws& draws, std::int64_t count, std::int64_t places, double power) {
   std::vector<std::pair<double, std::int64_t>> waits;
   for (std::int64_t place = 0; place < places; ++place) {
@@ -56,7 +57,7 @@ Batch RecallBatches::at(std::int64_t index) const {
   Batch result{ids, at::full_like(ids, kIgnored), /*sparse=*/true, at::zeros_like(ids)};
   const auto vocabulary = config_.keys + config_.values, pairs = config_.pairs, start = 2 * pairs;
   for (std::int64_t row = 0; row < rows; ++row) {
-    // By the number of the sequence: another batch size gives the same ones.
+    // Draws depend on the number of the sequence, so that another batch size gives the same sequences.
     Draws draws(seed_, index * batch_ + row, 0);
     auto* ids_N = result.ids.mutable_data_ptr<std::int64_t>() + row * length_;
     auto* targets_N = result.targets.mutable_data_ptr<std::int64_t>() + row * length_;

@@ -1,4 +1,4 @@
-// The GPT-2 split of text into pieces, which byte-pair merges never cross.
+// Splits text into the pieces of GPT-2. Byte-pair merges never cross the border between two pieces.
 #pragma once
 
 #include <cstddef>
@@ -8,9 +8,9 @@
 
 namespace linformer {
 
-/// Where the first piece of `text` (not empty) from `start` ends, by the pattern
+/// Returns where the first piece of `text` (not empty) from `start` on ends. Pieces follow the pattern
 ///     '(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s
-/// of tiktoken's r50k_base. An invalid byte is a piece of its own and ends the text before it.
+/// of tiktoken's r50k_base. An invalid byte is a piece of its own, and the text before it ends there.
 inline std::size_t piece_end(std::string_view text, std::size_t start) {
   using unicode::Class;
   const std::size_t size = text.size();
@@ -39,22 +39,23 @@ inline std::size_t piece_end(std::string_view text, std::size_t start) {
     if (character.type != type) break;
     last = place;
   }
-  // White space before a character that shows leaves its last one to the next piece, unless it is the only one.
+  // If visible text follows white space, the last white-space character belongs to the next piece, unless it is the
+  // only one.
   const bool leaves_one = type == Class::kSpace && character.type != Class::kInvalid && last != start;
   return leaves_one ? last : place;
 }
 
-/// The last place in (from, text.size()) where `text` can be cut so that both halves split as the whole does, whatever
-/// text follows; 0 when there is none. Such places follow an invalid byte, or lie between two characters of different
-/// class of which the first is neither white space (its run looks ahead) nor an apostrophe (of a contraction): no
-/// alternative of the pattern matches across, and none looks back.
+/// Returns the last place in (from, text.size()) where `text` can be cut so that both halves split like the whole,
+/// whatever text follows; 0 when there is none. A cut is safe after an invalid byte. It is also safe between two
+/// characters of different classes, if the first is neither white space (a run of it looks ahead) nor an apostrophe
+/// (which may start a contraction). No part of the pattern matches across such a place, and none looks back.
 inline std::size_t last_safe_cut(std::string_view text, std::size_t from = 0) {
   using unicode::Class;
-  constexpr std::size_t kLongest = 4;  // a character that more text may complete must not be judged
+  constexpr std::size_t kLongest = 4;  // the last character may still be incomplete, so it is not judged
   if (text.size() <= kLongest) return 0;
   const auto continues = [&](std::size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80; };
   for (std::size_t place = text.size() - kLongest; place > from; --place) {
-    if (continues(place)) {  // perhaps inside a character, but no character has more than three such bytes
+    if (continues(place)) {  // may be inside a character, but a character has at most three such bytes
       if (place >= 3 && continues(place - 1) && continues(place - 2) && continues(place - 3)) return place;
       continue;
     }

@@ -17,7 +17,7 @@ constexpr std::string_view kMagic{"LINFTOK\n", 8};
 constexpr std::size_t kNameBytes = 64, kHashBytes = 64;
 constexpr std::size_t kSumAt = kTokenHeaderBytes - kHashBytes;  // SHA-256 of the header before it
 
-/// Moves through the header; pack() writes with it, unpack() reads.
+/// Walks through the header. pack() writes with it, unpack() reads with it.
 class Cursor {
  public:
   explicit Cursor(char* place) : place_(place) {}
@@ -97,7 +97,7 @@ struct TokenData::Impl {
   TokenHeader header;
   std::shared_ptr<const Tokenizer> tokenizer;
 
-  /// Copies from `offset` of the split that starts at token `base` and has `size` tokens.
+  /// Copies ids, from `offset` of the part that starts at token `base` and has `size` tokens.
   void copy(std::uint64_t base, std::uint64_t size, std::int64_t offset, std::int64_t count, std::int64_t* out) const {
     require(offset >= 0 && count >= 0 && static_cast<std::uint64_t>(offset) <= size &&
                 static_cast<std::uint64_t>(count) <= size - static_cast<std::uint64_t>(offset),

@@ -21,7 +21,7 @@ struct TokenHeader {
 };
 
 std::array<char, kTokenHeaderBytes> pack(const TokenHeader& header);
-/// UserError, which names `source`, when the file is no token file, of another version, damaged or cut.
+/// UserError when the file is not a token file, has another version, is damaged or was cut short. `source` names it.
 TokenHeader unpack(std::span<const std::byte> file, const std::string& source);
 
 }  // namespace linformer

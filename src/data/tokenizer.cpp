@@ -107,8 +107,8 @@ class NumbersTokenizer final : public Tokenizer {
   std::string text_;
 };
 
-/// Where `make setup` put the GPT-2 files: LINFORMER_DATA, the folder where the user works, or the tree that the
-/// program was built in.
+/// Looks for the GPT-2 files that `make setup` fetched: in LINFORMER_DATA, in the current folder, and in the source
+/// tree that the program was built from.
 fs::path gpt2_folder() {
   std::vector<fs::path> candidates;
   if (const char* data = std::getenv("LINFORMER_DATA"); data != nullptr && *data != '\0')
@@ -129,7 +129,7 @@ fs::path gpt2_folder() {
 
 constexpr auto kMend = "Put the file back from where it came, or make it anew with `linformer prepare`";
 
-/// `make()`, whose mistakes lie in the file or folder `path`.
+/// Calls `make()`, and adds the file or folder `path` to its errors.
 template <class Make>
 std::shared_ptr<const Tokenizer> made_from(const fs::path& path, Make&& make) {
   try {
@@ -195,7 +195,7 @@ std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
 void StreamEncoder::push(std::string_view text) {
   pending_ += text;
   const std::size_t cut = tokenizer_.safe_cut(pending_, searched_);
-  // A cut needs a few bytes of what follows: those at the end are looked at again.
+  // A safe cut needs a few bytes after it, so the last bytes are searched again when more text comes.
   constexpr std::size_t kAgain = 4;
   if (cut == 0) {
     searched_ = pending_.size() - std::min(pending_.size(), kAgain);

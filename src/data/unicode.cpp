@@ -56,7 +56,7 @@ Character long_character(std::string_view text, std::size_t place) {
 }  // namespace detail
 
 Character character_before(std::string_view text, std::size_t place) {
-  // UTF-8 synchronises itself: a lead byte is never part of another character, so the nearest one decides.
+  // A lead byte never occurs inside a UTF-8 character, so the nearest lead byte before decides.
   for (std::size_t back = 1; back <= std::min<std::size_t>(4, place); ++back) {
     if ((static_cast<unsigned char>(text[place - back]) & 0xC0) == 0x80) continue;
     const Character character = character_at(text.substr(0, place), place - back);

@@ -1,4 +1,4 @@
-// Characters of UTF-8 text and the classes that the GPT-2 split pattern asks for.
+// The characters of UTF-8 text, and their classes in the GPT-2 pattern.
 #pragma once
 
 #include <array>
@@ -17,8 +17,9 @@ struct Character {
 
 namespace detail {
 
-/// One class for each code point. Built from ranges that tiktoken's own tables gave (tools/unicode_classes.py): a
-/// regular expression library of the system knows another Unicode version, and thousands of letters fewer or more.
+/// One class for each code point. The ranges come from tiktoken's own tables (tools/unicode_classes.py). A regular
+/// expression library of the system would know another Unicode version, in which thousands of characters have another
+/// class.
 const std::uint8_t* class_table();
 
 constexpr std::array<Class, 128> ascii_classes() {
@@ -36,7 +37,8 @@ constexpr std::array<Class, 128> ascii_classes() {
 }
 inline constexpr auto kAscii = ascii_classes();
 
-/// The character of two bytes or more at `place`; surrogates, overlong forms and cut sequences are invalid (RFC 3629).
+/// The character of two bytes or more at `place`. Surrogates, overlong forms and incomplete sequences are invalid (RFC
+/// 3629).
 Character long_character(std::string_view text, std::size_t place);
 
 }  // namespace detail
@@ -48,7 +50,7 @@ inline Character character_at(std::string_view text, std::size_t place) {
   return detail::long_character(text, place);
 }
 
-/// The character that ends before `place` > 0, as a scan from the start would see it.
+/// The character that ends before `place` > 0, the same that a scan from the start of the text would find.
 Character character_before(std::string_view text, std::size_t place);
 
 }  // namespace linformer::unicode

@@ -1,4 +1,4 @@
-// The forms in which a byte-pair vocabulary lies on disk.
+// Reads the file forms of byte-pair vocabularies.
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -36,7 +36,7 @@ void for_each_line(std::string_view text, Line line) {
   }
 }
 
-/// GPT-2's files show bytes as characters: the visible ones as themselves, the others as U+0100 and up in order.
+/// GPT-2's files show each byte as a character: visible bytes as themselves, the others in order from U+0100 on.
 std::unordered_map<std::string, char> shown_bytes() {
   std::unordered_map<std::string, char> bytes;
   int hidden = 0;
@@ -54,7 +54,7 @@ std::unordered_map<std::string, char> shown_bytes() {
   return bytes;
 }
 
-/// The bytes that a shown token stands for; empty when a character stands for none.
+/// The bytes that a token in such a file stands for. Empty when one of its characters stands for no byte.
 std::string hidden_bytes(std::string_view shown, const std::unordered_map<std::string, char>& bytes) {
   std::string result;
   for (std::size_t i = 0; i < shown.size();) {
@@ -134,7 +134,7 @@ BpeVocabulary read_encoder_and_merges(const std::filesystem::path& folder) {
   const std::filesystem::path merges_path = folder / "vocab.bpe", encoder_path = folder / "encoder.json";
   const auto bytes = shown_bytes();
   BpeVocabulary vocabulary;
-  // Ranks: the visible bytes, the others, then one token for each merge, as in the original GPT-2 release.
+  // The order of ranks in the original GPT-2 release: visible bytes, other bytes, then one token per merge.
   for (const bool visible : {true, false}) {
     for (int value = 0; value < 256; ++value) {
       const bool shows = (value >= '!' && value <= '~') || (value >= 0xA1 && value <= 0xAC) || value >= 0xAE;

@@ -34,7 +34,7 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
   require(options.batch >= 1, "batch is {}, but must be at least 1", options.batch);
 }
 
-// Windows of one text in batches: as ValidationBatches, without a token file.
+// Windows of one text, in batches. Like ValidationBatches, but without a token file.
 class TextBatches final : public Batches {
  public:
   TextBatches(const std::vector<std::int32_t>& ids, std::int64_t batch, std::int64_t length)
@@ -61,7 +61,7 @@ class TextBatches final : public Batches {
   std::int64_t batch_, length_;
 };
 
-// Right answers by distance.
+// Counts correct answers by distance.
 class Answers {
  public:
   explicit Answers(std::int64_t length) : range_((length + kDistanceRanges - 1) / kDistanceRanges) {}
@@ -96,7 +96,7 @@ class Answers {
   std::array<std::pair<std::int64_t, std::int64_t>, kDistanceRanges> counts_{};
 };
 
-// Sums in float64 over batches, each batch's mean weighted by its number of targets.
+// Adds up in float64 over batches. The mean of each batch is weighted by its number of targets.
 Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, std::optional<double> bytes_per_token,
                             const EvaluateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
@@ -130,7 +130,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
     if (options.progress) options.progress(index + 1, batches.count());
   }
   require(result.tokens > 0,
-          "there is nothing to evaluate: the text has fewer than two tokens, so none has one before it");
+          "there is nothing to evaluate: the text has fewer than two tokens, and the first can't be predicted");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
   if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
@@ -147,7 +147,7 @@ Evaluation evaluate(const LanguageModel& model, const Dataset& data, const Evalu
   const auto batches = data.validation({.batch = options.batch,
                                         .length = model.config().length,
                                         .objective = causal ? Objective::causal : Objective::masked});
-  // The loss of masked tokens, each with the others before its eyes, is no code length of the text.
+  // A masked model sees the tokens around a target, so its loss is not a code length, and bits per byte would be wrong.
   return evaluate_batches(model, *batches, causal ? data.bytes_per_token() : std::nullopt, options);
 }
 
@@ -164,8 +164,7 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
   check_request(model, tokenizer, options);
   const auto ids = tokenizer.encode(text);
   require(ids.size() >= 2,
-          "the text has {} tokens, but at least 2 are needed, since the first has none before it to be told from",
-          ids.size());
+          "the text has {} tokens, but at least 2 are needed, since the first token can't be predicted", ids.size());
   const TextBatches batches(ids, options.batch, model.config().length);
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);

@@ -58,7 +58,7 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
   return result;
 }
 
-// Tokens that must be read are the prompt and all that are drawn but the last.
+// The tokens that must be read are the prompt and all drawn tokens except the last.
 void check_length(const Ids& prompt, std::int64_t max_tokens, std::int64_t length) {
   const auto tokens = static_cast<std::int64_t>(prompt.size());
   require(tokens <= length,
@@ -127,7 +127,7 @@ class Generator {
     sequence.start = sequence.ids.size() - static_cast<std::size_t>(std::max<std::int64_t>(1, length_ / 2));
   }
 
-  // One id for each unfinished sequence from its row of the logits.
+  // Draws one id for each unfinished sequence, from its row of the logits.
   void draw() {
     for (std::size_t row = 0; row < sequences_.size(); ++row) {
       auto& sequence = sequences_[row];
@@ -149,7 +149,7 @@ class Generator {
     if (options_.on_text && !shown.empty()) options_.on_text(sequence.number, shown);
   }
 
-  // Reads the ids drawn last; false when every sequence is finished.
+  // Reads the ids that were drawn last. Returns false when every sequence is finished.
   bool advance() {
     if (!drop_finished()) return false;
     const bool at_end = std::any_of(steps_.positions().begin(), steps_.positions().end(),
@@ -162,7 +162,7 @@ class Generator {
     return true;
   }
 
-  // False when none is left.
+  // Returns false when no sequence is left.
   bool drop_finished() {
     Ids rows;
     for (std::size_t row = 0; row < sequences_.size(); ++row) {
@@ -180,7 +180,7 @@ class Generator {
     steps_.step(ids);
   }
 
-  // Moves the windows that are full and reads all windows again, each in one parallel pass.
+  // Moves the windows that are full, and reads all windows again, in one parallel pass.
   void reread() {
     std::vector<Ids> windows;
     for (auto& sequence : sequences_) {

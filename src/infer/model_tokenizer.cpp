@@ -7,8 +7,8 @@ namespace linformer {
 
 std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded) {
   require(!loaded.tokenizer.is_null(),
-          "the model folder has no tokenizer.json, so its ids can't be told from text: copy the file there "
-          "from the folder of its data");
+          "the model folder has no tokenizer.json, which turns text into its ids: copy the file from the folder of its "
+          "data");
   auto tokenizer = tokenizer_from_json(loaded.tokenizer);
   const auto vocabulary = loaded.model.config().vocabulary;
   const bool masked =

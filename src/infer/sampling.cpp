@@ -14,7 +14,7 @@
 namespace linformer {
 namespace {
 
-// A total order, so that the kept sets do not depend on how a library partitions ties.
+// A total order, so that the kept tokens don't depend on how a library's sort treats ties.
 bool likelier(const Candidate& a, const Candidate& b) {
   return a.probability != b.probability ? a.probability > b.probability : a.id < b.id;
 }
@@ -24,7 +24,7 @@ double mass(std::span<const Candidate> candidates) {
                          [](double sum, const Candidate& candidate) { return sum + candidate.probability; });
 }
 
-// Of interleaved parts, so that the compiler can keep each in a lane of a vector.
+// The work is cut into interleaved parts, so that the compiler can keep each part in one lane of a vector.
 template <class Number>
 Number largest(std::span<const Number> values) {
   constexpr std::size_t lanes = 64 / sizeof(Number);
@@ -62,8 +62,8 @@ void penalise(std::span<double> logits_V, double penalty, std::span<const std::i
   }
 }
 
-// Makes them exp((logits − max)/temperature), not normalised: the maximum is subtracted first, so that a tiny
-// temperature cannot overflow.
+// Replaces the logits by exp((logits − max)/temperature), not normalised. The maximum is subtracted first, so a tiny
+// temperature can't cause an overflow.
 void to_weights(std::vector<double>& logits_V, double temperature) {
   const double maximum = largest(std::span<const double>(logits_V));
   const auto tensor = at::from_blob(logits_V.data(), {static_cast<std::int64_t>(logits_V.size())}, at::kDouble);
@@ -72,8 +72,8 @@ void to_weights(std::vector<double>& logits_V, double temperature) {
   for (const auto& piece : tensor.split(16384)) piece.sub_(maximum).div_(temperature).exp_();
 }
 
-// The k likeliest in one pass: ids come in rising order, so that a later one must be strictly likelier than
-// the k-th to enter.
+// Finds the k likeliest in one pass. Ids come in rising order, so a later id replaces the k-th only when it is strictly
+// likelier.
 std::vector<Candidate> top_k(std::span<const double> weights_V, std::size_t k) {
   std::vector<Candidate> kept;
   const std::size_t room = 2 * k + 256;
@@ -100,13 +100,13 @@ std::vector<Candidate> all(std::span<const double> weights_V) {
   return kept;
 }
 
-// The shortest likeliest prefix whose mass reaches `share` of the whole, by repeated halving instead of a
-// sort.
+// Finds the smallest set of likeliest tokens whose weight reaches `share` of the whole. It halves a range again and
+// again instead of sorting.
 void keep_top_p(std::vector<Candidate>& kept, double share) {
   const double total = mass(kept);
-  // A share that the true probabilities meet exactly must not be missed by rounding.
+  // Rounding must not miss a share that the true probabilities reach exactly.
   const double target = share * total * (1 - 1e-12);
-  // What is less likely than this holds less than the mass that may go, so none of it belongs to the prefix.
+  // All tokens below this value together weigh less than what may be dropped, so none of them is needed.
   const double negligible = (1 - share) * total / static_cast<double>(kept.size());
   std::erase_if(kept, [&](const Candidate& candidate) { return candidate.probability < negligible; });
 
@@ -129,13 +129,13 @@ void keep_top_p(std::vector<Candidate>& kept, double share) {
 void keep_min_p(std::vector<Candidate>& kept, double share) {
   double maximum = 0;
   for (const auto& candidate : kept) maximum = std::max(maximum, candidate.probability);
-  // With the same allowance for rounding as top-p.
+  // With the same tolerance for rounding as in top-p.
   const double threshold = share * maximum * (1 - 1e-12);
   std::erase_if(kept, [&](const Candidate& candidate) { return candidate.probability < threshold; });
 }
 
-// SplitMix64 (Steele, Lea, Flood 2014): a full-period 64-bit generator whose output function also mixes seeds
-// well.
+// SplitMix64 (Steele, Lea, Flood 2014): a 64-bit generator with a full period, which also gives well-mixed numbers from
+// similar seeds.
 std::uint64_t mix(std::uint64_t value) {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ULL;
   value = (value ^ (value >> 27)) * 0x94d049bb133111ebULL;
@@ -143,8 +143,8 @@ std::uint64_t mix(std::uint64_t value) {
 }
 constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15ULL;
 
-// Where the running sum of the weights passes `rest`. Rounding may leave a crumb at the end: then the last place that
-// can be drawn at all.
+// Returns the place where the running sum of the weights passes `rest`. If rounding leaves the sum a little short, it
+// is the last place with a weight above zero.
 template <class Values, class WeightOf>
 std::int64_t place_of(const Values& values, double rest, WeightOf&& weight_of) {
   std::int64_t place = -1;
@@ -192,7 +192,7 @@ void Sampler::observe(std::int64_t id) {
 }
 
 std::int64_t Sampler::draw(std::span<const float> logits_V) {
-  if (is_greedy()) {  // the random stream is never asked
+  if (is_greedy()) {  // temperature 0 needs no random numbers
     const auto id = likeliest(logits_V);
     observe(id);
     return id;
@@ -211,7 +211,7 @@ std::int64_t Sampler::draw(std::span<const double> logits_V) {
   return id;
 }
 
-// The first two cases are those of candidates() without its list of the whole vocabulary.
+// The first two cases do the same as candidates(), but without its list of the whole vocabulary.
 std::int64_t Sampler::choose(std::span<const double> logits_V, double uniform) {
   if (is_greedy()) return likeliest(logits_V);
   const bool all_kept = config_.temperature > 0 && config_.top_k == 0 && config_.top_p >= 1 && config_.min_p <= 0;

@@ -6,8 +6,8 @@
 namespace linformer {
 namespace {
 
-// Whether `bytes`, starting at a leading byte, can still become one character: RFC 3629's table, which
-// excludes overlong forms and surrogates.
+// Whether `bytes`, which start with a leading byte, can still become one character. Follows the table of RFC 3629,
+// which excludes overlong forms and surrogates.
 bool begins_character(std::string_view bytes) {
   const auto byte = [&](std::size_t index) { return static_cast<unsigned char>(bytes[index]); };
   const unsigned lead = byte(0);
@@ -36,7 +36,7 @@ std::size_t unfinished_utf8(std::string_view text) {
 }
 
 TextStream::TextStream(std::vector<std::string> stop) : stop_(std::move(stop)) {
-  // Of two matches that end together the longer one starts first.
+  // Of two matches that end at the same place, the longer one starts first.
   std::stable_sort(stop_.begin(), stop_.end(), [](const auto& a, const auto& b) { return a.size() > b.size(); });
 }
 

@@ -1,4 +1,4 @@
-// Where the next token's logits come from: the fast Decoder where it serves the model, else LanguageModel::step.
+// Gives the logits of the next token: from the fast Decoder when it can run the model, else from LanguageModel::step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -20,11 +20,11 @@ class TokenSteps {
   using Ids = std::vector<std::int64_t>;
   TokenSteps(const LanguageModel& model, WeightFormat format);
 
-  /// Reads prompts, each `times` times in a row.
+  /// Reads the prompts and repeats each `times` times in a row.
   void prefill(const std::vector<Ids>& prompts, std::int64_t times);
   void step(const Ids& ids);
   void keep(const Ids& rows);
-  /// What comes after a sequence.
+  /// The logits of the token after a sequence.
   std::int64_t draw(std::size_t row, Sampler& sampler);
   const Ids& positions() const { return decoder_ ? decoder_->positions() : state_.positions(); }
   std::int64_t state_bytes() const { return decoder_ ? decoder_->state_bytes() : state_.bytes(); }

@@ -1,4 +1,4 @@
-// How the work is cut for the threads.
+// Divides the work among threads.
 #include "linformer/kernels/attend.hpp"
 
 #include <ATen/Parallel.h>
@@ -30,7 +30,7 @@ class Scratch {
   float* memory_;
 };
 
-/// Each head of each sequence in `runs` runs of blocks, as few as keep all threads busy.
+/// Each head of each sequence is cut into `runs` runs of blocks: as few as keep all threads busy.
 struct Cut {
   std::int64_t blocks, runs, items;
 
@@ -68,8 +68,7 @@ float* head_of(const FloatView& view, const AttendRange& range) {
   return view.data + range.batch * view.batch + range.head * view.head;
 }
 
-/// The shares of runs after the first: what they add to the block before them and to the slots that all runs
-/// see.
+/// What the runs after the first add to the block before them, and to the slots that all runs see.
 class SharedGradients {
  public:
   SharedGradients(const AttendInputs& inputs, const Cut& cut)

@@ -1,6 +1,6 @@
-// Backward of the attend kernel. With P the weights and G the output's gradient: δ = Σ_d G·O a row, dS = P ⊙
-// (G Vᵀ − δ), dV = Pᵀ G, dQ = scale·dS K, dK = scale·dSᵀ Q. P is made again from the scores and the forward's
-// log-sum.
+// Backward pass of the attend kernel. With the weights P and the output's gradient G: δ = Σ_d G·O for each row, dS = P
+// ⊙ (G Vᵀ − δ), dV = Pᵀ G, dQ = scale·dS K, dK = scale·dSᵀ Q. P is computed again from the scores and the forward
+// pass's log-sum.
 #pragma once
 
 #include "kernels/tile.hpp"

@@ -1,4 +1,4 @@
-// Forward of the attend kernel (maths 4a): a running maximum and sum over tiles of keys and slots.
+// Forward pass of the attend kernel (maths 4a), with a running maximum and sum over tiles of keys and slots.
 #pragma once
 
 #include "kernels/tile.hpp"

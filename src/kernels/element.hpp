@@ -1,4 +1,4 @@
-// Numbers in memory, float32 or bfloat16, read into and written from vectors of float32.
+// Reads float32 or bfloat16 numbers from memory into float32 vectors, and writes them back.
 #pragma once
 
 #include "kernels/vector.hpp"

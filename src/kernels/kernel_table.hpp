@@ -1,4 +1,4 @@
-// What each instruction set's build of the kernels offers to the dispatchers.
+// The functions that each instruction set's build of the kernels provides.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace linformer::kernels {
 
-/// Rows of a tile: queries, and keys or slots. Scores of a tile then fill half of a first-level cache.
+/// Rows of a tile: queries, and keys or slots. The scores of a tile then fill half of a first-level cache.
 constexpr std::int64_t tile_rows = 64;
 
 /// Blocks [first, last) of one head of one sequence; a block is W rows, or `tile_rows` without a window.
@@ -17,8 +17,7 @@ struct AttendRange {
   std::int64_t batch, head, first, last;
 };
 
-/// Where a range's share of gradients goes that other ranges add to as well. Rows of D floats, one after the
-/// other.
+/// Where a range stores gradients that other ranges also add to. Rows of D floats, one after the other.
 struct AttendShares {
   float *slot_key, *slot_value;      ///< whole and block slots; null: straight to the gradients
   float *border_key, *border_value;  ///< the block before the first one; null: straight to the gradients

@@ -1,6 +1,6 @@
-// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. Scores of a tile
-// are held transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential run along whole vectors of
-// queries, and only what belongs to queries is ever transposed.
+// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. The scores of a
+// tile are stored transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential work on whole
+// vectors of queries, and only data of queries must be transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
 #include "kernels/cross_entropy.hpp"

@@ -1,5 +1,5 @@
-// What small products are made of. Float32 numbers; or, where the processor multiplies bfloat16 itself, pairs of two
-// bfloat16 numbers that stand next to each other along the depth of the product.
+// The numbers that small products read: float32; or, where the processor multiplies bfloat16 itself, pairs of two
+// bfloat16 numbers that are neighbours along the depth of the product.
 #pragma once
 
 #include "kernels/element.hpp"

@@ -15,7 +15,7 @@ namespace linformer::kernels {
 
 namespace {
 
-// That of a huge page: with 4 KiB pages the processor stops to look ahead at the end of each.
+// The size of a huge page. With pages of 4 KiB the processor stops prefetching at the end of each page.
 constexpr std::size_t kAlignment = std::size_t{1} << 21;
 
 std::byte* allocate(std::size_t size) {
@@ -79,7 +79,7 @@ void PackedLinear::pack_row(std::int64_t row, const float* weight) {
   if (format_ == WeightFormat::float32) {
     std::memcpy(out, weight, static_cast<std::size_t>(columns_) * sizeof(float));
   } else if (format_ == WeightFormat::bfloat16) {
-    // Entries i and i + lanes of a group stand side by side, so that a shift and a mask of one register give both.
+    // Entries i and i + lanes of a group are stored side by side, so one shift and one mask of a register give both.
     auto* words = reinterpret_cast<std::uint16_t*>(out);
     for (std::int64_t i = 0; i < columns_; ++i) {
       const auto in_group = i % (2 * lanes_), group = i - in_group;

@@ -1,5 +1,5 @@
-// Sums over rows, spread over the engine's threads in shares of a fixed size, so that the result does not depend on the
-// number of threads.
+// Sums over rows on several threads. The rows are divided into parts of a fixed size, so the result doesn't depend on
+// the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +12,8 @@ namespace linformer::kernels {
 
 constexpr std::int64_t share_rows = 64;
 
-/// Sums of `count` numbers over all rows: `visit(first row, last row, sums)` adds to those of its share, which are then
-/// added up in order.
+/// Sums of `count` numbers over all rows. `visit(first row, last row, sums)` adds its part; the parts are then added in
+/// order.
 template <class Visit>
 std::vector<float> sum_over_rows(std::int64_t rows, std::int64_t count, const Visit& visit) {
   const auto shares = (rows + share_rows - 1) / share_rows;

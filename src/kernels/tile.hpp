@@ -1,4 +1,4 @@
-// Tiles in working memory, and which keys and slots a tile of queries meets.
+// Tiles in working memory, and which keys and slots a tile of queries is combined with.
 #pragma once
 
 #include "kernels/kernel_table.hpp"
@@ -26,7 +26,7 @@ inline float* rows_of(const FloatView& view, Index batch, Index head) {
   return view.data + batch * view.batch + head * view.head;
 }
 
-/// Numbers from one row of a tile to the next: whole vectors of them.
+/// The distance from one row of a tile to the next, in numbers: a multiple of the vector width.
 template <class Number>
 inline Index row_stride(Index width) {
   return whole_vectors(numbers_for<Number>(width));
@@ -97,7 +97,8 @@ inline Factor<Pair> rows_of_scores(const float* scores, Index count, Index queri
   for (Index x = 0; x < count; ++x) {
     auto* row = reinterpret_cast<std::uint16_t*>(to + x * stride);
     for (Index m = 0; m < queries; m += vector_width) store_narrow(row + m, load(scores + x * tile_rows + m));
-    if (queries % 2 != 0) to[x * stride + queries / 2].bits &= 0xffffU;  // what stands beside it may be anything
+    // the other half of the pair may hold anything
+    if (queries % 2 != 0) to[x * stride + queries / 2].bits &= 0xffffU;
   }
   return {to, stride};
 }

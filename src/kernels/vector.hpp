@@ -1,9 +1,8 @@
-// Vectors of LINFORMER_VECTOR_WIDTH floats in the compiler's own extension, which becomes whatever
-// instruction set the file is built for.
+// Vectors of LINFORMER_VECTOR_WIDTH floats, written with the compiler's own vector extension. It becomes the
+// instruction set for which the file is compiled.
 //
-// Files that include this are built several times with different flags. So that the linker can't pick a
-// function of the wrong build, everything is in an unnamed namespace and nothing of the standard library's
-// templates is used.
+// Files that include this one are compiled several times, with different flags. The linker must never pick a function
+// from the wrong build. So everything is in an unnamed namespace, and no templates of the standard library are used.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// How a layer attends: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached positions.
+// The attention of one layer: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached
+// positions.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,7 +19,7 @@
 
 namespace linformer::nn {
 
-/// What a layer keeps while decoding: tensors (B,H,L,·), grown in dimension 2 where a variant needs it.
+/// What a layer remembers while decoding: tensors (B,H,L,·), which grow in dimension 2 if the form needs it.
 struct LayerState final : DecodeState::Layer {
   std::vector<at::Tensor> tensors;
   explicit LayerState(std::vector<at::Tensor> values) : tensors(std::move(values)) {}
@@ -27,14 +28,13 @@ struct LayerState final : DecodeState::Layer {
 };
 using StatePointer = std::unique_ptr<LayerState>;
 
-/// One state of several, in order; shorter tensors are padded with zeros.
+/// Joins several states into one, in order. Shorter tensors are padded with zeros.
 StatePointer join(const std::vector<StatePointer>& states);
 
-/// Values, a row each for `count` entries, that make an attention's output its weights on them: (count,count) as
-/// (1,1,count,count).
+/// Values with which the output of an attention equals its weights: the unit matrix (count,count) as (1,1,count,count).
 at::Tensor identity_values(std::int64_t count, const at::Tensor& like);
 
-/// Room for `length` entries in dimension 2, at least doubling what is there.
+/// Makes room for `length` entries in dimension 2. If there is too little, the room at least doubles.
 void reserve(at::Tensor& tensor, std::int64_t length);
 
 /// A projection that several layers may share.
@@ -59,13 +59,13 @@ class Attention {
  public:
   explicit Attention(const LayerContext& context);
   virtual ~Attention() = default;
-  /// x (B,N,d) → (B,N,d), the output layer's bias apart.
+  /// x (B,N,d) → (B,N,d). The bias of the output layer is not added yet.
   virtual ops::Branch forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
-  /// The weights that forward() mixes values with.
+  /// The weights with which forward() mixes the values.
   virtual AttentionWeights weights(const at::Tensor& x_BNd) const = 0;
-  /// forward() and the state after the last position.
+  /// The result of forward(), and the state after the last position.
   std::pair<ops::Branch, StatePointer> prefill(const at::Tensor& x_BNd) const;
-  /// One position a sequence: x (B,1,d); `positions` of these tokens.
+  /// One position of each sequence: x (B,1,d). `positions` are the positions of these tokens.
   ops::Branch step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
 
  protected:
@@ -76,7 +76,7 @@ class Attention {
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
   at::Tensor split(const at::Tensor& x_BNd) const;
-  /// Heads side by side, through the output layer.
+  /// Joins the heads and applies the output layer.
   ops::Branch merge(const at::Tensor& x_BHND) const;
 
   std::int64_t heads_, head_width_;
@@ -87,7 +87,7 @@ std::unique_ptr<Attention> make_softmax(const LayerContext& context);
 std::unique_ptr<Attention> make_bidirectional(const LayerContext& context);
 std::unique_ptr<Attention> make_prefix(const LayerContext& context);
 std::unique_ptr<Attention> make_window(const LayerContext& context);
-/// The one place that reads which attention a model has.
+/// The only place that decides which attention a model has.
 std::unique_ptr<Attention> make_attention(const LayerContext& context);
 
 }  // namespace linformer::nn

@@ -16,7 +16,7 @@ namespace {
 
 using Body = std::function<at::Tensor(const at::Tensor&)>;
 
-// What a rerun needs to be the same: generator state and autocast mode.
+// What must be the same when `body` runs again: the state of the generator and the autocast mode.
 struct Circumstances {
   at::Tensor random_state;
   bool autocast;
@@ -31,7 +31,7 @@ Circumstances circumstances_of(const at::Tensor& x) {
           at::autocast::get_autocast_dtype(device)};
 }
 
-// While it lives, things stand as they did then; whatever `body` throws, they are put back.
+// While an object of this class exists, that state is restored. It is put back even when `body` throws.
 class Reinstated {
  public:
   Reinstated(const at::Tensor& x, const Circumstances& then)
@@ -53,7 +53,7 @@ class Reinstated {
   Circumstances now_;
 };
 
-// Without a graph a converted weight must not enter the autocast cache, where a later use would find it without its
+// Without a graph, a converted weight must not enter the autocast cache: a later use would find it there, without its
 // gradient.
 class CacheOff {
  public:

@@ -23,7 +23,7 @@ using kernels::DecodeKernels, kernels::PackedLinear, kernels::padded;
 
 namespace {
 
-// Rows of floats, each with padded room that stays zero.
+// Rows of floats. Each has padded memory after its end, which stays zero.
 struct Rows {
   std::int64_t stride = 0;
   std::vector<float> data;
@@ -39,7 +39,7 @@ struct DecoderLayer {
   nn::DecoderAttention attention;
 };
 
-// What one thread attends with, a layer.
+// What one thread needs to attend, for each layer.
 using Scratch = std::vector<nn::DecoderAttention::Scratch>;
 
 at::Tensor as_float(const at::Tensor& tensor) { return tensor.detach().to(at::kFloat).contiguous(); }

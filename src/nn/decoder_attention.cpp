@@ -129,9 +129,9 @@ void DecoderAttention::load(const LayerState& state, const std::vector<std::int6
   }
 }
 
-// The state of the general path holds of keys, then of values: columns (2W recent positions, then slots) as they are
-// attended to; the raw recent positions and the raw sums, both empty where the columns are raw; then dynamic scores
-// (nn/linformer_window.cpp).
+// The state of the general path (nn/linformer_window.cpp) holds three tensors for keys, and three for values: the
+// columns as the softmax sees them (2W recent positions, then slots); the recent positions before normalisation; the
+// sums before normalisation. The last two are empty when nothing is normalised. Dynamic scores come last.
 void DecoderAttention::load_window(const LayerState& state, const std::vector<std::int64_t>& positions) {
   const auto sequences = static_cast<std::int64_t>(positions.size());
   const auto part = [&](std::size_t index) { return state.tensors.at(index); };
@@ -222,7 +222,8 @@ void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequenc
   std::fill(scratch.out.begin(), scratch.out.end(), 0.0F);
 }
 
-// Stores the token and lists what it sees: slots of blocks 0..c−2, block c−1, block c up to itself (maths 4).
+// Stores the token, and lists what it sees: the slots of blocks 0..c−2, block c−1, and block c up to the token itself
+// (maths 4).
 int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& token, Scratch& scratch,
                                  VisibleKeys* visible) {
   const auto current = token.position / window_, offset = token.position % window_;
@@ -245,7 +246,7 @@ int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& toke
   return parts;
 }
 
-// The block that leaves the window becomes slots; it stands in the half that the new block will fill.
+// Makes slots from the block that leaves the window. The block is stored in the half that the new block will overwrite.
 void DecoderAttention::freeze(const DecodeKernels& kernels, const Token& token, std::int64_t block, Scratch& scratch) {
   const auto half = block % 2 * window_;
   const bool running = kind_ == Kind::running;
@@ -272,7 +273,7 @@ void DecoderAttention::freeze(const DecodeKernels& kernels, const Token& token, 
   }
 }
 
-// (r,W): the learned projection, or the softmax over the block's positions of its scores.
+// (r,W): the learned projection, or the softmax of the scores over the positions of the block.
 const float* DecoderAttention::block_weights(const Token& token, std::int64_t half, const at::Tensor& projection,
                                              Scratch& scratch) const {
   if (!dynamic_)

@@ -1,5 +1,5 @@
-// Attention of one layer in a decode step: its small weights, what it keeps of each sequence, and one query against
-// that. Shape letters: docs/maths.md; S sequences that there is room for, L positions that there is room for.
+// The attention of one layer in a decode step: its small weights, the state of each sequence, and one query against
+// that state. Shape letters: docs/maths.md; S sequences and L positions for which there is memory.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -14,7 +14,7 @@
 
 namespace linformer::nn {
 
-/// Float32 rows (S,H,L,D), each padded for the kernels.
+/// Float32 rows (S,H,L,D). Each row is padded for the kernels.
 class HeadRows {
  public:
   HeadRows() = default;
@@ -30,7 +30,7 @@ class HeadRows {
   const float* row(std::int64_t sequence, std::int64_t head, std::int64_t index) const {
     return data_.data() + offset(sequence, head, index);
   }
-  /// rows[first, first + its length) of one sequence from (H,·,D).
+  /// Fills rows[first, first + its length) of one sequence from (H,·,D).
   void copy(std::int64_t sequence, std::int64_t first, const at::Tensor& rows_HLD);
   void grow(std::int64_t length);
 
@@ -47,29 +47,29 @@ struct DecoderNorm {
   bool empty() const { return !weight.defined(); }
 };
 
-/// Looks a parameter up by its name after "blocks.{layer}."; undefined where the model has none.
+/// Finds a parameter by its name after "blocks.{layer}."; undefined when the model doesn't have it.
 using FindParameter = std::function<at::Tensor(std::int64_t layer, const std::string& name)>;
 
 class DecoderAttention {
  public:
   DecoderAttention(const ModelConfig& config, std::int64_t layer, const FindParameter& find);
 
-  /// A thread's own room.
+  /// The working memory of one thread.
   struct Scratch {
     std::vector<float> query, weights, out, projection;
   };
   Scratch scratch() const;
 
-  /// Room for the sequences of `state`, and their values.
+  /// Makes room for the sequences of `state` and copies their values.
   void load(const LayerState& state, const std::vector<std::int64_t>& positions);
-  /// Before a step whose tokens stand at most at `position`: may allocate.
+  /// Call before a step whose tokens stand at `position` at the most. May allocate memory.
   void make_room(std::int64_t position);
-  /// Reads one token's key and value of one head into the state and attends: `inputs` holds query, key and value (d
-  /// each), then dynamic scores (H·r). Different heads and sequences may run at once. out (D).
+  /// Adds the key and the value of one token, for one head, to the state, and attends. `inputs` holds query, key and
+  /// value (d each), then dynamic scores (H·r). Different heads and sequences may run at the same time. out (D).
   void attend(const kernels::DecodeKernels& kernels, std::int64_t sequence, std::int64_t head, std::int64_t position,
               const float* inputs, Scratch& scratch, float* out);
   std::int64_t bytes_a_sequence() const;
-  /// Rows of scores that the layer's first product makes beside query, key and value.
+  /// Rows of scores that the first product of the layer makes in addition to query, key and value.
   std::int64_t score_rows() const { return dynamic_ ? heads_ * slots_ : 0; }
 
  private:
@@ -105,9 +105,10 @@ class DecoderAttention {
   std::vector<float> slot_bias_;
   DecoderNorm slot_key_norm_, slot_value_norm_, window_key_norm_, window_value_norm_;
 
-  HeadRows key_, value_;  // softmax: the cache; window: raw, the two last blocks, block c in half c mod 2
+  // softmax: the cache; window: the two last blocks, not normalised; block c is in half c mod 2
+  HeadRows key_, value_;
   HeadRows normed_key_, normed_value_;
-  HeadRows slot_key_, slot_value_;  // prefix and running: raw sums; block: normalised
+  HeadRows slot_key_, slot_value_;  // prefix and running: sums, not normalised; block: normalised slots
   HeadRows normed_slot_key_, normed_slot_value_;
   HeadRows scores_;  // dynamic: (S,H,2W,r)
 };

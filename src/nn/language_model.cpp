@@ -27,8 +27,8 @@ struct Block {
   Linear up, down;
   std::vector<at::Tensor> parameters;  // all that it uses, shared ones included
 
-  /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` makes the attention's branch from the norm;
-  /// `drop` is the dropout.
+  /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` computes the attention from the norm's result;
+  /// `drop` applies dropout.
   template <class Attend, class Drop>
   at::Tensor forward(const at::Tensor& x, const Attend& attend, const Drop& drop) const {
     const auto [sum, normed] =

@@ -27,7 +27,8 @@ class BidirectionalAttention final : public Attention {
       const auto mass = at::matmul(projection.narrow(1, 0, n), present);
       return split(at::matmul(shortened, linear.weight.t().to(shortened.scalar_type())) + mass * linear.bias);
     };
-    // Expanded, since matmul would fold the batch into columns: a copy of x, and a gradient that lies across it.
+    // Expanded, because matmul would move the batch into columns: that needs a copy of x, and gives a gradient with
+    // strides.
     const auto shorten = [&](const at::Tensor& projection) {
       return at::bmm(projection.narrow(1, 0, n).expand({x.size(0), -1, -1}), x);
     };

@@ -1,4 +1,4 @@
-// Causal prefix attention (maths 3); its decode state is the two running sums.
+// Causal prefix attention (maths 3). Its decode state holds the two running sums.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -19,7 +19,7 @@ class PrefixAttention final : public Attention {
             enum_name(maker_.projection));
   }
 
-  // Softmax of S_t q_t, whose S_t is the running sum itself: N×K×D memory, as in the reference.
+  // Softmax of S_t q_t for every t. It needs N×K×D memory, like the reference.
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto heads = heads_of(x);
     const auto projection = maker_.key.narrow(-1, 0, x.size(1));

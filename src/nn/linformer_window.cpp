@@ -17,8 +17,8 @@ namespace linformer::nn {
 
 namespace {
 
-// A decode state holds these three of the keys, the same of the values, then what dynamic projection scores the 2W
-// positions with. Where nothing is normalised, kRaw and kSums are empty: the columns are raw themselves.
+// A decode state holds these three tensors for keys, the same three for values, and then the scores of dynamic
+// projection for the 2W positions. When nothing is normalised, the columns are raw, and kRaw and kSums are empty.
 enum Part : std::size_t { kColumns, kRaw, kSums, kParts };
 constexpr std::size_t kScores = 2 * kParts;
 
@@ -125,16 +125,16 @@ class WindowAttention final : public Attention {
   }
 
  private:
-  // What keys and values have each of their own.
+  // What exists once for keys and once for values.
   struct Side {
     std::size_t first;  // of its tensors in a state
     Norm slot_norm = {}, window_norm = {};
     bool normalised() const { return window_norm.weight.defined(); }
-    // Positions and sums as they were before normalisation.
+    // Positions and sums before normalisation.
     std::size_t raw() const { return normalised() ? first + kRaw : first; }
   };
 
-  // As the softmax sees them: normalised, in the arithmetic's dtype.
+  // Positions and slots as the softmax sees them: normalised, in the dtype of the arithmetic.
   ops::Slots slots_of(const at::Tensor& x, const Heads& heads) const {
     const auto dtype = heads.query.scalar_type();
     const auto slots =
@@ -158,8 +158,7 @@ class WindowAttention final : public Attention {
     return {slots, slots.clone()};
   }
 
-  // What finished blocks, of which the first one starts at `first`, come to: their slots, or their share of the running
-  // sums.
+  // What a number of finished blocks add, from block `first` on: their slots, or their part of the running sums.
   ops::Slots finished(const at::Tensor& scores, const at::Tensor& key, const at::Tensor& value,
                       std::int64_t first) const {
     if (maker_.slots == 0) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
@@ -170,7 +169,8 @@ class WindowAttention final : public Attention {
             at::matmul(maker_.value.narrow(-1, first, key.size(2)), wide(value))};
   }
 
-  // Rows whose token opens a block: the current block becomes the previous one, and the one before it becomes slots.
+  // For the rows whose token starts a new block: the current block becomes the previous one, and the block before
+  // becomes slots.
   void cross_borders(const std::vector<std::int64_t>& positions, std::vector<at::Tensor>& held) const {
     std::map<std::int64_t, std::vector<std::int64_t>> rows_at;
     for (std::size_t row = 0; row < positions.size(); ++row) {
@@ -210,7 +210,7 @@ class WindowAttention final : public Attention {
     }
   }
 
-  // One query a row against recent positions and slots in one softmax; what a row doesn't see gets a bias of minus
+  // One query per row attends to recent positions and slots in one softmax. What a row doesn't see gets a bias of minus
   // infinity.
   at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const std::vector<at::Tensor>& held) const {
     const auto& key_BHLD = held[keys_.first];

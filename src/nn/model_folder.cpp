@@ -22,7 +22,7 @@ void save_model(const std::filesystem::path& folder, const LanguageModel& model,
   json object = {{"format_version", 1}};
   object.update(to_json(fields_of(config)));
   if (tokenizer.is_object()) {
-    // Only the tokenizer knows its hash: one made up here from the text would never match it again.
+    // Only the tokenizer knows its hash. A hash computed here from the JSON text would never match it again.
     require(tokenizer.contains("hash"),
             "tokenizer: expected the vocabulary's \"hash\", as Tokenizer::to_json() writes it.");
     object["tokenizer"] = {{"name", tokenizer.value("name", "")}, {"hash", tokenizer["hash"]}};

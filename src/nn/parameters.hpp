@@ -1,4 +1,4 @@
-// The named parameters of a model and how they are drawn.
+// The named parameters of a model, and how their first values are drawn.
 #pragma once
 
 #include <ATen/core/Generator.h>
@@ -15,16 +15,16 @@
 
 namespace linformer::nn {
 
-/// Names and tensors in the order of their making. Values come from one generator of its own, in float32 whatever the
-/// dtype, so that a seed means the same model everywhere.
+/// Names and tensors, in the order in which they were made. Values come from a separate generator, and always in
+/// float32, so that a seed gives the same model for every dtype.
 class Parameters {
  public:
   Parameters(std::uint64_t seed, at::TensorOptions options);
-  /// Nothing is drawn: `source` gives each parameter, or throws.
+  /// For loading: `source` gives each parameter, or throws. Nothing is drawn.
   explicit Parameters(ParameterSource source);
   at::Tensor normal(const std::string& name, at::IntArrayRef shape, double deviation);
   at::Tensor constant(const std::string& name, at::IntArrayRef shape, double value);
-  /// `start()` (float32, CPU, expands to `shape`) plus noise of `deviation`.
+  /// `start()` (float32, on the CPU, expands to `shape`) plus random noise with standard deviation `deviation`.
   at::Tensor around(const std::string& name, at::IntArrayRef shape, const std::function<at::Tensor()>& start,
                     double deviation);
 
@@ -38,7 +38,7 @@ class Parameters {
   std::vector<std::pair<std::string, at::Tensor>> list_;
 };
 
-/// Standard deviation of fresh weights whose products are added to the residual stream, of which there are two a layer
+/// Standard deviation of new weights whose products are added to the residual stream. Each layer has two of them
 /// (GPT-2).
 double residual_deviation(const ModelConfig& config);
 
@@ -48,7 +48,7 @@ struct Linear {
   Linear() = default;
   Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation);
   at::Tensor operator()(const at::Tensor& x) const;
-  /// The same in two parts, for an operation that adds the bias in the pass that it makes anyway.
+  /// The same in two parts, for an operation that can add the bias without an extra pass.
   ops::Branch branch(const at::Tensor& x) const;
 };
 
@@ -57,13 +57,13 @@ struct Norm {
   at::Tensor weight, bias;
   Norm() = default;
   Norm(Parameters& parameters, const std::string& name, std::int64_t width);
-  /// Unchanged where the norm was never made (normalise = none).
+  /// Returns x unchanged when there is no norm (normalise = none).
   at::Tensor operator()(const at::Tensor& x) const;
-  /// Of a residual stream, in the dtype that matrix products take: that of autocast where it is on, else x's own.
+  /// For a residual stream. The result has the dtype of matrix products: that of autocast when it is on, else x's own.
   at::Tensor for_products(const at::Tensor& x) const;
   ops::LayerNorm parameters() const { return {weight, bias}; }
-  /// Of rows split into heads, (B,H,…,D). Heads lie next to each other in memory where a linear layer made them: then
-  /// there is no copy.
+  /// For rows split into heads, (B,H,…,D). A linear layer leaves the heads of one position next to each other in
+  /// memory; then nothing is copied.
   at::Tensor of_heads(const at::Tensor& x_BHxD) const;
 };
 

@@ -77,7 +77,7 @@ Entry read_entry(const std::string& file, const std::string& name, const json& o
   return entry;
 }
 
-// No holes, no overlap, nothing after the last one.
+// Checks that tensors leave no hole, don't overlap, and that nothing follows the last one.
 void check_layout(const std::string& file, std::vector<Entry> entries, std::uint64_t data_size) {
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });

@@ -11,7 +11,7 @@ namespace linformer::nn {
 
 namespace {
 
-// (K,P): each slot the mean of its share of the positions.
+// (K,P): each slot is the mean of an equal part of the positions.
 at::Tensor segment_means(std::int64_t slots, std::int64_t length) {
   auto means = at::zeros({slots, length}, at::kFloat);
   for (std::int64_t slot = 0; slot < slots; ++slot) {
@@ -21,7 +21,7 @@ at::Tensor segment_means(std::int64_t slots, std::int64_t length) {
   return means;
 }
 
-// Where training starts (maths 1, 4): what a fresh entry is, by kind.
+// How new entries start (maths 1, 4), by kind of projection.
 at::Tensor draw(const LayerContext& context, const std::string& name, const SlotMaker& maker, bool block) {
   const std::int64_t heads = context.config.heads;
   const bool random = context.config.projection_start() == ProjectionStart::random;
@@ -74,8 +74,8 @@ SlotMaker::SlotMaker(const LayerContext& context, bool block)
 
 std::pair<at::Tensor, at::Tensor> SlotMaker::projections(at::ScalarType dtype) const {
   if (!key.is_same(value)) return {key.to(dtype), value.to(dtype)};
-  // A view of its own gathers what the layer adds to the gradient before other layers' shares: the order, so each bit,
-  // in which a recomputed layer has it too (checkpoint.hpp).
+  // A view collects the gradient of this layer before it is added to those of other layers. So the order of the sum,
+  // and every bit of it, is the same when a layer is computed again (checkpoint.hpp).
   const auto both = key.view_as(key).to(dtype);
   return {both, both};
 }

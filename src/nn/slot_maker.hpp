@@ -1,4 +1,4 @@
-// How a Linformer layer makes its slots: the learned part, whatever the projection kind.
+// The learned part of a Linformer layer that makes its slots, for every kind of projection.
 #pragma once
 
 #include "linformer/ops/summarise.hpp"
@@ -11,16 +11,16 @@ struct SlotMaker {
   bool shared_by_heads;
   std::int64_t slots;     ///< K, or r with block summaries
   std::int64_t length;    ///< P, or W with block summaries
-  std::int64_t segment;   ///< positions a slot, of convolution and pooling
+  std::int64_t segment;   ///< positions per slot; for convolution and pooling
   at::Tensor key, value;  ///< (K,P) or (H,K,P); convolution: (segment) or (H,segment)
   Linear scores;          ///< dynamic
 
   SlotMaker(const LayerContext& context, bool block);
-  /// key and value for one forward pass, in `dtype`; one tensor twice where they are shared.
+  /// The weights for keys and for values, in `dtype`, for one forward pass. If they are shared, the same tensor twice.
   std::pair<at::Tensor, at::Tensor> projections(at::ScalarType dtype) const;
-  /// (B,H,K,M) for dynamic projection, else undefined.
+  /// (B,H,K,M) for dynamic projection; else undefined.
   at::Tensor scores_of(const at::Tensor& x_BNd, std::int64_t heads) const;
-  /// What each slot takes of each position (B,H,K,M) where that comes from the text, else undefined.
+  /// How much each slot takes from each position (B,H,K,M), when that depends on the text; else undefined.
   at::Tensor reads(const at::Tensor& x_BNd, std::int64_t heads, const ops::SummariseOptions& options) const;
   ops::Slots operator()(const at::Tensor& scores_BHKM, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD,
                         const ops::SummariseOptions& options) const;

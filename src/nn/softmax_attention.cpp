@@ -1,4 +1,4 @@
-// Standard attention (maths 5); its decode state is a key-value cache.
+// Standard attention (maths 5). Its decode state is a key-value cache.
 #include <ATen/ATen.h>
 
 #include <algorithm>

@@ -14,7 +14,7 @@ void relax() {
 
 }  // namespace
 
-// Spins for some tens of microseconds, then sleeps, so that a busy machine gets its processor back.
+// Waits actively for some tens of microseconds, then sleeps, so that a busy machine can use the processor.
 void ThreadTeam::wait_while(const std::atomic<std::uint64_t>& value, std::uint64_t old) {
   for (int i = 0; i < 2000; ++i) {
     if (value.load(std::memory_order_acquire) != old) return;
@@ -47,7 +47,7 @@ void ThreadTeam::start() {
   started_.notify_all();
 }
 
-// All pieces of the stage before are done, so nobody else writes here.
+// All pieces of the last stage are done, so no other thread writes here.
 void ThreadTeam::open(std::uint32_t stage) {
   done_.store(0, std::memory_order_relaxed);
   ticket_.store(static_cast<std::uint64_t>(stage) << 32, std::memory_order_release);

@@ -1,5 +1,5 @@
-// Threads that go through one job of many short stages side by side. A stage waits for whoever works on it, not for a
-// thread that the system hasn't given a processor: on a busy machine the others do its share.
+// Threads that work side by side on a job of many short stages. A stage waits only for threads that work on it. So on a
+// busy machine it doesn't wait for a thread that the system has put aside: the others do its work.
 #pragma once
 
 #include <algorithm>
@@ -18,9 +18,9 @@ class ThreadTeam {
   ThreadTeam& operator=(const ThreadTeam&) = delete;
 
   int size() const { return size_; }
-  /// job(member) on every member, the caller as member 0; returns when member 0 has passed the last stage, so that all
-  /// work is done. A job is a row of calls of share(), the same for each member, and must not throw. What it reads
-  /// outside of shares, itself included, must stay until settle().
+  /// Runs job(member) on every member; the caller is member 0. Returns when member 0 has passed the last stage; all
+  /// work is then done. A job is a sequence of calls of share(), the same for each member, and must not throw.
+  /// Everything that a job reads outside of share(), and the job itself, must exist until settle().
   template <class Job>
   void run(Job& job) {
     settle();
@@ -29,10 +29,10 @@ class ThreadTeam {
     start();
     job(0);
   }
-  /// Returns when no member is in a job any more.
+  /// Returns when no member is inside a job any more.
   void settle();
-  /// Inside a job: work(first, last) on pieces of [0, count) of `step`, count > 0, each by whoever is free; returns
-  /// when all are done.
+  /// Call it inside a job. Runs work(first, last) on pieces of [0, count) with `step` entries each (count > 0); any
+  /// free member takes a piece. Returns when all pieces are done.
   template <class Work>
   void share(int member, std::int64_t count, std::int64_t step, Work&& work) {
     const auto stage = stages_[static_cast<std::size_t>(member)].number++;
@@ -69,11 +69,11 @@ class ThreadTeam {
   void (*call_)(void*, int) = nullptr;
   void* job_ = nullptr;
   std::atomic<bool> stopping_{false};
-  alignas(64) std::atomic<std::uint64_t> started_{0};  // jobs
-  alignas(64) std::atomic<std::uint64_t> idle_;        // members other than 0 that are out of the last job
-  alignas(64) std::atomic<std::uint64_t> ticket_{0};   // the stage at work, and its next piece in the low half
-  alignas(64) std::atomic<std::uint32_t> done_{0};     // pieces of that stage
-  std::vector<Stage> stages_;                          // where each member is
+  alignas(64) std::atomic<std::uint64_t> started_{0};  // number of jobs started
+  alignas(64) std::atomic<std::uint64_t> idle_;        // members, except member 0, that have left the last job
+  alignas(64) std::atomic<std::uint64_t> ticket_{0};   // the current stage, and its next piece in the low half
+  alignas(64) std::atomic<std::uint32_t> done_{0};     // finished pieces of the current stage
+  std::vector<Stage> stages_;                          // the stage that each member has reached
   std::vector<std::thread> threads_;
 };
 

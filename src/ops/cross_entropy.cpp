@@ -17,11 +17,11 @@ namespace linformer::ops {
 
 namespace {
 
-/// Logits held at once, where the caller leaves the chunk to us. Fewer rows make the products slow, more only cost
-/// memory.
+/// Logits in memory at once, when the caller doesn't choose the chunk. Fewer rows make the products slow; more rows
+/// only need more memory.
 constexpr std::int64_t chunk_bytes = std::int64_t{1} << 26;
 
-/// What a pass over all chunks gathers: the sum of the losses, and the gradients of their mean.
+/// What the pass over all chunks collects: the sum of the losses, and the gradients of their mean.
 struct Sums {
   at::Tensor loss;                            // float32, or float64 for such inputs
   at::Tensor grad_hidden_Rd, grad_weight_Vd;  // undefined where not needed; of short floats in float32, (d,V) in memory
@@ -59,7 +59,7 @@ at::Tensor losses_of(const at::Tensor& logits_CV, const at::Tensor& target_C, st
   return loss_C1.squeeze(1).to(at::kDouble);
 }
 
-/// sum += x for short floats x, both contiguous. LibTorch would make a float32 copy of x first.
+/// sum += x, for bfloat16 or float16 x; both contiguous. LibTorch would first make a float32 copy of x.
 void add_short(const at::Tensor& sum, const at::Tensor& x) {
   if (!sum.is_cpu() || x.scalar_type() != at::kBFloat16) {
     sum.add_(x);
@@ -74,8 +74,8 @@ void add_short(const at::Tensor& sum, const at::Tensor& x) {
                                .sum = sum.mutable_data_ptr()});
 }
 
-/// One chunk (maths 6): its loss and, where the sums hold gradients, its share of them. `logits` is memory
-/// for the chunk.
+/// Computes one chunk (maths 6): its loss and, if `sums` holds gradients, its part of them. `logits` is memory for one
+/// chunk.
 void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight_Vd, const at::Tensor& target_C,
                std::int64_t first, std::int64_t ignore_index, const at::Tensor& memory_CV) {
   auto logits_CV = memory_CV.narrow(0, 0, hidden_Cd.size(0));
@@ -93,7 +93,7 @@ void add_chunk(Sums& sums, const at::Tensor& hidden_Cd, const at::Tensor& weight
   }
   if (!sums.grad_weight_Vd.defined()) return;
   if (sums.grad_weight_Vd.scalar_type() != grad_CV.scalar_type()) {
-    // hiddenᵀ·grad, since oneDNN reads the large factor half as fast across its rows.
+    // Computed as hiddenᵀ·grad, because oneDNN reads the large factor twice as fast along its rows.
     add_short(sums.grad_weight_Vd.t(), at::mm(hidden_Cd.t(), grad_CV));
   } else if (first == 0) {
     at::mm_out(sums.grad_weight_Vd, grad_CV.t(), hidden_Cd);
@@ -126,7 +126,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     } else if (weight_gradient) {
       sums.grad_weight_Vd = at::zeros({weight_Vd.size(1), weight_Vd.size(0)}, sum_options).t();
     }
-    // One piece of memory for all chunks: fresh pages would cost as much as a pass over them.
+    // One block of memory for all chunks: new pages would take as long as a pass over them.
     const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
     for (std::int64_t first = 0; first < rows; first += chunk) {
       const auto count = std::min(chunk, rows - first);
@@ -145,7 +145,7 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
             "without create_graph, or take the engine's cross-entropy of hidden·weightᵀ, which has one");
     const auto saved = context->get_saved_variables();
     const auto& scale = gradients[0];
-    // Mostly the loss is where backward starts: then a copy of V×d numbers is spared.
+    // Backward usually starts at the loss. Then the gradient is 1, and a copy of V×d numbers is saved.
     const bool one = scale.is_cpu() && scale.item<double>() == 1;
     const auto scaled = [&](const at::Tensor& gradient, std::size_t input) {
       if (!context->needs_input_grad(input) || !gradient.defined()) return at::Tensor();
@@ -192,7 +192,7 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weig
   if (hidden.scalar_type() == at::kHalf)
     return linear_cross_entropy(hidden.to(at::kFloat), weight.to(at::kFloat), target, options);
   const auto chunk = options.chunk > 0 ? options.chunk : choose_chunk(target.numel(), weight);
-  // In forward no tensor needs a gradient any more, so it is asked here.
+  // Inside forward() no tensor requires a gradient any more, so it is checked here.
   const bool graph = at::GradMode::is_enabled();
   return LinearCrossEntropy::apply(hidden.reshape({-1, hidden.size(-1)}), weight, target.reshape({-1}),
                                    options.ignore_index, chunk, graph && hidden.requires_grad(),

@@ -18,7 +18,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/// The same from tensor operations alone, which can be derived twice.
+/// The same from tensor operations only, which have second derivatives.
 at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto blocks = ceil_divide(x_BHMD.size(2), window), summed = std::max<std::int64_t>(blocks - 2, 0);
   const auto parts = projection.narrow(-1, 0, summed * window).unflatten(-1, {summed, window});
@@ -26,8 +26,8 @@ at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor
   return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, std::min<std::int64_t>(blocks, 2), 0});
 }
 
-/// One batch entry and one group of heads: how its pieces lie in the tensors of a call. x and its gradient are
-/// (B,M,H·D), slots (B,T,K,H·D).
+/// How the data of one batch entry and one group of heads is laid out in the tensors of a call. x and its gradient are
+/// (B,M,H·D), slots are (B,T,K,H·D).
 struct Sizes {
   std::int64_t groups, channels, summed, window;
 
@@ -107,7 +107,7 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
     const auto sizes = sizes_of(projection_GKP, saved[1], window);
     const auto x_BMd = by_position(saved[1]);
     const auto blocks = gradients[0].size(2);
-    // Own memory, since others may hold the gradient: the running sums are made in it.
+    // A copy, because others may hold the gradient; the running sums are computed in place.
     const auto grad_BSKd = gradients[0]
                                .narrow(2, blocks - sizes.summed, sizes.summed)
                                .permute({0, 2, 3, 1, 4})

@@ -1,4 +1,4 @@
-// As much of HTTP/1.1 as one page needs.
+// The small part of HTTP/1.1 that one page needs.
 #pragma once
 
 #include <cstddef>

@@ -54,8 +54,8 @@ void read_lines(const std::filesystem::path& path, Remarks& remarks, const std::
     ++number;
     if (line.find_first_not_of(" \t\r") != std::string::npos && !use_line(line, use)) {
       if (end == std::string::npos) {
-        remarks.add(path,
-                    "the last line is cut: it is being written, or its writer was killed; the lines before it count");
+        remarks.add(
+            path, "the last line is cut: it is being written, or the program was killed; the lines before it are used");
       } else {
         damage.add(number);
       }

@@ -1,4 +1,5 @@
-// JSON lines as killed, running and newer programs leave them.
+// Reads JSON lines, also files that a process is still writing, that a kill left incomplete, or that a newer program
+// wrote.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +12,7 @@
 
 namespace linformer::report {
 
-/// What a reader of the page should know, beside the path that it is about.
+/// What a reader of the page should know, with the path that it is about.
 class Remarks {
  public:
   void add(const std::filesystem::path& path, const std::string& text);
@@ -21,12 +22,12 @@ class Remarks {
   json list_ = json::array();
 };
 
-/// Calls `use` with each object of the file. Lines that don't parse, or whose use throws because a key is missing or of
-/// another type, are counted in one remark; a last line without its newline is one that is being written, or that a
-/// kill cut.
+/// Calls `use` with each object of the file. One remark counts the lines that don't parse, and those for which `use`
+/// throws because a key is missing or has another type. A last line without a line end is being written, or was left by
+/// a kill.
 void read_lines(const std::filesystem::path& path, Remarks& remarks, const std::function<void(json&)>& use);
 
-/// A whole JSON file; null with a remark when it is missing or damaged.
+/// Reads a whole JSON file. Returns null, with a remark, when it is missing or damaged.
 json read_or_remark(const std::filesystem::path& path, Remarks& remarks);
 
 /// A number that isn't there.
@@ -35,7 +36,7 @@ inline constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 double number(const json& object, const char* key, double otherwise);
 /// object[key] as text, or "".
 std::string text(const json& object, const char* key);
-/// Six significant digits: more than a screen shows, half the bytes. Null for what is not finite.
+/// Rounds to six significant digits: more than a screen shows, and half the bytes. Null when not finite.
 json rounded(double value);
 json rounded(const std::vector<double>& values);
 /// Every number in it rounded.

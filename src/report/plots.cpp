@@ -75,7 +75,7 @@ bool mixed_vocabularies(const json& runs) {
   return false;
 }
 
-// What lines span after their first tenth, if the fall before it would flatten that.
+// The range of the lines after their first tenth, used if the steep start would flatten the rest.
 std::array<double, 2> after_the_fall(const std::vector<Line>& lines) {
   double low = std::numeric_limits<double>::infinity(), high = -low, highest = -low;
   for (const auto& line : lines) {
@@ -124,8 +124,8 @@ void add_losses(const json& runs, std::vector<Plot>& plots) {
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
-// As in the page (src/report/page/speed.js), what differs among points of one form at one length makes lines of their
-// own; what follows from the length, such as the slots that blocks can have, does not.
+// As in the page (src/report/page/speed.js): if points of one form at one length differ in something, each gets a line
+// of its own. What follows from the length, such as the number of slots that blocks can have, doesn't count.
 struct Varied {
   const char *key, *label;
 };

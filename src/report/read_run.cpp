@@ -38,8 +38,8 @@ double tokens_a_step(const json& config) {
          number(section(config, "model"), "length", kNone);
 }
 
-// Lines of later sessions follow those of earlier ones; a resume has cut off what it repeats. Seconds are those spent
-// in steps, so that pauses between sessions don't count.
+// The lines of later sessions follow those of earlier ones; a resume has already removed what it repeats. Seconds count
+// only time in steps, so pauses between sessions don't matter.
 Metrics read_metrics(const fs::path& path, double tokens, Remarks& remarks) {
   Metrics metrics;
   double seconds = 0;
@@ -107,7 +107,7 @@ json summary_of(const Metrics& metrics, double tokens) {
   summary["best_validation_loss"] = rounded(metrics.validation_loss[best]);
   summary["best_bits_per_byte"] = rounded(metrics.bits_per_byte[best]);
   summary["best_step"] = rounded(metrics.validation_step[best]);
-  // Nats a token over bits a byte: what turns a training loss into bits a byte.
+  // The ratio of nats per token to bits per byte. It turns a training loss into bits per byte.
   summary["bytes_per_token"] = rounded(metrics.validation_loss[best] / std::numbers::ln2 / metrics.bits_per_byte[best]);
   return summary;
 }

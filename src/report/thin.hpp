@@ -7,8 +7,8 @@
 
 namespace linformer::report {
 
-/// Indices of at most `points` values (at least 4) that keep the first, the last and the extremes of every stretch, in
-/// order. All indices when there are no more than that. NaN counts as no extreme.
+/// Indices of at most `points` values (at least 4), in order. They keep the first value, the last value, and the
+/// extremes of each stretch between. Returns all indices if there are no more than that. NaN is not an extreme.
 std::vector<std::size_t> thin_keeping_extremes(std::span<const double> values, std::size_t points);
 
 }  // namespace linformer::report

@@ -44,7 +44,8 @@ class Descriptor {
   int value_;
 };
 
-// Reads the request, then writes the answer; neither waits, since browsers open connections that they may never use.
+// Reads the request, then writes the answer. Neither of them blocks, because browsers open connections that they may
+// never use.
 struct Connection {
   Descriptor socket;
   Clock::time_point end = Clock::now() + kConnectionLife;
@@ -59,7 +60,7 @@ struct Listener {
 
 Listener listen_on(int port) {
   Descriptor socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  require(socket.get() >= 0, "no socket to be had: {}", std::strerror(errno));
+  require(socket.get() >= 0, "can't make a network socket: {}", std::strerror(errno));
   const int yes = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   sockaddr_in address{};
@@ -70,7 +71,7 @@ Listener listen_on(int port) {
   const bool bound = ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 &&
                      ::listen(socket.get(), 16) == 0 &&
                      ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  require(bound, "can't listen at 127.0.0.1 port {}: {}; give --port another, or 0 for any that is free", port,
+  require(bound, "can't listen at 127.0.0.1 port {}: {}; give another --port, or 0 for any free port", port,
           std::strerror(errno));
   return {std::move(socket), ntohs(address.sin_port)};
 }
@@ -137,7 +138,7 @@ class Server {
     return {404, "text/plain", "there are / and /data.json\n"};
   }
 
-  // Several open pages share one reading a second.
+  // If several pages are open, they share one reading per second.
   const json& document() {
     if (document_.is_null() || Clock::now() - read_at_ > std::chrono::seconds(1)) {
       document_ = read_report({folder_}, {.version = options_.version, .command = options_.command});
@@ -158,7 +159,7 @@ class Server {
 
 void watch(const std::filesystem::path& folder, const WatchOptions& options) {
   require(std::filesystem::is_directory(folder),
-          "{} is no folder: expected that of a run, which `linformer train --out` makes", folder.string());
+          "{} is not a folder; expected the folder of a run, which `linformer train --out` makes", folder.string());
   Server server(folder, options);
   options.listening(server.address());
   server.run();

@@ -84,7 +84,7 @@ class Ablation {
     const auto& out = options_.out;
     const auto file = out / "ablation.json";
     if (!fs::exists(file)) {
-      // Its damaged file may have been removed: what is left is then this grid's.
+      // Its damaged file may have been removed by hand. Then what is left belongs to this grid.
       const bool ours = std::all_of(fs::directory_iterator(out), {}, [&](const auto& entry) {
         const auto name = entry.path().filename().string();
         return name == "table.jsonl" || name == FolderLock::kFile || name.starts_with(".table.jsonl.tmp-") ||
@@ -95,12 +95,12 @@ class Ablation {
     }
     const auto there = parse_json_or_discard(read_file(file));
     require(there.is_object() && there.contains("name"),
-            "{}: is damaged; remove it, and the next start writes it anew and goes on", file.string());
+            "{}: is damaged; remove it, and the next start writes it again and continues", file.string());
     require(there["name"] == grid_.name, "{}: holds the ablation {}, not \"{}\"; choose another --out", out.string(),
             json_excerpt(there["name"]), excerpt(grid_.name));
   }
 
-  // A folder of seeds with the name of a point: an ordinary run may be called so too.
+  // The folder of a point holds folders of seeds. An ordinary run may have the same name.
   bool is_point(const fs::path& folder) const {
     const auto is_named = [&](const auto& point) { return point.name == folder.filename().string(); };
     const auto is_seed = [](const auto& entry) { return entry.path().filename().string().starts_with("seed-"); };
@@ -149,7 +149,7 @@ class Ablation {
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
       fail(
           "{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} "
-          "to train it anew",
+          "to train it again",
           run.string(), run.string());
     }
     result_.stop_signal = trainer->run().stop_signal;
@@ -175,7 +175,7 @@ class Ablation {
     write_atomically(options_.out / "table.jsonl", text);
   }
 
-  // Losses a token of two vocabularies are of different things.
+  // Losses per token can't be compared between two vocabularies.
   bool same_vocabulary(const AblationPoint& point) const {
     return point.config.identity.vocabulary_hash == base_point().config.identity.vocabulary_hash;
   }
@@ -192,7 +192,7 @@ class Ablation {
     if (!same_vocabulary(point)) row.erase("equal_time");
   }
 
-  // Mean over its seeds of the fastest point's training time.
+  // The mean training time, over its seeds, of the fastest point.
   double shortest_time() const {
     double shortest = INFINITY;
     for (const auto& point : grid_.points) {
@@ -221,7 +221,7 @@ class Ablation {
     for (const auto& reading : readings) {
       if (const auto loss = loss_at(reading.losses, time)) losses.push_back(*loss);
     }
-    // Without the seeds that had no evaluation by then, the mean would be of others.
+    // A mean without the seeds that had no evaluation by then would be a mean of other runs.
     if (losses.size() == readings.size()) row["equal_time"] = {{"seconds", time}, {"validation_loss", spread(losses)}};
     return row;
   }

@@ -36,7 +36,7 @@ std::string text_of(const json& object, const std::string& key, const std::strin
   return object[key];
 }
 
-// It becomes a folder beside the ablation's own files.
+// The name becomes a folder beside the ablation's own files.
 std::string point_name(const json& point, const std::string& source) {
   require(point.contains("name"), "{}: every [[point]] needs a name; it becomes the folder of its runs", source);
   const auto name = text_of(point, "name", source, "");

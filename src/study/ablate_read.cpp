@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Whole lines; a kill may leave half a one.
+// Reads only complete lines. A kill may leave an incomplete last line.
 std::vector<json> metrics_of(const fs::path& run) {
   std::vector<json> lines;
   const auto text = read_file(run / "metrics.jsonl");
@@ -41,16 +41,14 @@ json slot_biases(const LanguageModel& model) {
   return layers;
 }
 
-// Does `work`; where the user would have to mend the run's files, says the other way out.
+// Runs `work`. When the run's files must be mended by the user, the error also says what else can be done.
 template <class Work>
 auto or_train_anew(const fs::path& run, const Work& work) {
   try {
     return work();
   } catch (const UserError& error) {
-    fail(
-        "{}; to keep the run, put that right, in the grid where it is a field; or remove the folder {} to train it "
-        "anew",
-        error.what(), run.string());
+    fail("{}; to keep the run, correct that (in the grid, if it is a field); or remove the folder {} to train it again",
+         error.what(), run.string());
   }
 }
 
@@ -80,7 +78,7 @@ RunState state_of(const fs::path& run, const RunConfig& config) {
   or_train_anew(run, [&] { check_same_run(run, config); });
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
-  // What is missing beside a whole checkpoint, resuming writes again.
+  // What is missing beside a good checkpoint is written again when the run resumes.
   const bool whole = last && fs::exists(checkpoint_path(run, config.train.steps) / "state.json") &&
                      fs::exists(run / "model.safetensors");
   return whole && has_final_evaluation(run, config.train.steps) ? RunState::finished : RunState::half;

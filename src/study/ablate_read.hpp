@@ -1,4 +1,4 @@
-// What an ablation reads out of a run's folder.
+// Reads what an ablation needs from the folder of a run.
 #pragma once
 
 #include <filesystem>
@@ -8,7 +8,7 @@
 
 namespace linformer {
 
-/// An evaluation on the way, and when: seconds of training before it.
+/// An evaluation during training, and the seconds of training before it.
 struct TimedLoss {
   double seconds = 0, loss = 0;
 };
@@ -20,13 +20,14 @@ struct RunReading {
 };
 
 enum class RunState { absent, half, finished };
-/// UserError when the folder holds anything but a run of `config`, or one of another version of the program.
+/// UserError when the folder holds something else than a run of `config`, or a run of another format version.
 RunState state_of(const std::filesystem::path& run, const RunConfig& config);
 /// UserError when a file of the finished run is missing or can't be read.
 RunReading read_run(const std::filesystem::path& run, const RunConfig& config);
-/// How many tokens its training reads.
+/// The number of tokens that its training reads.
 std::int64_t tokens_of(const RunConfig& config);
-/// The loss after `seconds` of training, between two evaluations by a straight line; std::nullopt before the first one.
+/// The loss after `seconds` of training, interpolated linearly between two evaluations; std::nullopt before the first
+/// one.
 std::optional<double> loss_at(const std::vector<TimedLoss>& losses, double seconds);
 
 }  // namespace linformer

@@ -81,7 +81,7 @@ namespace {
 
 AuditPass pass_over(const AuditSubject& subject, const AuditOptions& options, std::int64_t* passes) {
   require(subject.vocabulary() >= 3,
-          "the model has {} ids; an audit needs at least 3, since it puts others in their place", subject.vocabulary());
+          "the model has {} ids; an audit needs at least 3, since it replaces ids by other ids", subject.vocabulary());
   const AuditContext context{subject, options, passes};
   AuditPass pass;
   pass.dtype = dtype_name(subject.dtype());

@@ -1,4 +1,4 @@
-// Change token t, and see what moves before t. Shape letters: B rows at once, N length, X channels.
+// Changes token t and looks for outputs before t that move. Shape letters: B rows at once, N length, X channels.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 
@@ -15,7 +15,8 @@ constexpr std::int64_t kFewest = 8, kMost = 512;  // tokens changed in one text
 constexpr int kReplacements = 4;                  // ids tried where one has no effect at all
 
 std::int64_t changes_of(const AuditSubject& subject, std::int64_t length) {
-  // Short texts are checked at every token, long ones of large models within about 2e10 multiply-adds.
+  // Short texts are checked at every token. Long texts of large models are checked at fewer, within about 2e10
+  // multiply-adds.
   const auto tokens =
       std::clamp<std::int64_t>(20'000'000'000 / std::max<std::int64_t>(subject.parameter_count(), 1), 2048, 8192);
   return std::clamp(tokens / length, kFewest, kMost);
@@ -25,7 +26,8 @@ std::int64_t changes_of(const AuditSubject& subject, std::int64_t length) {
 class Comparison {
  public:
   using Outputs = std::function<at::Tensor(const at::Tensor&)>;
-  /// `least_range`: of the outputs; a text that says one thing over and over would have none but rounding.
+  /// `least_range` is a lower limit for the outputs' range. A text that repeats one thing would only have the range of
+  /// rounding.
   Comparison(at::Tensor ids_N, Outputs outputs, double least_range)
       : ids_N_(std::move(ids_N)), outputs_(std::move(outputs)) {
     const auto base_NX = outputs_(ids_N_.unsqueeze(0))[0];
@@ -33,9 +35,8 @@ class Comparison {
             "the model's outputs hold NaN: its weights are damaged or its training has diverged");
     range_ = std::max(range_of(base_NX), least_range);
     require(range_ > 0,
-            "the model gives the same outputs at all of {} positions: it does not read its text, so there is nothing "
-            "to audit. "
-            "Audit a model whose output layer is not zero",
+            "the model gives the same outputs at all {} positions: it does not read its text, so there is nothing to "
+            "audit. Audit a model whose output layer is not zero",
             ids_N_.size(0));
     const auto again = differences(outputs_(ids_N_.unsqueeze(0))[0], base_NX).max().item<double>() / range_;
     require(again <= change_threshold(base_NX.scalar_type()),
@@ -81,7 +82,7 @@ struct Found {
   }
 };
 
-// Another id than the one that stands there. A model may have several ids with one embedding: where the first does
+// Replaces the token by another id. A model may have several ids with the same embedding, so if the first one changes
 // nothing, others are tried.
 void change_each(const Comparison& comparison, const AuditContext& context, std::vector<std::int64_t> positions,
                  std::int64_t length, double threshold, std::uint64_t seed, Found& found) {
@@ -110,7 +111,7 @@ void change_each(const Comparison& comparison, const AuditContext& context, std:
   }
 }
 
-// 1 to 8 each, then ever wider shares.
+// Distances 1 to 8, and then ranges that become wider and wider.
 std::vector<AuditDistance> thinned(const std::vector<double>& by_distance) {
   std::vector<AuditDistance> entries;
   const auto count = static_cast<std::int64_t>(by_distance.size());

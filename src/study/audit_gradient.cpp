@@ -1,9 +1,9 @@
 // Gradients of earlier outputs by later inputs. Shape letters: N length, V vocabulary, X channels.
 //
-// The ids are split in three. What stands up to position s comes from the first part, what follows from the second: so
-// the rows of the second part in the embedding's gradient are those of inputs after s. A tied output layer adds to
-// these rows too; that share is the same when what follows comes from the third part instead, so the difference of both
-// gradients is what comes through the inputs alone.
+// The ids are split into three parts. The tokens up to position s come from the first part, later tokens from the
+// second. So in the gradient of the embedding, the rows of the second part belong to inputs after s. But a tied output
+// layer also adds to these rows. That share stays the same when the later tokens come from the third part instead. So
+// the difference of the two gradients is what comes through the inputs alone.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -79,7 +79,8 @@ Measured measure(const AuditSubject& subject, std::int64_t length, std::int64_t 
     if (!first[i].defined() || !second[i].defined()) continue;
     measured.own = std::max(measured.own, largest_of_rows(first[i].narrow(0, 0, parts.size)).max().item<double>());
     const auto [largest, row] = at::max(largest_of_rows((first[i] - second[i]).narrow(0, parts.size, parts.size)), 0);
-    // What follows may hold only some ids of the part; other rows are the output layer's, with the same gradient twice.
+    // The later tokens may hold only some ids of their part. The other rows are from the output layer, and are the same
+    // in both gradients.
     if (largest.item<double>() > measured.later)
       measured = {measured.own, largest.item<double>(), output + 1 + row.item<std::int64_t>()};
   }
@@ -92,7 +93,8 @@ void check_gradient(const AuditContext& context, AuditPass& pass) {
   auto& result = pass.gradient;
   result.threshold = pass.threshold;
   if (context.subject.embeddings().empty()) {
-    result.obstacle = "no parameter of the file has one row an id: it is frozen, or embeds its ids otherwise";
+    result.obstacle =
+        "no parameter of the file has one row per id: the file is frozen, or embeds its ids in another way";
     return;
   }
   bool reached = false;

@@ -57,7 +57,7 @@ class ModelSubject final : public AuditSubject {
   std::int64_t parameter_count() const override { return model_.parameter_count() - model_.output_weight().numel(); }
   std::vector<std::int64_t> lengths() const override { return lengths_of(model_.config(), longest_); }
 
-  // The output layer works on each position alone: what it reads is compared.
+  // The output layer works on each position alone, so its input is compared instead of its output.
   at::Tensor outputs(const at::Tensor& ids_BN) const override {
     auto hidden = model_.hidden(ids_BN);
     path_ = ops::path_name(ops::last_path());
@@ -141,7 +141,7 @@ LanguageModel first_blocks(const LanguageModel& model, std::int64_t layers) {
   if (!slots.empty()) slots.resize(static_cast<std::size_t>(layers));
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : model.parameters()) named.emplace(name, tensor);
-  // Copies: a model takes the tensors that it is given, and to() then changes them in place.
+  // Copies, because a model keeps the tensors that it is given, and to() later changes them in place.
   return LanguageModel(config,
                        [&](const std::string& name, at::IntArrayRef) { return named.at(name).detach().clone(); });
 }

@@ -4,7 +4,7 @@
 namespace linformer {
 namespace {
 
-// JSON has no infinity, which a difference from something that is no number is.
+// JSON has no infinity. The difference from a NaN is infinite.
 json finite(double value) { return value < 1e300 ? json(value) : json(1e300); }
 
 json to_json(const AuditLeak& leak) {
@@ -59,7 +59,7 @@ json to_json(const AuditPass& pass) {
 }  // namespace
 
 json to_json(const AuditReport& report) {
-  // The finest pass stands for all, unless another one leaks and it does not.
+  // The finest pass is shown, unless it is clean and another one leaks.
   const AuditPass* chosen = &report.passes.front();
   for (const auto& pass : report.passes) {
     if (pass.leaks() && !chosen->leaks()) chosen = &pass;

@@ -17,7 +17,8 @@
 namespace linformer::study {
 namespace {
 
-// What LibTorch says, without its backtrace: the line that names the error, which may be the last of a script's own.
+// LibTorch's message without its backtrace: the line that names the error. It may be the last line, if the script
+// raised it.
 std::string reason(const std::exception& error) {
   const std::string text = error.what();
   for (const auto* mark : {"RuntimeError: ", "Error: ", "AssertionError: "}) {
@@ -42,7 +43,7 @@ torch::jit::Module load(const std::filesystem::path& file) {
   }
 }
 
-// Logits as the module itself, the first of a tuple or list, or "logits" of a dictionary.
+// The logits are the result of the module itself, the first entry of a tuple or list, or "logits" of a dictionary.
 at::Tensor logits_of(const c10::IValue& value) {
   if (value.isTensor()) return value.toTensor();
   if (value.isTuple() && !value.toTupleRef().elements().empty()) return logits_of(value.toTupleRef().elements()[0]);
@@ -52,8 +53,8 @@ at::Tensor logits_of(const c10::IValue& value) {
     if (dictionary.contains("logits")) return logits_of(dictionary.at("logits"));
   }
   fail(
-      "the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that gives these "
-      "alone",
+      "the model gives {} where logits (batch, length, vocabulary) are expected: wrap it in a module that returns only "
+      "these",
       value.tagKind());
 }
 
@@ -115,7 +116,7 @@ class ScriptSubject final : public AuditSubject {
       try {
         return {{"growing prefixes", places, prefixes(ids_BN, places), tolerance}};
       } catch (const std::exception&) {
-        // Some traced models take all lengths but the shortest.
+        // Some traced models take all lengths except the shortest.
       }
     }
     return {{"prefixes filled up with other ids", places, filled(ids_BN, places), tolerance}};
@@ -128,7 +129,7 @@ class ScriptSubject final : public AuditSubject {
   static at::Tensor zeros(std::int64_t batch, std::int64_t length) { return at::zeros({batch, length}, at::kLong); }
 
   at::Tensor forward(const at::Tensor& ids_BN) const {
-    // Fused code that appears after a few calls would change the rounding between them.
+    // LibTorch may fuse code after a few calls, which would change the rounding between calls.
     const torch::jit::GraphOptimizerEnabledGuard plain(false);
     const auto out = logits_of(module_.forward({ids_BN.contiguous()}));
     require(out.dim() == 3 && out.size(0) == ids_BN.size(0) && out.size(1) == ids_BN.size(1) && out.is_floating_point(),
@@ -162,7 +163,7 @@ class ScriptSubject final : public AuditSubject {
     free_ = longest_ > 3 && works(1, longest_ - 1) && works(1, longest_ / 2);
   }
 
-  // A traced model may hold the batch of its example.
+  // A traced model may be fixed to the batch size of its example.
   void find_batch() {
     if (!works(3, longest_)) return;
     const auto ids = random_ids(*this, 3 * longest_, 5).remainder(vocabulary_).view({3, longest_});
@@ -222,7 +223,7 @@ class ScriptSubject final : public AuditSubject {
     for (const auto place : places) logits.push_back(this->logits(ids_BN.narrow(1, 0, place + 1)).select(1, place));
     return at::stack(logits, 1);
   }
-  // A causal model gives the same whatever follows.
+  // For a causal model it doesn't matter what follows.
   at::Tensor filled(const at::Tensor& ids_BN, const std::vector<std::int64_t>& places) const {
     const auto filler_BN = random_ids(*this, ids_BN.numel(), 99).view_as(ids_BN);
     std::vector<at::Tensor> logits;

@@ -1,4 +1,4 @@
-// What is audited, as the checks see it. Shape letters: B batch, N length, V vocabulary, X channels of the outputs.
+// A model under audit, as the checks see it. Shape letters: B batch, N length, V vocabulary, X channels of the outputs.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -21,17 +21,17 @@ class AuditSubject {
   virtual std::int64_t parameter_count() const = 0;
   virtual std::vector<std::int64_t> lengths() const = 0;  ///< to try, rising
 
-  /// What must not see the future: (B,N,X), with a graph where gradients are on.
+  /// The outputs that must not see the future: (B,N,X), with a graph when gradients are on.
   virtual at::Tensor outputs(const at::Tensor& ids_BN) const = 0;
   virtual at::Tensor logits(const at::Tensor& ids_BN) const = 0;
   virtual std::int64_t layers() const { return 0; }
-  /// Outputs of the model cut after its first `count` blocks.
+  /// The outputs of the model when it is cut after its first `count` blocks.
   virtual at::Tensor outputs_after(std::int64_t count, const at::Tensor& ids_BN) const;
 
-  /// Tensors with one row (dimension 0) or one column (dimension 1) an id, of which one embeds the ids. Empty: there is
-  /// none.
+  /// Tensors that have one row (dimension 0) or one column (dimension 1) per id. One of them embeds the ids. Empty when
+  /// there is none.
   virtual std::vector<std::pair<at::Tensor, int>> embeddings() const = 0;
-  /// Whether output channel v belongs to id v, so that a tied output layer adds to an embedding's gradient.
+  /// Whether output channel v belongs to id v. Then a tied output layer adds to the gradient of the embedding.
   virtual bool outputs_are_logits() const = 0;
 
   struct Streamed {
@@ -50,12 +50,12 @@ std::unique_ptr<AuditSubject> subject_of(const LanguageModel& model, at::ScalarT
 std::unique_ptr<AuditSubject> subject_of(const std::filesystem::path& file, const AuditOptions& options,
                                          std::vector<std::string>& remarks);
 
-/// A leak that needs more tokens than were tried isn't found: what the reader is told.
+/// A remark for the reader: a leak that needs longer texts than were tried isn't found.
 std::string longer_texts(std::int64_t tried);
 
-/// Largest change of an output that is rounding, as a share of the outputs' range. What is computed before a changed
-/// token has the same shape and order with and without the change, so little more than nothing; a leak of one part in a
-/// million is far above it in float64.
+/// The largest change of an output that can be rounding, as a share of the outputs' range. What is computed before a
+/// changed token has the same shape and order with and without the change, so its rounding hardly differs. In float64,
+/// a leak of one part in a million is far above this.
 double change_threshold(at::ScalarType dtype);
 
 struct AuditContext {
@@ -74,8 +74,8 @@ void check_streaming(const AuditContext& context, AuditPass& pass);
 at::Tensor random_ids(const AuditSubject& subject, std::int64_t length, std::uint64_t seed);
 at::Tensor text_ids(const AuditOptions& options, std::int64_t length, std::uint64_t seed);
 bool has_text(const AuditOptions& options, std::int64_t length);
-/// `count` of 0…limit-1, rising, spread evenly but at random within each share, the last always among them; all where
-/// they are no more.
+/// `count` numbers out of 0…limit-1, rising: one at random from each of `count` equal parts; the last number is always
+/// among them. All numbers if there are no more than `count`.
 std::vector<std::int64_t> spread_positions(std::int64_t limit, std::int64_t count, std::uint64_t seed);
 /// The range of outputs (N,X) that changes are shares of.
 double range_of(const at::Tensor& outputs_NX);

@@ -26,7 +26,8 @@ std::int64_t budget_of(const BenchmarkPlan& plan, const BenchmarkOptions& option
   return static_cast<std::int64_t>(std::min(16 * kGib, 0.75 * memory));
 }
 
-// Times of two machines, or of other kernels or another engine, in one file would be compared as if they were of one.
+// Times of two machines, of other kernels or of another LibTorch in one file would be compared as if they came from
+// one.
 void check_machine(const BenchmarkLog& log, const json& machine, const std::string& folder) {
   for (const auto& line : log.lines()) {
     if (line.at("type") != "machine") continue;

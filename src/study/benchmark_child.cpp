@@ -24,7 +24,7 @@ constexpr int kPollMilliseconds = 100;
 std::array<int, 2> open_pipe() {
   std::array<int, 2> ends{};
   // Closed on exec, or children would hold each other's pipes open.
-  require(pipe2(ends.data(), O_CLOEXEC) == 0, "no pipe to a measuring process: {}", std::strerror(errno));
+  require(pipe2(ends.data(), O_CLOEXEC) == 0, "can't make a pipe to the measuring process: {}", std::strerror(errno));
   return ends;
 }
 

@@ -1,4 +1,4 @@
-// A process that measures one point, seen from the one that asks.
+// A process that measures one point, as the parent process sees it.
 #pragma once
 
 #include <sys/types.h>
@@ -10,7 +10,7 @@
 
 namespace linformer {
 
-/// Exit status of a child in which memory ran out where it could not say so.
+/// The exit status of a child that ran out of memory and couldn't report it.
 constexpr int kMemoryStatus = 77;
 
 /// SIGINT or SIGTERM arrived while a child was at work.
@@ -26,8 +26,8 @@ class BenchmarkChild {
   BenchmarkChild(const BenchmarkChild&) = delete;
   BenchmarkChild& operator=(const BenchmarkChild&) = delete;
 
-  /// Sends a request and waits for the answer; a child that dies answers {"status":"memory"|"failed","reason"}. Throws
-  /// BenchmarkStopped.
+  /// Sends a request and waits for the answer. If the child dies, the answer is {"status":"memory"|"failed","reason"}.
+  /// Throws BenchmarkStopped.
   json ask(const json& request);
 
  private:

@@ -70,13 +70,13 @@ void BenchmarkLog::read() {
       return;
     }
     if (good && !has_types(value))
-      remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is passed over",
+      remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is skipped",
                                      path_.string(), number));
     else if (good)
       lines_.push_back(std::move(value));
     else if (!line.empty())
       remarks_.push_back(
-          fmt::format("{} line {}: is no JSON object with a type, and is passed over", path_.string(), number));
+          fmt::format("{} line {}: is not a JSON object with a type, and is skipped", path_.string(), number));
     start = end + 1;
   }
 }

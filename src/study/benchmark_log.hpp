@@ -1,4 +1,4 @@
-// DIR/benchmark.jsonl: appended to, line by line, and read again by the next start.
+// DIR/benchmark.jsonl. Lines are appended one by one, and read again by the next start.
 #pragma once
 
 #include <filesystem>
@@ -25,10 +25,10 @@ class BenchmarkLog {
   const std::vector<std::string>& remarks() const { return remarks_; }  ///< what was mended or passed over
   /// The newest line of this point.
   std::optional<json> find(const BenchmarkPoint& point) const;
-  /// On disk when it returns, in one write.
+  /// The line is on disk when this returns; it is written by one call.
   void append(const json& line);
-  /// What follows from the points. A line that is there already isn't repeated, unless points were appended since,
-  /// which may have made another the newest.
+  /// Adds lines that are computed from the points. A line that is already there isn't repeated, unless points were
+  /// appended since, because then another line may be the newest.
   void append_result(const json& line);
 
  private:

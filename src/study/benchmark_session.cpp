@@ -43,7 +43,7 @@ struct BenchmarkSession::Entrant {
 bool is_settled(const json& line, std::int64_t budget_bytes) {
   const auto status = line.value("status", "");
   const auto number = [&](const char* key) { return line.value(key, std::int64_t{0}); };
-  // What was measured under a larger budget counts where it would have fitted into this one.
+  // What was measured under a larger budget is used if it would also have fitted into this one.
   if (status == "ok") return number("budget_bytes") <= budget_bytes || number("resident_peak_bytes") <= budget_bytes;
   return status == "memory" && number("budget_bytes") >= budget_bytes;
 }
@@ -106,7 +106,7 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   const auto room = std::max<std::int64_t>(available_memory_bytes() - kReserve, 1 << 20);
   const auto limit = entrant.limit = entrant.gemm.empty() ? std::min(budget_, room) : room;
   const auto weights = entrant.gemm.empty() ? parameter_bytes(entrant.point) : 0;
-  const bool hopeless = weights > static_cast<double>(limit);  // to build it all the same would take minutes
+  const bool hopeless = weights > static_cast<double>(limit);  // building it all the same would take minutes
   if (hopeless) {
     const auto* const trained = entrant.point.task == BenchmarkTask::train ? ", gradients and moments" : "";
     entrant.built = {{"status", "memory"},
@@ -117,7 +117,7 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   if (entrant.ok()) return;
   entrant.child.reset();
   const bool memory = entrant.built.value("status", "") == "memory";
-  // The others of the group may have taken the room: once more, when they are gone.
+  // The other points of the group may have used the memory. It is tried once more when they are gone.
   entrant.deferred = memory && room < budget_ && !alone;
   if (memory && limit < budget_) {
     entrant.built["reason"] = fmt::format("{} ({:.1f} GiB were available, less than the budget)",
@@ -208,7 +208,7 @@ void BenchmarkSession::advance(const BenchmarkPoint& point, double share, const 
 
 bool BenchmarkSession::trains(const BenchmarkPoint& point) {
   auto line = log_.find(point);
-  // A trial with a budget of its own: fitting into a larger one says nothing about this one.
+  // A trial needs its own budget: a point that fits into a larger one says nothing about this one.
   const bool known =
       line && line->value("status", "") != "failed" && line->value("budget_bytes", std::int64_t{0}) == budget_;
   if (!known) measure({point}, 0, true);

@@ -1,4 +1,4 @@
-// The measuring part of run_benchmark(): groups of points, and searches for the largest size that fits.
+// The part of run_benchmark() that measures: groups of points, and searches for the largest size that fits.
 #pragma once
 
 #include <functional>
@@ -10,14 +10,14 @@
 
 namespace linformer {
 
-/// Points on disk that need no second measurement: measured within this budget, or too large for at least this budget.
+/// Points on disk that needn't be measured again: measured within this budget, or too large for at least this budget.
 bool is_settled(const json& line, std::int64_t budget_bytes);
 
 class BenchmarkSession {
  public:
   BenchmarkSession(BenchmarkLog& log, const BenchmarkPlan& plan, const BenchmarkOptions& options,
                    std::int64_t budget_bytes);
-  /// Everything that isn't on disk yet. Throws BenchmarkStopped.
+  /// Measures everything that isn't on disk yet. Throws BenchmarkStopped.
   void run(BenchmarkResult& result);
   void finish() { progress_.finish(); }
 
@@ -42,7 +42,7 @@ class BenchmarkSession {
   Progress progress_;
 };
 
-/// What follows from measured points: savings, crossovers, times of many steps.
+/// Lines computed from measured points: savings, crossovers, times of many steps.
 std::vector<json> summarise_benchmark(const BenchmarkPlan& plan, const std::vector<json>& points,
                                       std::int64_t budget_bytes);
 

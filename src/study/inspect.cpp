@@ -165,7 +165,7 @@ std::vector<std::string> remarks_on(const InspectSubject& subject, const Inspect
     remarks.push_back(fmt::format("{}: no slots in it ({})", subject.model, subject.description));
   if (options.slots && subject.has_slots && length <= subject.first_with_slots) {
     remarks.push_back(
-        fmt::format("windows of {} tokens: slots stand for what is further back than {}, so that no query has any; "
+        fmt::format("windows of {} tokens: slots hold what is more than {} positions back, so that no query has any; "
                     "give a larger --length",
                     length, subject.first_with_slots));
   }

@@ -52,8 +52,8 @@ std::string spectrum_table(const json& line) {
 std::string projection_table(const std::vector<const json*>& lines) {
   if (lines.empty()) return "";
   std::string text =
-      "\nWhat slots read: as many positions of the sequence, block or segment, evenly, as a slot takes in (mean of "
-      "slots)\nlayer  head  which  slots  positions\n";
+      "\nWhat slots read: how many positions of the sequence, block or segment a slot would read, if it read them "
+      "equally (mean of slots)\nlayer  head  which  slots  positions\n";
   for (const auto* line : lines) {
     text += fmt::format("{:>5}  {:>4}  {:<5}  {:>5}  {:.1f} of {}\n", (*line)["layer"].get<std::int64_t>(),
                         (*line)["head"].is_null() ? "all" : (*line)["head"].dump(), (*line)["which"].get<std::string>(),
@@ -66,7 +66,7 @@ std::string projection_table(const std::vector<const json*>& lines) {
 std::string weights_table(const std::vector<const json*>& lines) {
   if (lines.empty()) return "";
   auto text = fmt::format(
-      "\nWeight that a query gives to slots, the rest being its window's (queries from position {} on)\nlayer  head  "
+      "\nWeight that a query gives to slots; the rest goes to its window (queries from position {} on)\nlayer  head  "
       "slots  window  slots by position\n",
       (*lines.front())["first_query"].get<std::int64_t>());
   double most = 0;

@@ -90,8 +90,8 @@ class StreamJob final : public MeasureJob {
         model_(model_of(point), kSeed),
         decoder_(model_, {.format = format_of(point)}),
         ids_BT_(at::randint(point.vocabulary, {point.batch, prompt_tokens(point) + point.tokens}, at::kLong)) {}
-  // The prompt's last tokens are decoded, not read, so that the clock starts on threads at work and at the context that
-  // is stated.
+  // The last tokens of the prompt are decoded, not read. So the clock starts when the threads are already at work, and
+  // at the context that is stated.
   void prepare() override {
     decoder_.load(start());
     decode(prompt_tokens(point_) - warm_tokens(), warm_tokens());
@@ -100,8 +100,8 @@ class StreamJob final : public MeasureJob {
   std::int64_t state_bytes() const override { return decoder_.state_bytes(); }
 
  private:
-  // The state after the prompt. Kept from the second time on: the first run, whose memory is measured, is to hold no
-  // copy of it.
+  // The state after the prompt. It is kept only from the second time on, because the first run, whose memory is
+  // measured, must not hold a copy.
   DecodeState start() {
     if (start_) return start_->repeat(1);
     auto state = read(0, prompt_tokens(point_) - warm_tokens());

@@ -1,5 +1,5 @@
-// What a round does, ready to run: a point's forward pass, training step or generation, or the product that speeds are
-// compared with.
+// What one round does: a point's forward pass, training step or generation, or the matrix product with which speeds are
+// compared.
 #pragma once
 
 #include <memory>
@@ -12,11 +12,11 @@ namespace linformer {
 class MeasureJob {
  public:
   virtual ~MeasureJob() = default;
-  /// Everything that each round needs anew and that isn't to be timed; a generation by stream loads its state and
-  /// decodes the prompt's last tokens.
+  /// Prepares what each round needs and what isn't part of its time. For a generation by stream, it loads the state and
+  /// decodes the last tokens of the prompt.
   virtual void prepare() {}
   virtual void run() = 0;
-  /// A run stands for so many of its kind: more than 1 where only a part is measured.
+  /// How many runs of its kind one run stands for. It is more than 1 when only a part is measured.
   virtual double scale() const { return 1; }
   /// Tokens that a run measures, where that is a part.
   virtual std::int64_t measured_tokens() const { return 0; }

@@ -52,7 +52,7 @@ class Server {
   }
 
  private:
-  // oneDNN says no more than this when its own allocations fail, so the memory in use has to tell.
+  // When oneDNN's own allocation fails, it says no more than this. So the memory in use must show the reason.
   bool starved(const std::string& message) const {
     const auto taken = static_cast<double>(resident_peak_bytes() - idle_);
     return limit_ > 0 && message.find("could not create a primitive") != std::string::npos &&
@@ -93,7 +93,7 @@ class Server {
   std::int64_t idle_ = 0, limit_ = 0;
 };
 
-// Memory may run out on a thread whose exceptions nobody can catch.
+// Memory may run out on a thread whose exceptions can't be caught.
 [[noreturn]] void on_terminate() {
   try {
     if (const auto current = std::current_exception()) std::rethrow_exception(current);

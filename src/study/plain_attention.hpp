@@ -1,4 +1,4 @@
-// The Transformer as it was before fused attention: every weight of softmax(QKᵀ)V is written out.
+// The Transformer as it was before fused attention: it computes and stores every weight of softmax(QKᵀ)V.
 #pragma once
 
 #include <ATen/core/Tensor.h>

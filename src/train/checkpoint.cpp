@@ -30,8 +30,8 @@ json state_json(const TrainState& state, const RunConfig& config) {
           {"seconds", state.seconds}};
 }
 
-// A checkpoint is not what was saved. Only this passes one over: what is sound but can't be read now must not be
-// trained past.
+// Thrown when a checkpoint's files are not what was saved. Only then is a checkpoint skipped. A good one that can't be
+// read at the moment must not be skipped, because training would go on from an older state.
 class Damage : public UserError {
  public:
   using UserError::UserError;
@@ -55,7 +55,7 @@ json parse_state(const fs::path& source) {
   }
 }
 
-// state.json, which holds the hashes of the files that stand beside it, and of itself.
+// Reads state.json, which holds the hashes of the files beside it, and a hash of itself.
 void write_state(const fs::path& folder, json object) {
   for (const auto* name : {"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors"}) {
     if (fs::exists(folder / name)) object["files"][name] = hash_of_file(folder / name);
@@ -64,7 +64,7 @@ void write_state(const fs::path& folder, json object) {
   write_atomically(folder / "state.json", object.dump(2) + "\n");
 }
 
-// A changed bit in a weight would train on unseen: every file must be what was saved.
+// A changed bit in a weight would go unnoticed in training, so every file is compared with its hash.
 json read_state(const fs::path& folder) {
   const auto source = folder / "state.json";
   auto object = parse_state(source);
@@ -91,7 +91,7 @@ json read_state(const fs::path& folder) {
   return object;
 }
 
-// Older checkpoints beyond the `keep` latest. The newest is always kept: it is what a resume needs.
+// Removes older checkpoints beyond the `keep` latest. The newest one always stays, because a resume needs it.
 void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
   const auto all = checkpoints_of(run);
   for (std::size_t i = static_cast<std::size_t>(std::max<std::int64_t>(keep, 1)); i < all.size(); ++i)

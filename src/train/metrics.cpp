@@ -20,7 +20,7 @@ std::vector<json> kept_lines(const fs::path& path, std::int64_t last_step) {
   std::vector<json> lines;
   if (!fs::exists(path)) return lines;
   const auto text = read_file(path);
-  // What stands behind the last line end is half a line.
+  // The bytes after the last line end are an incomplete line.
   for (std::size_t start = 0, end; (end = text.find('\n', start)) != std::string::npos; start = end + 1) {
     auto line = parse_json_or_discard(std::string_view(text).substr(start, end - start));
     if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) continue;

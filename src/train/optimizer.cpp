@@ -28,7 +28,7 @@ void AdamW::zero_gradients() {
   }
 }
 
-// A parameter that the step did not use has none.
+// A parameter that the step didn't use has no gradient.
 std::vector<at::Tensor> AdamW::Group::gradients() const {
   std::vector<at::Tensor> gradients;
   for (const auto& parameter : owners) {

@@ -53,7 +53,7 @@ json run_sections(RunConfig config) {
   json sections = to_json(fields_of(config.train));
   const bool text = config.data.source == DataSource::text;
   sections["data"] = to_json(fields_of(config.data))["data"];
-  // Only what is in use.
+  // Writes only the fields that are used.
   if (text) sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
   sections["data"].update({{"vocabulary_hash", config.identity.vocabulary_hash},
                            {"train_tokens", config.identity.train_tokens},
@@ -185,7 +185,8 @@ void remove_run_files(const fs::path& run) {
       if (entry.path().filename().string().starts_with("events.out.tfevents.")) fs::remove(entry.path());
     }
   }
-  // config.json, which makes the folder a run, is replaced by the new run; a kill between leaves a run to overwrite.
+  // config.json, which makes the folder a run, is not removed: the new run replaces it. After a kill in between, the
+  // folder is still a run that can be overwritten.
   for (const auto* name : {"metrics.jsonl", "model.safetensors", "tokenizer.json"}) fs::remove(run / name);
 }
 

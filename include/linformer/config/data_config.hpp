@@ -1,44 +1,45 @@
-// What a model is trained on.
+// The fields of a config that say which data a model is trained on.
 #pragma once
 
 #include "linformer/config/field.hpp"
 
 namespace linformer {
 
-/// text: a folder that `linformer prepare` made. recall: multi-query associative recall, generated (data/recall.hpp).
+/// text: a folder that `linformer prepare` made.
+/// recall: generated data for multi-query associative recall (data/recall.hpp).
 enum class DataSource { text, recall };
 template <>
 struct EnumNames<DataSource> {
   static constexpr std::array names{"text", "recall"};
 };
 
-/// The fields after `folder` are those of recall.
+/// The fields after `folder` are only used when `source` is recall.
 struct DataConfig {
   DataSource source = DataSource::text;
   std::string folder;
-  std::int64_t pairs = 16;       ///< a sequence
-  std::int64_t keys = 256;       ///< ids of keys
-  std::int64_t values = 256;     ///< ids of values
-  double power = 0.01;           ///< gaps g have weight g^(power − 1); 1 = all the same
-  std::int64_t sequences = 512;  ///< of the validation
-  std::int64_t seed = 0;         ///< of the validation; training draws from the run's seed
+  std::int64_t pairs = 16;    ///< key-value pairs per sequence
+  std::int64_t keys = 256;    ///< number of ids that serve as keys
+  std::int64_t values = 256;  ///< number of ids that serve as values
+  double power = 0.01;        ///< a gap of g places is drawn with weight g^(power − 1); 1 = all gaps are equally likely
+  std::int64_t sequences = 512;  ///< number of validation sequences
+  std::int64_t seed = 0;         ///< seed of the validation sequences; training sequences follow from the run's seed
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("data.source", self.source,
             "text (a prepared folder) or recall (multi-query associative recall, generated)");
-    visitor("data.folder", self.folder, "folder that `linformer prepare` made; --data is the same");
-    visitor("data.pairs", self.pairs, "recall: keys with their values a sequence");
-    visitor("data.keys", self.keys, "recall: ids of keys");
-    visitor("data.values", self.values, "recall: ids of values");
-    visitor("data.power", self.power, "recall: power law of the gaps before queries; 1: uniform");
-    visitor("data.sequences", self.sequences, "recall: sequences that validate");
-    visitor("data.seed", self.seed, "recall: seed of the sequences that validate");
+    visitor("data.folder", self.folder, "folder that `linformer prepare` made; the same as --data");
+    visitor("data.pairs", self.pairs, "recall: key-value pairs per sequence");
+    visitor("data.keys", self.keys, "recall: number of ids that are keys");
+    visitor("data.values", self.values, "recall: number of ids that are values");
+    visitor("data.power", self.power, "recall: a gap g has weight g^(power - 1); 1: all gaps are equally likely");
+    visitor("data.sequences", self.sequences, "recall: number of validation sequences");
+    visitor("data.seed", self.seed, "recall: seed of the validation sequences");
   }
   bool operator==(const DataConfig&) const = default;
 };
 
-/// UserError names the field that is impossible. `length` is model.length.
+/// Checks every value. A UserError names the field that is impossible. `length` is model.length.
 void check(const DataConfig& config, std::int64_t length);
 
 }  // namespace linformer

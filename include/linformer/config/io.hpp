@@ -1,4 +1,4 @@
-// Configs to and from JSON, TOML and text, through their field lists.
+// Reads configs from JSON, TOML and text, and writes them, through their field lists.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace linformer {
 
-/// A field seen without its type: what the command line, TOML and JSON need of it.
+/// A field without its C++ type: what the command line, TOML and JSON need to know about it.
 struct FieldHandle {
   std::string name;  ///< "attention.slots"
   std::string help;
@@ -26,24 +26,25 @@ struct FieldHandle {
   std::function<json()> to_json;
 };
 
-/// The fields of a config struct; the handles point into `config`, which must outlive them.
+/// The fields of a config struct. The handles point into `config`, so `config` must outlive them.
 std::vector<FieldHandle> fields_of(ModelConfig& config);
 std::vector<FieldHandle> fields_of(TrainConfig& config);
 std::vector<FieldHandle> fields_of(SamplingConfig& config);
 std::vector<FieldHandle> fields_of(DataConfig& config);
 
-/// {"model":{"length":512,…},"attention":{…}}: sections by the part of each name before its dot.
+/// {"model":{"length":512,…},"attention":{…}}: the part of a name before its dot becomes the section.
 json to_json(std::vector<FieldHandle> fields);
 
-/// Sets the fields that `object` holds. UserError on an unknown section or key (with the nearest known name) and on a
-/// wrong type; `source` names the file. Sections in `other_sections` are left alone.
+/// Sets the fields that `object` holds. UserError for an unknown section or key (it suggests the nearest known name)
+/// and for a value of the wrong type; `source` names the file in these messages. Sections in `other_sections` are not
+/// looked at.
 void from_json(std::vector<FieldHandle> fields, const json& object, std::string_view source,
                const std::vector<std::string>& other_sections = {});
 
-/// The name nearest to `name` by edit distance, or "" when none is near enough to be what was meant.
+/// The name nearest to `name` by edit distance, or "" when no name is near enough to be a likely typing mistake.
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names);
 
-/// Reads a TOML file into JSON of the same shape; a UserError names file, line and column.
+/// Reads a TOML file into JSON of the same structure. A UserError names the file, the line and the column.
 json read_toml(const std::filesystem::path& path);
 
 }  // namespace linformer

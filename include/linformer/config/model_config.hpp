@@ -1,4 +1,4 @@
-// What a model is: sizes and attention. Names and meaning: docs/maths.md.
+// What defines a model: its sizes and its attention. The letters and terms are explained in docs/maths.md.
 #pragma once
 
 #include "linformer/config/field.hpp"
@@ -42,11 +42,13 @@ struct EnumNames<Position> {
   static constexpr std::array names{"learned", "sinusoidal", "none"};
 };
 
-/// How a layer attends. With kind = softmax the other fields are not used, so that one field switches a whole config
-/// file.
+/// How a layer attends. When kind = softmax, the other fields are ignored. So this one field turns any config file into
+/// one for the standard Transformer.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
-  std::int64_t slots = 64;  ///< K; with block summaries K over the whole length (r = K·W/P a block); 0 = a window alone
+  /// K, the number of slots. With block summaries it counts over the whole length, so each block has r = K·W/P of them.
+  /// 0 = only the window.
+  std::int64_t slots = 64;
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
@@ -56,29 +58,31 @@ struct AttentionConfig {
   std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = as ModelConfig::window() says
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
-  std::optional<double> slot_bias;     ///< its start; auto = −2 with a window. `none` (NaN) = no bias
+  std::optional<double> slot_bias;     ///< value before training; auto = −2 with a window; `none` (NaN) = no bias
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("attention.kind", self.kind, "softmax (the standard Transformer) or linformer");
-    visitor("attention.slots", self.slots, "K: slots that stand for the whole sequence; 0: only the window");
+    visitor("attention.slots", self.slots, "K: number of slots, which sum up the sequence; 0: only the window");
     visitor("attention.slots_by_layer", self.slots_by_layer,
             "K of each layer, such as 64,64,32; empty: the same everywhere");
-    visitor("attention.sharing", self.sharing, "what shares a projection: none, headwise, key-value or layerwise");
+    visitor("attention.sharing", self.sharing,
+            "who shares a projection: none, headwise (the heads), key-value (also keys and values) or layerwise (all)");
     visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
     visitor("attention.projection_start", self.projection_start,
-            "entries of E and F before training: random, or means of segments; auto: by form");
+            "where E and F start: random, or means of segments; auto: depends on the form");
     visitor("attention.reassociate", self.reassociate,
-            "bidirectional: shorten the sequence before the products with the weights: true or false");
+            "bidirectional: shorten the sequence before the products with the weights; same result, less time");
     visitor("attention.window", self.window,
             "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal, below that length/4");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise,
             "layer norms of slots and window: none, keys or both; auto: keys with a window");
-    visitor("attention.slot_bias", self.slot_bias,
-            "start of the learned bias on slot logits; none: no bias; auto: -2 with a window");
+    visitor(
+        "attention.slot_bias", self.slot_bias,
+        "how open slots are before training (a learned bias of their logits); none: no bias; auto: -2 with a window");
   }
-  bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) are equal
+  bool operator==(const AttentionConfig&) const;  ///< two slot biases of `none` (NaN) count as equal
 };
 
 struct ModelConfig {
@@ -89,8 +93,8 @@ struct ModelConfig {
   std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = 4d
   std::int64_t vocabulary = 0;    ///< V; 0 = that of the data
   double dropout = 0.0;
-  double initializer_range = 0.02;  ///< standard deviation of fresh weights; 0.02 is GPT-2's, at d = 768
-  bool tied = false;                ///< the output layer is the token embedding
+  double initializer_range = 0.02;  ///< standard deviation of new weights; GPT-2 uses 0.02 at d = 768
+  bool tied = false;                ///< the output layer uses the token embedding's weights
   bool causal = true;
   Position position = Position::learned;
   AttentionConfig attention;
@@ -103,17 +107,17 @@ struct ModelConfig {
     visitor("model.heads", self.heads, "H: attention heads; divides the width");
     visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
     visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
-    visitor("model.dropout", self.dropout, "share of values dropped while training");
+    visitor("model.dropout", self.dropout, "dropout: share of values set to zero in training");
     visitor("model.initializer_range", self.initializer_range,
-            "standard deviation of weights before training; narrow models bear more, such as 0.1 at d 64");
-    visitor("model.tied", self.tied, "the output layer is the token embedding");
-    visitor("model.causal", self.causal, "each position sees only what stands before it");
+            "standard deviation of weights before training; narrow models can take more, such as 0.1 at d 64");
+    visitor("model.tied", self.tied, "the output layer uses the weights of the token embedding");
+    visitor("model.causal", self.causal, "each position sees only itself and earlier positions");
     visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
     AttentionConfig::visit(self.attention, visitor);
   }
   bool operator==(const ModelConfig&) const = default;
 
-  // The fields with their automatic values filled in.
+  // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
   std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
@@ -121,13 +125,13 @@ struct ModelConfig {
   /// The automatic one is 0, or when causal 64, or in a model shorter than that P/4, so that half of the positions read
   /// slots; with block summaries the largest of at most that with which a block has a whole number of slots.
   std::int64_t window() const;
-  std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned entries
+  std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned matrices
   Normalise normalise() const;
-  std::optional<double> slot_bias() const;  ///< the start; std::nullopt = the model has no slot bias
+  std::optional<double> slot_bias() const;  ///< value before training; std::nullopt = the model has no slot bias
 };
 
-/// Replaces every `auto` and 0-means-default by its value, then checks sizes and combinations.
-/// UserError names the field, its value, what was expected and what to change. Call before building a model.
+/// Replaces every `auto`, and every 0 that stands for a default, by its value. Then checks sizes and combinations. A
+/// UserError names the field, its value, what was expected and what to change. Call it before you build a model.
 ModelConfig resolved(ModelConfig config);
 
 }  // namespace linformer

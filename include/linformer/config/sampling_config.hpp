@@ -13,8 +13,8 @@ struct SamplingConfig {
   double top_p = 1.0;
   double min_p = 0.0;
   double repetition_penalty = 1.0;
-  std::vector<std::string> stop =
-      {};  ///< a list of text, which TOML writes as ["…", "…"] and the command line as a repeated flag
+  /// Texts that end a sample. TOML writes them as a list ["…", "…"]; on the command line the flag is repeated.
+  std::vector<std::string> stop = {};
 
   /// The part of a name after its dot, with dashes, is a second name of its flag: --max-tokens.
   template <class Self, class Visitor>
@@ -23,20 +23,20 @@ struct SamplingConfig {
     visitor("generate.temperature", self.temperature, "divides the logits; 0: greedy, always the likeliest token");
     visitor("generate.top_k", self.top_k, "draw from the k likeliest tokens only; 0: all");
     visitor("generate.top_p", self.top_p,
-            "draw from the fewest likeliest tokens that hold this share of the probability; 1: all");
+            "draw from the smallest set of likely tokens with this share of the probability; 1: all");
     visitor("generate.min_p", self.min_p, "draw from tokens at least this share as likely as the likeliest; 0: all");
     visitor("generate.repetition_penalty", self.repetition_penalty,
-            "above 1: makes tokens that occurred already less likely; 1: off");
+            "above 1: makes tokens that were already used less likely; 1: off");
     visitor("generate.stop", self.stop, "text that ends a sample and is not printed; may be given several times");
   }
   bool operator==(const SamplingConfig&) const = default;
 };
 
-/// Checks every value; UserError names the field, its value and what to change.
+/// Checks every value. A UserError names the field, its value and what to change.
 void check(const SamplingConfig& config);
 
-/// Sets the fields that the section "generate" of `object` (a config file) holds. UserError, which names
-/// `source`, on an unknown key or a wrong type.
+/// Sets the fields that the section "generate" of `object` (a config file) holds. UserError for an unknown key or a
+/// value of the wrong type; `source` names the file in the message.
 void from_json(SamplingConfig& config, const json& object, std::string_view source);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// How a model is trained.
+// The fields of a config that say how a model is trained.
 #pragma once
 
 #include "linformer/config/field.hpp"
@@ -9,8 +9,8 @@ enum class DType { automatic, float32, bfloat16 };
 /// What multiplies float32 matrices where no gradients are needed: LibTorch's own choice, or oneDNN.
 enum class ProductLibrary { automatic, libtorch, onednn };
 enum class Schedule { cosine, constant };
-/// causal: each token from those before it. masked: BERT's, 15 % of the tokens from all the others; bidirectional
-/// models only.
+/// What the model learns to predict. causal: each token from the tokens before it. masked: 15 % of the tokens from all
+/// others, as in BERT; only for bidirectional models.
 enum class Objective { causal, masked };
 template <>
 struct EnumNames<DType> {
@@ -32,15 +32,15 @@ struct EnumNames<Objective> {
 struct TrainConfig {
   Objective objective = Objective::causal;
   std::int64_t steps = 5000;
-  std::int64_t batch = 16;            ///< sequences a forward pass
-  std::int64_t accumulate = 1;        ///< forward passes a step
-  double learning_rate = 5e-4;        ///< peak
-  double learning_rate_start = 1e-5;  ///< before the warm-up
-  double learning_rate_end = 1e-5;    ///< floor of the cosine
-  double warmup_fraction = 0.05;      ///< share of the steps
+  std::int64_t batch = 16;            ///< sequences per forward pass
+  std::int64_t accumulate = 1;        ///< forward passes per step
+  double learning_rate = 5e-4;        ///< highest rate, after the warm-up
+  double learning_rate_start = 1e-5;  ///< at the first step
+  double learning_rate_end = 1e-5;    ///< at the last step, with cosine
+  double warmup_fraction = 0.05;      ///< share of the steps in which the rate rises
   Schedule schedule = Schedule::cosine;
   double weight_decay = 0.01;   ///< on matrices only
-  double slot_bias_rate = 1.0;  ///< of attention.slot_bias, times the learning rate
+  double slot_bias_rate = 1.0;  ///< rate of attention.slot_bias, as a multiple of the learning rate
   double beta1 = 0.9;
   double beta2 = 0.95;
   double clip = 1.0;  ///< largest global gradient norm; 0 = no clipping
@@ -49,22 +49,23 @@ struct TrainConfig {
   bool checkpoint_activations = false;
   std::int64_t evaluate_every = 0;  ///< steps; 0 = only at the end
   std::int64_t save_every = 0;      ///< steps; 0 = only at the end
-  std::int64_t keep = 2;            ///< latest checkpoints kept beside the best
+  std::int64_t keep = 2;            ///< number of latest checkpoints to keep; the best one is kept as well
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("train.objective", self.objective, "causal, or masked: 15 % of the tokens, for bidirectional models");
     visitor("train.steps", self.steps, "optimiser steps");
-    visitor("train.batch", self.batch, "sequences a forward pass");
-    visitor("train.accumulate", self.accumulate, "forward passes a step");
+    visitor("train.batch", self.batch, "sequences per forward pass");
+    visitor("train.accumulate", self.accumulate, "forward passes per step");
     visitor("train.learning_rate", self.learning_rate, "peak learning rate");
     visitor("train.learning_rate_start", self.learning_rate_start, "learning rate at the first step");
     visitor("train.learning_rate_end", self.learning_rate_end, "learning rate at the last step");
-    visitor("train.warmup_fraction", self.warmup_fraction, "share of the steps that warm up");
+    visitor("train.warmup_fraction", self.warmup_fraction,
+            "share of the steps in which the learning rate rises to its peak");
     visitor("train.schedule", self.schedule, "after the warm-up: cosine or constant");
     visitor("train.weight_decay", self.weight_decay, "AdamW weight decay, on matrices only");
     visitor("train.slot_bias_rate", self.slot_bias_rate,
-            "learning rate of the slot biases, times that of the rest: Adam moves a number by about the rate a step");
+            "learning rate of the slot biases, as a multiple of the other parameters' rate");
     visitor("train.beta1", self.beta1, "AdamW decay of the gradient mean");
     visitor("train.beta2", self.beta2, "AdamW decay of the squared gradient mean");
     visitor("train.clip", self.clip, "largest global gradient norm; 0: no clipping");
@@ -80,7 +81,7 @@ struct TrainConfig {
   bool operator==(const TrainConfig&) const = default;
 };
 
-/// Checks every value; UserError names the field, its value and what to change.
+/// Checks every value. A UserError names the field, its value and what to change.
 void check(const TrainConfig& config);
 
 }  // namespace linformer

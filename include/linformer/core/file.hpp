@@ -1,4 +1,4 @@
-// Files: whole reads, atomic writes, memory maps.
+// Reading whole files, writing files and folders atomically, mapping files into memory.
 #pragma once
 
 #include <cstddef>
@@ -11,16 +11,16 @@
 
 namespace linformer {
 
-/// The whole of a file. UserError when it is missing, a folder or unreadable.
+/// Returns the whole content of a file. UserError when the file is missing, is a folder, or can't be read.
 std::string read_file(const std::filesystem::path& path);
 
-/// An open file under construction. Throws UserError with the system's reason when the disk is full or the folder is
-/// read-only.
+/// A file that is being written. UserError, with the system's reason, when a write fails: for example when the disk is
+/// full or the folder is read-only.
 class FileWriter {
  public:
   void write(const void* bytes, std::size_t count);
   void write(std::string_view text) { write(text.data(), text.size()); }
-  /// Overwrites bytes at `offset`, for headers whose counts are known last.
+  /// Overwrites bytes at `offset`. Used for headers that hold counts which are known only at the end.
   void write_at(std::uint64_t offset, const void* bytes, std::size_t count);
   std::uint64_t size() const { return size_; }
 
@@ -34,21 +34,21 @@ class FileWriter {
   std::uint64_t size_ = 0;
 };
 
-/// Writes `path` under a temporary name beside it, fsyncs, renames, fsyncs the folder: whatever happens, `path` holds
-/// the old or the new content whole.
+/// Writes the file under a temporary name in the same folder, fsyncs it, renames it to `path`, and fsyncs the folder.
+/// If the process is killed at any moment, `path` holds either the whole old content or the whole new content.
 void write_atomically(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
-/// Builds a folder under a temporary name beside `path` (filled by `fill`, which gets that name), fsyncs it and renames
-/// it to `path`; an older folder of that name is replaced and then removed. `fill` writes into that folder only: files
-/// that it writes are not fsynced one by one.
+/// Makes a folder under a temporary name beside `path`, lets `fill` write into it (`fill` gets that name), fsyncs the
+/// folder and renames it to `path`. An older folder of that name is replaced and then removed. `fill` must write only
+/// into that folder. The files that it writes are not fsynced one by one.
 void write_folder_atomically(const std::filesystem::path& path,
                              const std::function<void(const std::filesystem::path&)>& fill);
 
-/// Removes from `folder` what the two above left there in processes that were killed.
+/// Removes from `folder` the temporary files and folders that killed processes left there.
 void remove_stale_temporaries(const std::filesystem::path& folder);
 
-/// A read-only memory map of a whole file. UserError when it can't be mapped; an empty file gives an empty span.
+/// A read-only memory map of a whole file. UserError when the file can't be mapped. An empty file gives an empty span.
 class MappedFile {
  public:
   MappedFile() = default;

@@ -1,4 +1,4 @@
-// SHA-256, for file formats that name what they were made from.
+// SHA-256. File formats use it to name the data that a file was made from.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Progress of long work on standard error.
+// Shows the progress of long work on standard error.
 #pragma once
 
 #include <chrono>
@@ -8,20 +8,21 @@
 
 namespace linformer {
 
-/// A bar that redraws itself on a terminal; elsewhere a line every so often, so that logs stay short.
+/// On a terminal: a bar that redraws itself. Elsewhere: one line now and then, so that log files stay short.
 class Progress {
  public:
-  /// `total` steps of `label`; 0 = unknown. `first` is the step that a resumed job starts from. `quiet` prints nothing.
+  /// `total` is the number of steps; 0 = not known. `first` is the step at which a resumed job starts. `quiet` prints
+  /// nothing.
   Progress(std::string label, std::int64_t total, std::int64_t first = 0, bool quiet = false);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// Step `done` is reached; `detail` ("loss 3.21  9500 tokens/s") stands behind the time left.
+  /// Tells that step `done` is reached. `detail` ("loss 3.21  9500 tokens/s") is shown after the time left.
   void update(std::int64_t done, std::string_view detail);
-  /// Prints a line of its own above the bar.
+  /// Prints `line` on its own line above the bar.
   void note(std::string_view line);
-  /// Draws the last state and ends the line.
+  /// Draws the bar for the last time and ends its line.
   void finish();
 
  private:

@@ -1,11 +1,11 @@
-// Words as a shell takes them.
+// Quoting of words for a shell.
 #pragma once
 
 #include <string>
 
 namespace linformer {
 
-/// The word as it stands where a shell takes it so, else in single quotes.
+/// Returns `word` unchanged when a shell reads it as one plain word; else returns it in single quotes.
 std::string quoted(const std::string& word);
 
 }  // namespace linformer

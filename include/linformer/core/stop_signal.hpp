@@ -1,16 +1,17 @@
-// SIGINT and SIGTERM as a request that long work looks at.
+// Lets long work end cleanly when SIGINT (Ctrl-C) or SIGTERM arrives.
 #pragma once
 
 namespace linformer {
 
-/// While it lives, SIGINT and SIGTERM set a flag instead of ending the process; a second signal ends it at once.
+/// While an object of this class exists, the first SIGINT or SIGTERM only sets a flag. A second signal ends the process
+/// at once.
 class StopSignal {
  public:
   StopSignal();
   ~StopSignal();
   StopSignal(const StopSignal&) = delete;
   StopSignal& operator=(const StopSignal&) = delete;
-  /// 0 while none came, then SIGINT or SIGTERM; the exit status is 128 plus that number (130, 143).
+  /// 0 when no signal has come, else SIGINT or SIGTERM. The exit status is then 128 plus that number (130 or 143).
   static int received();
 };
 

@@ -1,5 +1,5 @@
-// Batches: what training and evaluation read, whatever they are made of. Shape letters: B rows of a batch, N window
-// length.
+// Batches: what training and evaluation read, from any kind of data. Shape letters: B rows of a batch, N tokens in a
+// row.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,30 +10,32 @@
 
 namespace linformer {
 
-inline constexpr std::int64_t kIgnored = -100;  ///< a target that does not count
+inline constexpr std::int64_t kIgnored = -100;  ///< a position with this target is not counted in the loss
 
 struct Batch {
-  at::Tensor ids, targets;  ///< (B,N) int64; targets: what each position is to tell, kIgnored = nothing
-  bool sparse = false;      ///< few targets count: worth picking them out before the output layer
-  at::Tensor distances =
-      {};  ///< (B,N) int64 or undefined: how far back the answer of each target stands; makes accuracy count
+  at::Tensor ids, targets;  ///< (B,N) int64; targets: the id to predict at each position, kIgnored = none
+  /// True when few positions have a target, so that it pays to select them before the output layer.
+  bool sparse = false;
+  /// (B,N) int64, or undefined: how many positions back the answer to each target is found. When it is defined,
+  /// evaluation also reports accuracy.
+  at::Tensor distances = {};
 };
 
-/// Batches by number. Batch number `index` depends on what the source was made with and on `index` alone, so that a
-/// resumed run continues exactly.
+/// Batches that are asked for by number. Batch `index` depends only on how the source was made and on `index`. That is
+/// why a resumed run reads exactly the same data.
 class Batches {
  public:
   virtual ~Batches() = default;
   virtual Batch at(std::int64_t index) const = 0;
-  /// How many there are; -1 where they never end.
+  /// The number of batches; -1 when there is no end.
   virtual std::int64_t count() const { return -1; }
 };
 
-/// Random windows of the training part; targets are the ids one position later.
+/// Random windows of the training part. The target at each position is the next id.
 class TrainBatches final : public Batches {
  public:
-  TrainBatches(TokenData data, std::int64_t batch, std::int64_t length,
-               std::uint64_t seed);  ///< UserError when the split is shorter than length + 1
+  /// UserError when the training part is shorter than length + 1.
+  TrainBatches(TokenData data, std::int64_t batch, std::int64_t length, std::uint64_t seed);
   Batch at(std::int64_t index) const override;
 
  private:
@@ -42,8 +44,8 @@ class TrainBatches final : public Batches {
   std::uint64_t seed_;
 };
 
-/// The fixed pass over the validation part: consecutive windows, each token but the first a target once. The last
-/// window is padded (id 0, target kIgnored) and the last batch may have fewer rows.
+/// One fixed pass over the validation part, in windows that follow each other. Each token except the first is a target
+/// exactly once. The last window is padded (id 0, target kIgnored), and the last batch may have fewer rows.
 class ValidationBatches final : public Batches {
  public:
   ValidationBatches(TokenData data, std::int64_t batch, std::int64_t length);
@@ -55,10 +57,10 @@ class ValidationBatches final : public Batches {
   std::int64_t batch_, length_;
 };
 
-/// BERT's masked language model (Devlin et al. 2018) over windows of text: each position is a target with probability
-/// 15 %, and one at least a window; 80 % of those read `mask`, 10 % a random id below `mask`, 10 % their own. Windows
-/// that are padded have no targets, since a bidirectional model would see the padding. The draw depends on (seed,
-/// index).
+/// BERT's masked language model (Devlin et al. 2018, arXiv 1810.04805) on windows of text. Each position is a target
+/// with probability 15 %; every window has at least one target. Of the targets, 80 % are replaced by the id `mask`, 10
+/// % by a random id below `mask`, and 10 % stay as they are. A padded window has no targets, because a bidirectional
+/// model would see the padding. The random choice depends only on (seed, index).
 class MaskedBatches final : public Batches {
  public:
   MaskedBatches(std::unique_ptr<Batches> text, std::int64_t mask, std::uint64_t seed);

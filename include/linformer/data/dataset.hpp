@@ -1,4 +1,4 @@
-// The data of a run behind one interface: prepared text, or what is generated.
+// One interface for all data that a run can use: prepared text or generated sequences.
 #pragma once
 
 #include <memory>
@@ -18,22 +18,23 @@ class Dataset {
     Objective objective = Objective::causal;
   };
   virtual ~Dataset() = default;
-  /// Endless. UserError when there is too little for `sizes`.
+  /// Batches without end. UserError when there is too little data for `sizes`.
   virtual std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const = 0;
-  /// The same for every seed of a run.
+  /// The validation batches are the same for every seed of a run.
   virtual std::unique_ptr<Batches> validation(const Sizes& sizes) const = 0;
   virtual std::shared_ptr<const Tokenizer> tokenizer() const = 0;
-  virtual std::int64_t train_tokens() const = 0;  ///< 0: no end
+  virtual std::int64_t train_tokens() const = 0;  ///< 0: there is no end
   virtual std::int64_t validation_tokens(std::int64_t length) const = 0;
-  /// For bits per byte; std::nullopt where ids stand for no text.
+  /// Needed to compute bits per byte. std::nullopt when ids don't stand for text.
   virtual std::optional<double> bytes_per_token() const = 0;
 };
 
-/// Opens what `config` names; it is checked first, with `length` = model.length. UserError as TokenData::open().
+/// Checks `config` and opens the data that it names. `length` is model.length. UserError as TokenData::open().
 std::unique_ptr<Dataset> open_dataset(const DataConfig& config, std::int64_t length);
 std::unique_ptr<Dataset> dataset_of(TokenData data);
 
-/// How many ids a model of this data and objective needs: the mask is one more than the tokenizer has.
+/// How many ids a model needs for this data and objective. A masked model needs one more than the tokenizer has: the
+/// mask.
 std::int64_t vocabulary_of(const Tokenizer& tokenizer, Objective objective);
 
 }  // namespace linformer

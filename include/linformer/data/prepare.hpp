@@ -1,4 +1,4 @@
-// Text files to a prepared folder.
+// Turns text files into a prepared folder.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +27,13 @@ struct PrepareSummary {
   double seconds = 0;
 };
 
-/// Writes `out` whole or not at all, in memory that doesn't grow with the text. Each file is encoded by itself; the
-/// token file decodes to the files one after the other. UserError on missing, unreadable or empty inputs and on an
-/// `out` that is in use.
+/// Writes the folder `out` completely, or writes nothing. The memory needed doesn't grow with the text. Each file is
+/// encoded on its own; the token file decodes to the files one after the other. UserError for inputs that are missing,
+/// unreadable or empty, and for an `out` that is in use.
 PrepareSummary prepare(const PrepareOptions& options);
 
-/// Calls sink(bytes) with the content of `path` ("-": standard input) piece by piece. UserError when it can't be read.
+/// Reads `path` ("-": standard input) and calls sink(bytes) with one piece after the other. UserError when it can't be
+/// read.
 void read_in_pieces(const std::string& path, const std::function<void(std::string_view)>& sink);
 
 }  // namespace linformer

@@ -1,5 +1,6 @@
-// Multi-query associative recall (Arora et al. 2023, "Zoology", arXiv 2312.04927, section 4 and appendix E): how well a
-// model looks up what it has read. Shape letters: B rows of a batch, N length, D pairs.
+// Multi-query associative recall (Arora et al. 2023, "Zoology", arXiv 2312.04927, section 4 and appendix E). It
+// measures how well a model finds something that it has read before. Shape letters: B rows of a batch, N length, D
+// pairs.
 #pragma once
 
 #include "linformer/config/data_config.hpp"
@@ -7,15 +8,19 @@
 
 namespace linformer {
 
-/// A sequence starts with D pairs of a key and its value, all different; then each key comes once more, as a query, and
-/// the target there is its value. Of the (N − 2D)/2 places for queries, every other position behind the pairs, D are
-/// drawn without replacement with weight g^(power − 1), g = 1 for the first place. All other positions hold random ids,
-/// but none of the D keys, and have no target: a key among them would be followed by a second, wrong value, which is
-/// rare with Arora et al.'s 8192 ids, but the rule with few. Ids: keys from 0 to keys − 1, then values. `distances`
-/// count from the value to its query.
+/// A sequence starts with D pairs of a key and its value; no key comes twice. After the pairs each key comes once more,
+/// as a query, and the target at that position is the key's value. Queries can stand at every other position behind the
+/// pairs, so there are (N − 2D)/2 places for them. D of these places are drawn without replacement. Place g (from 1)
+/// has weight g^(power − 1).
+///
+/// All other positions hold random ids and have no target. These ids are never one of the D keys: such a key would seem
+/// to have a second, wrong value. With the 8192 ids of Arora et al. this is rare, but with few ids it would happen
+/// often.
+///
+/// Ids: the keys are 0 to keys − 1, then come the values. `distances` count from a value to its query.
 class RecallBatches final : public Batches {
  public:
-  /// `limit`: how many sequences there are; -1 = no end. UserError as check().
+  /// `limit` is the number of sequences; -1 = no end. UserError as check() of DataConfig.
   RecallBatches(const DataConfig& config, std::int64_t batch, std::int64_t length, std::uint64_t seed,
                 std::int64_t limit = -1);
   Batch at(std::int64_t index) const override;

@@ -1,4 +1,4 @@
-// Token files: ids on disk, memory-mapped (format: docs/formats.md).
+// Token files: ids on disk, mapped into memory (format: docs/formats.md).
 #pragma once
 
 #include <filesystem>
@@ -9,18 +9,19 @@
 
 namespace linformer {
 
-/// A prepared folder: `tokens.bin`, `tokenizer.json`. Train and validation ids are contiguous; the last part validates.
+/// A prepared folder: `tokens.bin` and `tokenizer.json`. Training ids come first, validation ids after them.
 class TokenData {
  public:
-  /// Opens a prepared folder. UserError when truncated, of another version, or made with another vocabulary than its
-  /// tokenizer.json.
+  /// Opens a prepared folder. UserError when a file is cut short or has another format version, or when tokens.bin was
+  /// made with another vocabulary than the one in tokenizer.json.
   static TokenData open(const std::filesystem::path& folder);
+  /// The numbers of ids in the two parts.
   std::int64_t train_size() const;
   std::int64_t validation_size() const;
-  /// Copies `count` ids from `offset` of the split. UserError on ids outside the vocabulary.
+  /// Copies `count` ids, from `offset` in that part on, to `out`. UserError for ids outside the vocabulary.
   void copy_train(std::int64_t offset, std::int64_t count, std::int64_t* out) const;
   void copy_validation(std::int64_t offset, std::int64_t count, std::int64_t* out) const;
-  double validation_bytes_per_token() const;  ///< for bits per byte
+  double validation_bytes_per_token() const;  ///< needed to compute bits per byte
   std::shared_ptr<const Tokenizer> tokenizer() const;
   std::string vocabulary_hash() const;
 

@@ -1,4 +1,4 @@
-// Loss of a model over text.
+// The loss of a model on text.
 #pragma once
 
 #include <functional>
@@ -11,43 +11,45 @@
 
 namespace linformer {
 
-/// Answers to queries whose answer stands from `first` to `last` positions before them.
+/// How many queries were answered correctly, among those whose answer stands `first` to `last` positions back.
 struct DistanceAccuracy {
   std::int64_t first = 0, last = 0, queries = 0;
   double accuracy = 0;
 };
 struct Evaluation {
   double loss = 0, perplexity = 0;
-  std::optional<double> bits_per_byte = std::nullopt;  ///< where the targets are the text, all of it
-  std::int64_t tokens = 0;                             ///< targets
+  /// Only when the targets are the whole text. So a masked model has none, and generated data has none.
+  std::optional<double> bits_per_byte = std::nullopt;
+  std::int64_t tokens = 0;  ///< number of targets
   double seconds = 0;
-  std::optional<double> accuracy = std::nullopt;  ///< of recall: share of targets with the highest logit
-  std::vector<DistanceAccuracy> accuracy_by_distance =
-      {};  ///< sixteen equal ranges of model.length, without the empty ones
+  /// only for recall: the share of targets that have the highest logit
+  std::optional<double> accuracy = std::nullopt;
+  /// sixteen equal ranges of model.length; ranges without a query are left out
+  std::vector<DistanceAccuracy> accuracy_by_distance = {};
 };
 struct EvaluateOptions {
   std::int64_t batch = 16;
-  at::ScalarType dtype = at::kFloat;                                         ///< bfloat16: autocast
-  std::function<void(std::int64_t done, std::int64_t total)> progress = {};  ///< in batches
+  at::ScalarType dtype = at::kFloat;  ///< bfloat16 computes matrix products under autocast
+  std::function<void(std::int64_t done, std::int64_t total)> progress = {};  ///< counted in batches
 };
 
-/// Mean over all validation targets (nats a token), as perplexity and as bits a byte of text (loss / ln 2 /
-/// bytes a token). A bidirectional model is evaluated as a masked one, on masked tokens alone. A loss that is not
-/// finite is returned as it is. UserError: a bidirectional model without an id for the mask; another vocabulary than
-/// the model's; fewer than two tokens; a batch below 1.
+/// The mean loss over all validation targets (nats per token), with the perplexity and the bits per byte of text that
+/// follow from it (loss / ln 2 / bytes per token). A bidirectional model is evaluated on masked tokens only, as it was
+/// trained. A loss that is not finite is returned as it is. UserError when: a bidirectional model has no id for the
+/// mask, the data has another vocabulary than the model, there are fewer than two tokens, or the batch is below 1.
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options = {});
 Evaluation evaluate(const LanguageModel& model, const TokenData& data, const EvaluateOptions& options = {});
 
-/// The same over a whole text: consecutive windows of model.length, each token but the first a target once. UserError
-/// for bidirectional models.
+/// The same for a whole text, read in windows of model.length that follow each other. Each token except the first is a
+/// target exactly once. UserError for bidirectional models.
 Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std::string_view text,
                     const EvaluateOptions& options = {});
 
 /// "loss 1.2345, perplexity 3.44, 1.7810 bits per byte".
 std::string description_of(const Evaluation& evaluation);
 
-/// The keys of metrics.jsonl and of --json: "PREFIXloss", "perplexity", and where there are such "bits_per_byte",
-/// "accuracy", "accuracy_by_distance".
+/// As metrics.jsonl and --json have it: "PREFIXloss" and "perplexity", and "bits_per_byte", "accuracy" and
+/// "accuracy_by_distance" when `evaluation` has them.
 json to_json(const Evaluation& evaluation, const std::string& prefix = "");
 
 }  // namespace linformer

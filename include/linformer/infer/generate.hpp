@@ -1,4 +1,4 @@
-// Text from a causal model, as a stream.
+// Generates text from a causal model, piece by piece.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -15,8 +15,8 @@
 
 namespace linformer {
 
-/// What happens when a sequence reaches model.length: an error, or the last half of the window is read again
-/// and generation goes on.
+/// What to do when a sequence reaches model.length. error: throw UserError. slide: read the last half of the window
+/// again as a new prompt, and continue.
 enum class Overflow { error, slide };
 template <>
 struct EnumNames<Overflow> {
@@ -24,43 +24,46 @@ struct EnumNames<Overflow> {
 };
 
 struct GenerateOptions {
-  std::int64_t samples = 1;  ///< of each prompt
-  std::uint64_t seed = 0;    ///< a sequence draws from (seed, its prompt's number, its sample's number) alone
+  std::int64_t samples = 1;  ///< number of samples for each prompt
+  /// a sequence's random numbers depend only on (seed, number of its prompt, number of its sample)
+  std::uint64_t seed = 0;
   Overflow overflow = Overflow::error;
-  at::ScalarType dtype = at::kFloat;  ///< of reading prompts; bfloat16: autocast
-  /// Of the weights while tokens are made; other than float32 needs a model that a Decoder serves (nn/decoder.hpp).
+  at::ScalarType dtype = at::kFloat;  ///< number format for reading prompts; bfloat16 uses autocast
+  /// Number format of the weights while tokens are generated. Formats other than float32 need a model that Decoder can
+  /// run (nn/decoder.hpp).
   WeightFormat weights = WeightFormat::float32;
-  /// Gets each piece of a sequence's text as it is certain: whole UTF-8 characters, never any of a stop text.
+  /// Receives each piece of a sequence's text as soon as it is certain. Pieces hold whole UTF-8 characters, and never a
+  /// part of a stop text.
   std::function<void(std::size_t sequence, std::string_view text)> on_text = {};
 };
 
 struct GeneratedSequence {
-  std::string text;                  ///< what was generated, without prompt and stop text
-  std::vector<std::int32_t> tokens;  ///< every id drawn, those of a stop text included
-  bool stopped = false;              ///< by a stop text; otherwise max_tokens were made
+  std::string text;                  ///< the generated text, without the prompt and the stop text
+  std::vector<std::int32_t> tokens;  ///< every id that was drawn, also those of the stop text
+  bool stopped = false;              ///< true when a stop text ended the sequence, false when max_tokens did
 };
 
 struct Generation {
-  std::vector<GeneratedSequence> sequences;  ///< number prompt·samples + sample
-  std::int64_t prompt_tokens = 0;            ///< read, all prompts together
-  std::int64_t decoded_tokens = 0;           ///< drawn after each sequence's first
-  double prompt_seconds = 0;                 ///< until each sequence has its first token
-  double decode_seconds = 0;                 ///< for the rest, reading again included
-  std::int64_t state_bytes = 0;              ///< what the decode state held at the end
-  std::string path;                          ///< what made the tokens, such as "decoder: int8 weights, avx2, 2 threads"
+  std::vector<GeneratedSequence> sequences;  ///< sequence of prompt p and sample s: number p·samples + s
+  std::int64_t prompt_tokens = 0;            ///< tokens read, over all prompts
+  std::int64_t decoded_tokens = 0;           ///< tokens drawn, without the first one of each sequence
+  double prompt_seconds = 0;                 ///< until every sequence has its first token
+  double decode_seconds = 0;                 ///< for all later tokens; includes reading again with slide
+  std::int64_t state_bytes = 0;              ///< memory of the decode state at the end
+  std::string path;  ///< what generated the tokens, such as "decoder: int8 weights, avx2, 2 threads"
   double tokens_per_second() const {
     return decode_seconds > 0 ? static_cast<double>(decoded_tokens) / decode_seconds : 0;
   }
 };
 
-/// Continues each prompt `options.samples` times; all sequences run in one batch, and finished ones leave it.
-/// UserError: a bidirectional model, another vocabulary than the model's, no prompt or an empty one, sampling
-/// values out of range, and, unless `options.overflow` is slide, a prompt and max_tokens that together pass
-/// model.length.
+/// Continues each prompt `options.samples` times. All sequences run in one batch; a finished sequence leaves it.
+/// UserError when: the model is bidirectional, the tokenizer has another vocabulary than the model, there is no prompt
+/// or an empty one, or a sampling value is out of range. Also when a prompt and max_tokens together are longer than
+/// model.length, unless `options.overflow` is slide.
 Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
                     const SamplingConfig& sampling, const GenerateOptions& options = {});
 
-/// What generate() would report as state_bytes of one sequence once it has read a prompt of `tokens` tokens, measured.
+/// Measures the state_bytes that generate() would report for one sequence after a prompt of `tokens` tokens.
 std::int64_t decode_state_bytes(const LanguageModel& model, std::int64_t tokens);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// The tokenizer that a model folder brings along.
+// The tokenizer that belongs to a model folder.
 #pragma once
 
 #include <memory>
@@ -8,8 +8,8 @@
 
 namespace linformer {
 
-/// UserError when the folder had no tokenizer.json, or one of another size or hash than the model was trained
-/// with.
+/// UserError when the folder has no tokenizer.json, or when that tokenizer has another size or hash than the one the
+/// model was trained with.
 std::shared_ptr<const Tokenizer> tokenizer_of(const LoadedModel& loaded);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// Logits to the next token. Shape letter: V vocabulary.
+// Chooses the next token from logits. Shape letter: V vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -15,19 +15,22 @@ struct Candidate {
   bool operator==(const Candidate&) const = default;
 };
 
-/// What one token may be drawn from: the kept candidates in order of their ids; their probabilities add up
-/// to 1. Order, as in Hugging Face transformers and llama.cpp's chain: repetition penalty over `seen` (Keskar
-/// et al. 2019, arXiv 1909.05858: positive logits divided, negative ones multiplied), temperature, top-k,
-/// top-p (Holtzman et al. 2019, arXiv 1904.09751: the fewest of the likeliest that reach the share), min-p
-/// (Nguyen et al. 2024, arXiv 2407.01082). Of equally likely tokens the lower id is kept; exactly k remain
-/// after top-k. Temperature 0 keeps the likeliest alone. `seen` holds each id once. UserError when a logit is
-/// NaN or none is finite.
+/// The tokens that may be drawn, in the order of their ids; their probabilities sum to 1. The steps come in the same
+/// order as in Hugging Face transformers and llama.cpp:
+/// 1. repetition penalty for the ids in `seen` (Keskar et al. 2019, arXiv 1909.05858): positive logits are divided by
+/// it, negative ones multiplied;
+/// 2. temperature; 0 keeps only the likeliest token;
+/// 3. top-k: exactly k tokens stay;
+/// 4. top-p (Holtzman et al. 2019, arXiv 1904.09751): the smallest number of likeliest tokens whose probabilities reach
+/// p;
+/// 5. min-p (Nguyen et al. 2024, arXiv 2407.01082).
+/// Of two equally likely tokens the lower id is kept. `seen` holds each id once. UserError when a logit is NaN or when
+/// no logit is finite.
 std::vector<Candidate> candidates(std::span<const double> logits_V, const SamplingConfig& config,
                                   std::span<const std::int64_t> seen = {});
 
-/// One sequence's draws: its own random stream, set by (seed, prompt, sample) alone, so that what a sequence
-/// draws does not depend on the sequences beside it; and the ids that it has seen, for the repetition
-/// penalty.
+/// Draws the tokens of one sequence. Its random numbers depend only on (seed, prompt, sample), so the other sequences
+/// in the batch don't change them. It also remembers the ids that the sequence has seen, for the repetition penalty.
 class Sampler {
  public:
   struct Stream {
@@ -36,9 +39,9 @@ class Sampler {
   Sampler(const SamplingConfig& config, const Stream& stream);
   /// Counts an id of the prompt as seen.
   void observe(std::int64_t id);
-  /// Draws an id and counts it as seen.
+  /// Draws an id, and counts it as seen.
   std::int64_t draw(std::span<const double> logits_V);
-  /// The same; of float32 logits the likeliest is found without a copy.
+  /// The same for float32 logits. With temperature 0 it needs no copy of the logits.
   std::int64_t draw(std::span<const float> logits_V);
 
  private:
@@ -49,7 +52,7 @@ class Sampler {
   std::uint64_t state_;
   std::vector<std::int64_t> seen_;
   std::vector<bool> is_seen_;
-  std::vector<double> logits_V_, weights_V_;  // memory of draw() and choose()
+  std::vector<double> logits_V_, weights_V_;  // buffers that draw() and choose() use again
 };
 
 }  // namespace linformer

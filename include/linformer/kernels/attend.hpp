@@ -1,7 +1,7 @@
-// One softmax over a window and visible slots (maths 4a), forward and backward, on raw memory. Scores live in
-// cache: a tile of at most 64 query rows meets tiles of at most 64 keys or slots, with a running maximum and
-// sum (Dao et al. 2022, arXiv 2205.14135). Shape letters: B batch, N query length, H heads, D head width, K
-// slots, W window, r slots a block.
+// One softmax over a window and the visible slots (maths 4a), forward and backward, on raw memory. Scores stay in the
+// processor's cache: a tile of at most 64 query rows is combined with tiles of at most 64 keys or slots, and each row
+// keeps a running maximum and sum (Dao et al. 2022, arXiv 2205.14135). Shape letters: B batch, N query length, H heads,
+// D head width, K slots, W window, r slots per block.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@ namespace linformer::kernels {
 
 enum class Element { float32, bfloat16 };
 
-/// Which slots a row of block c sees: all of them; the first r·(c−1) (those of blocks 0..c−2); or the K of
-/// its own block, from block 2 on.
+/// Which slots a row of block c sees. whole: all of them. block: the first r·(c−1), which are the slots of blocks
+/// 0..c−2. running: the K slots that belong to block c, from block 2 on.
 enum class SlotKind { whole, block, running };
 
-/// A tensor (B,H,rows,D) whose last dimension is contiguous; strides in elements. `block`: from one block's
-/// slots to the next, `running` only.
+/// A tensor (B,H,rows,D). Its last dimension is contiguous; the other strides are counted in elements. `block` is the
+/// distance from one block's slots to the next block's, and is used only for `running`.
 struct ConstView {
   const void* data;
   std::int64_t batch, head, row, block;
@@ -28,40 +28,40 @@ struct FloatView {
 struct AttendShape {
   std::int64_t batch, heads, length, width;
   std::int64_t window;  ///< W; 0 = slots only
-  std::int64_t slots;   ///< whole, running: K; block: r
+  std::int64_t slots;   ///< K for whole and running, r for block
   SlotKind kind;
 };
 
-/// What forward and backward read. Key and value are not looked at without a window. Softmax and sums are in
-/// float32, whatever the element; with avx512_bf16, weights and the gradients of scores of bfloat16 inputs are rounded
-/// to bfloat16 before their products.
+/// What forward and backward read. Without a window, key and value are not used. Softmax and sums are in float32 for
+/// every element type. With avx512_bf16 and bfloat16 inputs, the weights and the gradients of scores are rounded to
+/// bfloat16 before they enter a product.
 struct AttendInputs {
   AttendShape shape;
   Element element;
   ConstView query, key, value, slot_key, slot_value;
-  const float* slot_bias;  ///< (H), or null: added to the slots' logits
+  const float* slot_bias;  ///< (H), added to the logits of slots; may be null
   float scale;
 };
 
-/// `output` has the inputs' element and is written whole. `log_sum` (B,H,N): log Σ exp of each row's logits,
-/// for backward.
+/// `output` has the element type of the inputs; all of it is written. `log_sum` (B,H,N) receives log Σ exp of each
+/// row's logits, which backward needs.
 struct AttendOutputs {
   void* output;
   std::int64_t batch, head, row;
   float* log_sum;
 };
 
-/// Gradients are float32 and are added to what stands there: the caller fills them with zeros. `slot_bias`
-/// (H) may be null.
+/// Gradients are float32 and are added to the memory they point to, so the caller fills it with zeros first.
+/// `slot_bias` (H) may be null.
 struct AttendGradients {
-  ConstView output, grad_output;  ///< of the inputs' element
+  ConstView output, grad_output;  ///< in the element type of the inputs
   const float* log_sum;
   FloatView query, key, value, slot_key, slot_value;
   float* slot_bias;
 };
 
-/// Sequences, heads and runs of blocks are spread over the engine's threads. The result depends on the thread
-/// count only in the last bits of gradients, and on nothing else.
+/// The work is divided among LibTorch's threads by sequence, head and group of blocks. The number of threads can change
+/// only the last bits of gradients.
 void attend_forward(const AttendInputs& inputs, const AttendOutputs& outputs);
 void attend_backward(const AttendInputs& inputs, const AttendGradients& gradients);
 

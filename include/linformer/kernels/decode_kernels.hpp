@@ -1,6 +1,6 @@
-// What one decode step is made of, on raw float32 vectors, once per instruction set. Shape letters: D head width, K
-// slots, W window. Vectors have room for a multiple of kPadding floats; where a kernel says "padded", what lies past
-// the end must be zero.
+// The steps that make up the decoding of one token, on raw float32 vectors, with one version for each instruction set.
+// Shape letters: D head width, K slots, W window. The memory of a vector is a multiple of kPadding floats long. Where a
+// comment says "padded", the floats after the vector's end must be zero.
 #pragma once
 
 #include <cstdint>
@@ -14,36 +14,36 @@ constexpr std::int64_t padded(std::int64_t count) { return (count + kPadding - 1
 
 enum class WeightFormat { float32, bfloat16, int8 };
 
-/// Weights as PackedLinear lays them out: rows of `stride` bytes, padded with zeros to `columns`, in groups of four
+/// Weights in the layout of PackedLinear: rows of `stride` bytes, filled with zeros up to `columns`, in groups of four
 /// rows.
 struct PackedWeights {
   WeightFormat format = WeightFormat::float32;
   const void* data = nullptr;
-  const float* scales = nullptr;  ///< int8: one a row
-  const float* bias = nullptr;    ///< one a row, or null
+  const float* scales = nullptr;  ///< int8 only: one scale per row
+  const float* bias = nullptr;    ///< one number per row, or null
   std::int64_t columns = 0;       ///< padded
-  std::int64_t stride = 0;        ///< bytes
+  std::int64_t stride = 0;        ///< in bytes
 };
 
-/// Vectors as integers of 16 bits: value = integer · scale of its row.
+/// Vectors of 16-bit integers: value = integer · scale of its row.
 struct QuantisedVectors {
   const std::int16_t* values = nullptr;
   const float* scales = nullptr;
 };
 
-/// y = x Wᵀ + b for `batch` vectors x, or y += that.
+/// y = x Wᵀ + b for `batch` vectors x. With `add`: y += x Wᵀ + b.
 struct Product {
   PackedWeights weights;
-  const float* x = nullptr;    ///< padded; not read by int8
+  const float* x = nullptr;    ///< padded; int8 doesn't read it
   QuantisedVectors quantised;  ///< int8 only
-  std::int64_t x_stride = 0;   ///< from one vector to the next, of x and quantised
+  std::int64_t x_stride = 0;   ///< distance from one vector to the next, in x and in quantised
   float* y = nullptr;
   std::int64_t y_stride = 0;
   std::int64_t batch = 1;
   bool add = false;
 };
 
-/// Keys and values that a query sees under one bias of its logits; rows padded.
+/// Keys and values that a query sees with the same bias on their logits. Rows are padded.
 struct VisibleKeys {
   const float* key;
   const float* value;
@@ -51,28 +51,28 @@ struct VisibleKeys {
   float bias;
 };
 
-/// One query against all it sees, in one softmax (maths 4a).
+/// One query and everything that it sees, in one softmax (maths 4a).
 struct SingleQuery {
-  const float* query = nullptr;  ///< padded, with the scale 1/√D in it
+  const float* query = nullptr;  ///< padded, already multiplied by 1/√D
   const VisibleKeys* visible = nullptr;
   int parts = 0;
   std::int64_t width = 0;    ///< padded D
-  float* weights = nullptr;  ///< room for every visible key, and kPadding more
+  float* weights = nullptr;  ///< memory for one number per visible key, plus kPadding
   float* out = nullptr;      ///< padded
 };
 
 /// slots (K×D) += weights (K×W) · rows (W×D); rows and slots padded.
 struct SlotSum {
   const float* weights = nullptr;
-  std::int64_t weights_stride = 0;  ///< floats, from one slot to the next
+  std::int64_t weights_stride = 0;  ///< distance from one slot to the next, in floats
   const float* rows = nullptr;
   float* slots = nullptr;
   std::int64_t slot_count = 0, row_count = 0, width = 0;
 };
 
 struct DecodeKernels {
-  std::int64_t lanes;  ///< floats a vector register; bfloat16 weights are interleaved to suit
-  /// Rows [first, last) of a product; both are multiples of 4, and y has room for them.
+  std::int64_t lanes;  ///< floats in one vector register; bfloat16 weights are interleaved to match it
+  /// Computes the rows [first, last) of a product. Both must be multiples of 4, and y must have room for them.
   void (*multiply)(const Product& product, std::int64_t first, std::int64_t last);
   /// x (count) to 16 bits, padded with zeros; no integer is larger than `limit`. Where an x is NaN or infinite the
   /// scale is NaN.
@@ -86,7 +86,7 @@ struct DecodeKernels {
   void (*attend)(const SingleQuery& query);
   void (*add_slots)(const SlotSum& sum);
 };
-/// Those of one instruction set. UserError where this build or processor lacks it.
+/// The kernels of one instruction set. UserError when this build or this processor doesn't have it.
 const DecodeKernels& decode_kernels(Isa isa = current_isa());
 
 }  // namespace linformer::kernels

@@ -1,4 +1,4 @@
-// GELU of a product and its bias, x·Φ(x), in one pass each way. Shape letters: R rows, h width.
+// Adds a bias and applies GELU, x·Φ(x), in one pass over memory, forward and backward. Shape letters: R rows, h width.
 #pragma once
 
 #include <cstdint>
@@ -7,10 +7,10 @@
 
 namespace linformer::kernels {
 
-/// All contiguous: out = gelu(x + bias).
+/// out = gelu(x + bias). All arrays are contiguous.
 struct GeluRows {
   std::int64_t rows, width;
-  Element element;    ///< of all but bias
+  Element element;    ///< element type of everything except bias
   const void* x;      ///< (R,h)
   const float* bias;  ///< (h)
   void* out;          ///< (R,h)
@@ -23,10 +23,10 @@ struct GeluGradients {
   const float* bias;
   const void* grad_out;  ///< (R,h)
   void* grad_x;          ///< (R,h)
-  float* grad_bias;      ///< (h), written
+  float* grad_bias;      ///< (h), overwritten
 };
 
-/// Rows are spread over the engine's threads; the result does not depend on their number.
+/// The rows are divided among LibTorch's threads; their number doesn't change the result.
 void gelu_forward(const GeluRows& rows);
 void gelu_backward(const GeluGradients& gradients);
 

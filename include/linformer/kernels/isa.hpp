@@ -1,5 +1,4 @@
-// The instruction set that the kernels run with: the widest one that this processor has, unless one is
-// forced.
+// The instruction set that the kernels use: the widest one that this processor has, unless another one is forced.
 #pragma once
 
 #include <string_view>
@@ -16,15 +15,15 @@ constexpr Isa all_isas[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_b
 Isa parse_isa(std::string_view name);
 std::string_view isa_name(Isa isa);
 
-/// Whether this build and this processor can run it.
+/// Whether this build contains it and this processor can run it.
 bool isa_supported(Isa isa);
 
-/// The forced one, else the one that the environment variable LINFORMER_ISA names, else the widest supported.
-/// An unsupported one is a UserError.
+/// The forced instruction set, if there is one; else the one in the environment variable LINFORMER_ISA; else the widest
+/// that is supported. UserError when it is not supported.
 Isa current_isa();
 
-/// Forces an instruction set for the whole process until the object dies. For tests and benchmarks; not while
-/// kernels run.
+/// Forces an instruction set for the whole process while the object exists. For tests and benchmarks. Don't create or
+/// destroy one while kernels run.
 class ForcedIsa {
  public:
   explicit ForcedIsa(Isa isa);

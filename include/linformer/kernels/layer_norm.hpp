@@ -1,5 +1,5 @@
-// What a branch adds to a residual stream, and the layer norm of the sum, in one pass each way. Shape letters: R rows
-// (tokens), d width.
+// Adds the output of a branch to a residual stream and computes the layer norm of the sum, in one pass over memory,
+// forward and backward. Shape letters: R rows (tokens), d width.
 #pragma once
 
 #include <cstdint>
@@ -8,34 +8,34 @@
 
 namespace linformer::kernels {
 
-/// All contiguous; sum may be x. s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, scale =
-/// 1/√(variance(s) + 1e-5).
+/// s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, with scale = 1/√(variance(s) + 1e-5). All
+/// arrays are contiguous; `sum` may be the same memory as x.
 struct LayerNormRows {
   std::int64_t rows, width;
-  Element stream, element;                         ///< stream: of x and sum; element: of branch and normed
+  Element stream, element;                         ///< stream: element type of x and sum; element: of branch and normed
   const void* x;                                   ///< (R,d)
-  const void* branch = nullptr;                    ///< (R,d); null: none, s is x
-  const float* branch_bias = nullptr;              ///< (d); null: none
-  const float *weight = nullptr, *bias = nullptr;  ///< (d); of the norm, as mean and scale
-  void* sum = nullptr;                             ///< (R,d), where there is a branch: s
-  void* normed = nullptr;                          ///< (R,d); null: only the sum is wanted
+  const void* branch = nullptr;                    ///< (R,d); null: no branch, so s is x
+  const float* branch_bias = nullptr;              ///< (d); null: no bias
+  const float *weight = nullptr, *bias = nullptr;  ///< (d); of the norm, like mean and scale
+  void* sum = nullptr;                             ///< (R,d), s; written when there is a branch
+  void* normed = nullptr;                          ///< (R,d); null: only the sum is needed
   float *mean = nullptr, *scale = nullptr;         ///< (R)
 };
 
-/// Gradients of the inputs; null where not wanted.
+/// Gradients of the inputs. A gradient that is not needed is null.
 struct LayerNormGradients {
   std::int64_t rows, width;
-  Element stream, element;  ///< stream: of sum, grad_sum and x
+  Element stream, element;  ///< stream: element type of sum, grad_sum and x; element: of the rest
   const void* sum;          ///< (R,d): s
   const float *mean, *scale, *weight;
   const void* grad_normed;                            ///< (R,d); null: zero
   const void* grad_sum;                               ///< (R,d); null: zero
   void* x;                                            ///< (R,d)
-  void* branch;                                       ///< (R,d): the same as x in `element`
-  float *weight_grad, *bias_grad, *branch_bias_grad;  ///< (d), written
+  void* branch;                                       ///< (R,d): the same numbers as x, in `element`
+  float *weight_grad, *bias_grad, *branch_bias_grad;  ///< (d), overwritten
 };
 
-/// Rows are spread over the engine's threads; the result does not depend on their number.
+/// The rows are divided among LibTorch's threads; their number doesn't change the result.
 void layer_norm_forward(const LayerNormRows& rows);
 void layer_norm_backward(const LayerNormGradients& gradients);
 

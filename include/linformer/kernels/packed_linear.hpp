@@ -1,4 +1,4 @@
-// A linear layer's weights, packed once for decoding.
+// The weights of a linear layer, arranged once for fast decoding.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@ namespace linformer::kernels {
 
 std::string_view weight_format_name(WeightFormat format);
 
+/// Weights (rows × columns) and biases in the layout that DecodeKernels::multiply reads.
 class PackedLinear {
  public:
   PackedLinear() = default;
@@ -21,11 +22,11 @@ class PackedLinear {
   void set_rows(std::int64_t first, std::int64_t count, const float* weight, const float* bias);
 
   std::int64_t rows() const { return rows_; }
-  std::int64_t padded_rows() const { return (rows_ + 3) / 4 * 4; }  ///< room that a product's y needs
+  std::int64_t padded_rows() const { return (rows_ + 3) / 4 * 4; }  ///< floats that y needs for a product
   std::int64_t columns() const { return columns_; }
   WeightFormat format() const { return format_; }
-  std::int64_t bytes() const;  ///< what a product reads
-  /// The largest 16-bit integer with which no int8 product of this many columns can overflow 32 bits.
+  std::int64_t bytes() const;  ///< bytes that a product reads
+  /// The largest 16-bit integer for which an int8 product over this many columns can't overflow 32 bits.
   float quantise_limit() const;
   PackedWeights weights() const;
 

@@ -1,4 +1,4 @@
-// What a model keeps between generated tokens: a key-value cache or slots; callers can't tell which.
+// What a model remembers between generated tokens: a key-value cache or slots. Callers needn't know which.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,10 @@
 
 namespace linformer {
 
+/// The state of several sequences that are decoded together, one layer after the other.
 class DecodeState {
  public:
+  /// What one layer remembers. select() is that of DecodeState.
   struct Layer {
     virtual ~Layer() = default;
     virtual std::int64_t bytes() const = 0;
@@ -18,15 +20,17 @@ class DecodeState {
   DecodeState() = default;
   DecodeState(std::vector<std::int64_t> positions, std::vector<std::unique_ptr<Layer>> layers)
       : positions_(std::move(positions)), layers_(std::move(layers)) {}
-  const std::vector<std::int64_t>& positions() const { return positions_; }  ///< tokens read so far, a sequence
+  /// The number of tokens read so far, for each sequence.
+  const std::vector<std::int64_t>& positions() const { return positions_; }
   std::int64_t batch() const { return static_cast<std::int64_t>(positions_.size()); }
-  std::int64_t bytes() const;  ///< memory held
-  /// Each sequence `times` times in a row, for several samples of one prompt.
+  std::int64_t bytes() const;  ///< memory that the state holds
+  /// Repeats each sequence `times` times in a row, for several samples of one prompt.
   DecodeState repeat(std::int64_t times) const;
-  /// The sequences of these rows, in this order; a row may be left out (a finished sequence) or taken several times.
-  /// UserError on no row, or one that isn't there.
+  /// Takes the sequences of these rows, in this order. A row may be left out (when its sequence is finished) or taken
+  /// several times. UserError when `rows` is empty or names a row that doesn't exist.
   DecodeState select(const std::vector<std::int64_t>& rows) const;
   Layer& layer(std::size_t index) { return *layers_.at(index); }
+  /// Counts one more token for every sequence.
   void advance() {
     for (auto& position : positions_) ++position;
   }

@@ -1,4 +1,4 @@
-// One generated token at a time, fast: weights packed once, no graph and no allocation in a step.
+// Fast generation, one token at a time: weights are arranged once; a step builds no graph and allocates no memory.
 #pragma once
 
 #include <cstdint>
@@ -16,37 +16,38 @@ namespace linformer {
 using kernels::WeightFormat;
 
 struct DecoderOptions {
-  WeightFormat format = WeightFormat::float32;  ///< of the products' weights; everything else is float32
-  int threads = 0;                              ///< 0 = as many as LibTorch uses
+  /// format of the weights in matrix products; everything else is float32
+  WeightFormat format = WeightFormat::float32;
+  int threads = 0;  ///< 0 = as many as LibTorch uses
 };
 
-/// The fast path of LanguageModel::step for causal models on the CPU. Prompts are read by LanguageModel::prefill, whose
-/// state load() takes over.
+/// Does the same as LanguageModel::step, but faster, for causal models on the CPU. LanguageModel::prefill reads the
+/// prompts; load() takes the state that it returns.
 class Decoder {
  public:
-  /// Why this model needs LanguageModel::step; empty when a Decoder serves it.
+  /// The reason why this model needs LanguageModel::step. Empty when a Decoder can run it.
   static std::string obstacle(const LanguageModel& model);
-  /// Packs the weights as they are now. UserError where there is an obstacle.
+  /// Copies and arranges the current weights. UserError when there is an obstacle().
   explicit Decoder(const LanguageModel& model, const DecoderOptions& options = {});
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
-  /// Replaces the sequences at work by those of `state`, which must come from the same model.
+  /// Replaces the current sequences by those of `state`, which must come from the same model.
   void load(DecodeState state);
-  /// One more token for each sequence at work; then logits() are those of what comes next. UserError past model.length
-  /// or outside the vocabulary.
+  /// Reads one more token of each current sequence. After that, logits() are those of the next token. UserError when a
+  /// position is beyond model.length or an id is outside the vocabulary.
   void step(std::span<const std::int64_t> ids);
-  /// (V) of one sequence, valid until the next step.
+  /// The logits (V) of one sequence. They are valid until the next step.
   std::span<const float> logits(std::size_t row) const;
-  /// Goes on with these sequences alone, in this order; each at most once.
+  /// Continues with only these sequences, in this order. Each may be named at most once.
   void keep(std::span<const std::int64_t> rows);
 
-  const std::vector<std::int64_t>& positions() const;  ///< tokens read so far, a sequence
-  std::int64_t state_bytes() const;                    ///< held for the sequences at work
-  std::int64_t weight_bytes() const;                   ///< read by the products of a step
-  /// Bytes a second of one pass over the output layer's weights: a step can't take less than weight_bytes() over this.
-  /// For benchmarks; spoils logits().
+  const std::vector<std::int64_t>& positions() const;  ///< number of tokens read so far, for each sequence
+  std::int64_t state_bytes() const;                    ///< memory held for the current sequences
+  std::int64_t weight_bytes() const;                   ///< bytes of weights that one step reads
+  /// Measures how fast the output layer's weights are read, in bytes per second. A step can't take less time than
+  /// weight_bytes() divided by this speed. For benchmarks only: it overwrites logits().
   double read_speed();
   std::string description() const;  ///< such as "int8 weights, avx2, 2 threads"
 

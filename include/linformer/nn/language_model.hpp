@@ -1,4 +1,5 @@
-// The language model: embeddings, pre-norm blocks, head. Transformer and Linformer differ in one config field.
+// The language model: embeddings, pre-norm blocks, output layer. A Transformer and a Linformer differ in one config
+// field.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -18,54 +19,61 @@ namespace linformer {
 class DecodeState;
 
 struct ForwardOptions {
-  bool training = false;                                  ///< dropout on (drawn from the default generator)
-  bool checkpoint = false;                                ///< recompute each block in backward
-  std::optional<at::Tensor> padding_mask = std::nullopt;  ///< (B,N) bool, true = padding; bidirectional only
+  bool training = false;    ///< dropout is on; it draws from LibTorch's default generator
+  bool checkpoint = false;  ///< backward computes each block again instead of storing it
+  /// (B,N) bool, true = padding; only for bidirectional models
+  std::optional<at::Tensor> padding_mask = std::nullopt;
 };
 
-/// Gives the parameter of this name, or throws where it has none of this shape.
+/// Returns the parameter of this name. Throws when there is none, or when it has another shape.
 using ParameterSource = std::function<at::Tensor(const std::string& name, at::IntArrayRef shape)>;
 
-/// What one layer's softmax came to over a text, row by row (maths 1, 3, 4, 5). Rows of `positions` and `slots`
-/// together sum to 1. G: slots there are, K, or r·ceil(N/W) of `block`.
+/// The weights that one layer's softmax gives over a text, one row per query (maths 1, 3, 4, 5). In each row,
+/// `positions` and `slots` together sum to 1. G is the number of slots: K, or r·ceil(N/W) for `block`.
 struct AttentionWeights {
-  at::Tensor positions = {};  ///< (B,H,N,N) on the positions themselves; undefined where a layer attends to slots alone
-  at::Tensor slots = {};      ///< (B,H,N,G); undefined in standard attention
-  at::Tensor reads = {};  ///< (B,H,G,N) what each slot took of each position; only of dynamic projection, whose weights
-                          ///< come from the text
+  at::Tensor positions = {};  ///< (B,H,N,N) weights on positions; undefined when the layer attends only to slots
+  at::Tensor slots = {};      ///< (B,H,N,G) weights on slots; undefined in standard attention
+  /// (B,H,G,N) how much each slot took from each position; only for dynamic projection, whose weights depend on the
+  /// text
+  at::Tensor reads = {};
 };
-/// Gets each layer's weights, in order.
+/// Receives the weights of each layer, in order.
 using WeightsVisitor = std::function<void(std::int64_t layer, const AttentionWeights& weights)>;
 
+/// A model with its parameters. Shape letters: B sequences, N tokens, V vocabulary, d width, H heads. hidden() and
+/// logits() throw UserError for ids that are not (B,N) int64, are outside the vocabulary, or are longer than
+/// model.length.
 class LanguageModel {
  public:
-  /// Parameters drawn from `seed`; `config` is resolved() first. Parameters require gradients.
+  /// Draws the parameters from `seed`; they require gradients. `config` goes through resolved() first.
   explicit LanguageModel(const ModelConfig& config, std::uint64_t seed = 0, at::TensorOptions options = {});
-  /// Nothing is drawn or allocated but what `source` gives: for loading.
+  /// For loading: takes every parameter from `source`, and draws or allocates none itself.
   LanguageModel(const ModelConfig& config, const ParameterSource& source);
   ~LanguageModel();
   LanguageModel(LanguageModel&&) noexcept;
   LanguageModel& operator=(LanguageModel&&) noexcept;
 
   const ModelConfig& config() const;
-  /// Named as in model.safetensors (docs/model_format.md), each once, in a fixed order.
+  /// Each parameter once, in a fixed order, with its name in model.safetensors (docs/model_format.md).
   std::vector<std::pair<std::string, at::Tensor>> parameters() const;
   std::int64_t parameter_count() const;
+  /// Moves the parameters to `device` and converts them to `dtype`.
   void to(at::Device device, at::ScalarType dtype);
 
-  at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {})
-      const;  ///< (B,N,d) after the final norm, in the dtype of products
+  /// (B,N,d) after the final norm, in the number format of the matrix products.
+  at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;
   at::Tensor logits(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;  ///< (B,N,V)
   at::Tensor output_weight() const;  ///< (V,d), for linear_cross_entropy
 
-  /// Reads a text for what its attention weighs, by the equations as they stand: N×N memory a head, no gradients.
-  /// UserError as of hidden().
+  /// Reads a text and calls `visit` with the attention weights of each layer. It follows the equations directly, so it
+  /// needs N×N memory per head; no gradients. UserError as hidden().
   void attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const;
 
-  /// Reads prompts of different lengths in parallel over tokens; logits_BV of each prompt's last token and the state
-  /// after it. UserError: a bidirectional model, an empty prompt, a prompt longer than model.length.
+  /// Reads prompts of different lengths, all tokens in parallel. Returns the logits (B,V) after each prompt's last
+  /// token, and the state there. UserError when the model is bidirectional, or a prompt is empty or longer than
+  /// model.length.
   std::pair<at::Tensor, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts) const;
-  /// One more token a sequence: ids (B) → logits (B,V). UserError past the position table.
+  /// Reads one more token per sequence: ids (B) → logits (B,V). UserError when a position is beyond model.length.
   at::Tensor step(const at::Tensor& ids_B, DecodeState& state) const;
 
  private:

@@ -1,4 +1,4 @@
-// Model folders: config.json, model.safetensors, tokenizer.json (docs/model_format.md); safetensors files.
+// Model folders (config.json, model.safetensors, tokenizer.json; see docs/model_format.md) and safetensors files.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,19 +15,19 @@
 namespace linformer {
 
 struct TensorFile {
-  std::vector<std::pair<std::string, at::Tensor>> tensors;  ///< CPU, in file order
+  std::vector<std::pair<std::string, at::Tensor>> tensors;  ///< on the CPU, in the order of the file
   std::map<std::string, std::string> metadata;
-  const at::Tensor& at(const std::string& name) const;  ///< UserError when absent
+  const at::Tensor& at(const std::string& name) const;  ///< UserError when there is none of this name
 };
-/// UserError, never a crash or a large allocation, on truncated files, bad headers, overlapping or out-of-range
-/// offsets, wrong sizes, unknown dtypes.
+/// Reads a safetensors file. A file that is cut short, a bad header, offsets that overlap or are out of range, wrong
+/// sizes and unknown dtypes are a UserError; they never cause a crash or a large allocation.
 TensorFile read_safetensors(const std::filesystem::path& path);
-/// Atomic.
+/// Writes the file atomically (core/file.hpp).
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
 /// Writes config.json ({"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}), model.safetensors
-/// and, where given, tokenizer.json into an existing folder, each atomically; weights as float32. `extra` adds sections
-/// to config.json ("train").
+/// (float32) and, unless it is null, tokenizer.json into an existing folder. Each file is written atomically. `extra`
+/// adds sections to config.json, such as "train".
 void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
                 const json& extra = json::object());
 
@@ -35,9 +35,9 @@ struct LoadedModel {
   LanguageModel model;
   json config;
   json tokenizer;
-};  ///< tokenizer: its tokenizer.json, or null
-/// Loads a run folder or a checkpoint folder. UserError on wrong shapes, dtypes other than float32, missing or
-/// unknown tensors, NaN weights, unknown sections or keys in config.json, other format versions.
+};  ///< tokenizer: the content of tokenizer.json, or null
+/// Loads a run folder or a checkpoint folder. UserError for wrong shapes, dtypes other than float32, missing or unknown
+/// tensors, NaN weights, unknown sections or keys in config.json, and other format versions.
 LoadedModel load_model(const std::filesystem::path& folder);
 /// The config of the model in a run or checkpoint folder, without its weights. UserError as load_model().
 ModelConfig read_model_config(const std::filesystem::path& folder);

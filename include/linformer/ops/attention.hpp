@@ -1,6 +1,5 @@
-// Differentiable attention. Shape letters: B batch, N query length, M key length, H heads, D head width, K
-// slots, P projection length, W window, C chunk, r slots a block, G = r·ceil(N/W). Definitions:
-// docs/maths.md.
+// Differentiable attention. Shape letters: B batch, N query length, M key length, H heads, D head width, K slots, P
+// projection length, W window, C chunk, r slots per block, G = r·ceil(N/W). The forms are defined in docs/maths.md.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -19,7 +18,7 @@ enum class Path { automatic, reference, composed, kernel, fused };
 std::string_view path_name(Path path);
 /// The path of that name, for operators of PyTorch: none of them is fused. Another name is a UserError.
 Path parse_path(std::string_view name);
-/// The path that the last operator call of this thread took, for `--verbose`, tests and benchmarks.
+/// The path that this thread's last operator call took. For `--verbose`, tests and benchmarks.
 Path last_path();
 
 struct SoftmaxOptions {
@@ -32,8 +31,8 @@ struct SoftmaxOptions {
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options);
 
-/// Slot keys and values: (B,H,K,D) bidirectional; (B,H,G,D) block; (B,H,ceil(N/W),K,D) running (maths 4a).
-/// With a window there may be none: (B,H,0,D).
+/// Keys and values of slots (maths 4a): (B,H,K,D) bidirectional, (B,H,G,D) block, (B,H,ceil(N/W),K,D) running. With a
+/// window there may be no slots: (B,H,0,D).
 struct Slots {
   at::Tensor key, value;
 };
@@ -45,29 +44,33 @@ struct AttendOptions {
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
-/// One softmax over the window (if any) and the visible slots (maths 4a).
+/// One softmax over the window (if there is one) and the visible slots (maths 4a).
+/// query, key and value are (B,H,N,D), and so is the result. UserError for shapes and dtypes that don't fit together.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);
 
-/// Causal `prefix` attention in chunks (maths 3). Projections (K,P) or (H,K,P).
+/// Causal `prefix` attention, computed in chunks (maths 3). Projections are (K,P) or (H,K,P).
 struct PrefixOptions {
-  std::int64_t chunk = 0;  ///< C; 0 = chosen
+  std::int64_t chunk = 0;  ///< C, positions per chunk; 0 = chosen automatically
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
+/// query, key and value are (B,H,N,D) with N ≤ P, and so is the result. UserError as attend().
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options);
 
-/// Everything in one call, as torch.ops.linformer.attention: summarise with linear projections, then attend.
+/// All in one call, like torch.ops.linformer.attention: makes slots with linear projections, then attends.
 struct AttentionOptions {
   bool causal = false;
   std::int64_t window = 0;
-  bool block = false;                                         ///< block instead of running summaries
-  std::optional<at::Tensor> key_padding_mask = std::nullopt;  ///< bidirectional only
+  bool block = false;                                         ///< block summaries instead of running ones
+  std::optional<at::Tensor> key_padding_mask = std::nullopt;  ///< only for bidirectional attention
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
+/// query is (B,H,N,D), key and value are (B,H,M,D), the result is (B,H,N,D). Projections are (K,P) or (H,K,P); for
+/// block summaries (r,W) or (H,r,W). Causal forms need N = M. UserError as attend().
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const at::Tensor& projection_key, const at::Tensor& projection_value,
                      const AttentionOptions& options);

@@ -7,7 +7,7 @@ namespace linformer::ops {
 
 struct CrossEntropyOptions {
   std::int64_t ignore_index = -100;
-  std::int64_t chunk = 0;  ///< rows of logits held at once; 0 = chosen
+  std::int64_t chunk = 0;  ///< rows of logits held in memory at once; 0 = chosen automatically
 };
 /// Mean over targets ≠ ignore_index of −log softmax(hidden·weightᵀ)[target], never holding more than one
 /// chunk of logits; gradients are made in the same pass. hidden (…,d), weight (V,d), target (…) int64. No

@@ -1,17 +1,18 @@
-// Layer norm and the sum that it follows in a pre-norm block, in one pass. Shape letters: d width.
+// A residual sum and the layer norm after it, as a pre-norm block needs them, in one pass. Shape letters: d width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 namespace linformer::ops {
 
-/// What a block adds to its residual stream: product + bias. An undefined bias is none.
+/// What a block adds to its residual stream: product + bias. An undefined bias means no bias.
 struct Branch {
   at::Tensor product;  ///< (…,d)
   at::Tensor bias;     ///< (d)
 };
 
-/// Layer norm over the last dimension (Ba et al. 2016), epsilon 1e-5; computed and summed in float32 at least.
+/// Layer norm over the last dimension (Ba et al. 2016, arXiv 1607.06450), epsilon 1e-5. Statistics are in float32 or
+/// wider.
 struct LayerNorm {
   at::Tensor weight, bias;  ///< (d)
 };
@@ -21,12 +22,13 @@ struct SumAndNorm {
   at::Tensor normed;  ///< in the product's dtype
 };
 
-/// x + branch, and its layer norm. x (…,d) may be wider than the product: a residual stream stays in float32 where
-/// products are in bfloat16. On a CPU, float32 and bfloat16 with float32 weights take one pass over memory each way,
-/// which has no second derivative. UserError: shapes that don't fit.
+/// Returns x + branch, and the layer norm of that sum. x (…,d) may have a wider dtype than the product: a residual
+/// stream stays in float32 when products are in bfloat16. On a CPU, float32 and bfloat16 with float32 weights need one
+/// pass over memory forward and one backward; that path has no second derivative. UserError for shapes that don't fit
+/// together.
 SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm);
 
-/// x + branch alone.
+/// Returns x + branch, without a norm.
 at::Tensor add_branch(const at::Tensor& x, const Branch& branch);
 
 /// The layer norm of x, in `dtype`.

@@ -1,4 +1,4 @@
-// A curve in the terminal.
+// Draws a curve in the terminal.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,9 @@
 
 namespace linformer {
 
-/// Values from left to right as `height` lines of at most `width` columns: braille dots behind an axis that names the
-/// largest and the smallest value. Values that are not finite are left out; fewer than two finite ones give "".
+/// Draws `values` from left to right, in `height` lines of at most `width` columns. The curve is made of braille dots;
+/// the axis shows the largest and the smallest value. Values that are not finite are left out. Returns "" when fewer
+/// than two are finite.
 std::string draw_curve(std::span<const double> values, std::size_t width = 72, std::size_t height = 8);
 
 }  // namespace linformer

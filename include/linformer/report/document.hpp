@@ -1,4 +1,4 @@
-// Folders of the study, read into one JSON document: what the page, the pictures and `watch` draw.
+// Reads the folders of results into one JSON document. The page, the pictures and `watch` draw from it.
 #pragma once
 
 #include <filesystem>
@@ -11,15 +11,17 @@ namespace linformer {
 
 struct ReportOptions {
   std::string version, command;  ///< shown under "How to regenerate"
-  std::size_t points = 800;  ///< of a loss curve at most; many runs share 60 000 points, so that the page opens at once
+  /// The largest number of points in one loss curve. Many runs together share 60 000 points, so that the page opens
+  /// quickly.
+  std::size_t points = 800;
 };
 
-/// Reads runs, benchmark, ablation and inspection folders (docs/formats.md), each found by the files it holds, in any
-/// mix; a folder that is none of these is searched three levels deep.
+/// Reads folders of runs, benchmarks, ablations and inspections (docs/formats.md), in any mix. It recognises a folder
+/// by the files in it, and searches any other folder three levels deep.
 ///
-/// {"version", "command", "time", "runs": […], "benchmarks": […], "ablations": […], "inspections": […], "remarks":
-/// [{"path", "text"}]}. What can't be read (missing folders, cut or damaged lines, files of another format version)
-/// becomes a remark; the rest is still read.
+/// Returns {"version", "command", "time", "runs": […], "benchmarks": […], "ablations": […], "inspections": […],
+/// "remarks": [{"path", "text"}]}. What can't be read becomes a remark, and the rest is still read: missing folders,
+/// damaged or incomplete lines, files of another format version.
 json read_report(const std::vector<std::filesystem::path>& folders, const ReportOptions& options);
 
 /// True when the document holds nothing to draw.

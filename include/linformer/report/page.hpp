@@ -1,4 +1,4 @@
-// The report as one HTML file.
+// Writes the report as one HTML file.
 #pragma once
 
 #include <string>
@@ -7,10 +7,11 @@
 
 namespace linformer {
 
-/// A page that needs no other file and no network: style, ECharts, the drawing code and `document` as read_report()
-/// gives it. Text of users can't leave its place: `<` is escaped in the JSON, and the code writes text nodes only.
+/// Returns a page that needs no other file and no network. It contains the style, ECharts, the drawing code and
+/// `document` (from read_report()). Text from users can't act as HTML: `<` is escaped in the JSON, and the code writes
+/// only text nodes.
 ///
-/// `live`: the page asks /data.json for a new document every few seconds, as `watch` serves it.
+/// With `live`, the page asks /data.json for a new document every few seconds; `watch` serves it.
 std::string render_page(const json& document, bool live = false);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// Runs a benchmark: each point in a process of its own, rounds of compared points in turn, results in
+// Runs a benchmark. Each point runs in its own process, points that are compared take turns, and results go to
 // DIR/benchmark.jsonl.
 #pragma once
 
@@ -13,27 +13,28 @@
 namespace linformer {
 
 struct BenchmarkOptions {
-  std::filesystem::path out;                         ///< folder of benchmark.jsonl; made where missing
-  bool fresh = false;                                ///< starts over instead of going on
-  int rounds = 5;                                    ///< measured ones, after one for warming up
-  double budget_gib = 0;                             ///< of a process above what it has idle; 0 = the plan's
-  std::string command, version;                      ///< for the machine's line
-  std::filesystem::path program = "/proc/self/exe";  ///< whose `benchmark --point` measures
+  std::filesystem::path out;     ///< folder of benchmark.jsonl; created if it is missing
+  bool fresh = false;            ///< start again instead of continuing
+  int rounds = 5;                ///< number of measured rounds; one more comes first, as a warm-up
+  double budget_gib = 0;         ///< memory a process may take beyond what it uses when idle; 0 = the plan's value
+  std::string command, version;  ///< written into the line about the machine
+  std::filesystem::path program = "/proc/self/exe";  ///< the program whose `benchmark --point` measures
   bool quiet = false;
 };
 
 struct BenchmarkResult {
-  std::vector<json> lines;  ///< of this plan: measured now or before, in its order, then what follows from them
+  /// the lines of this plan, in its order, measured now or earlier; then the lines computed from them
+  std::vector<json> lines;
   std::size_t measured = 0, kept = 0, failed = 0;
-  int stop_signal = 0;  ///< SIGINT or SIGTERM: what was finished is on disk
+  int stop_signal = 0;  ///< SIGINT or SIGTERM when it was stopped early; finished points are on disk
 };
 
-/// Goes on where an earlier run of the same folder stopped: points on disk are not measured again, but those that
-/// failed or lacked memory under a smaller budget. UserError: the folder can't be written, is in use, or was measured
-/// on another machine.
+/// Continues a benchmark if the folder holds an earlier part of it. Points on disk are not measured again, except those
+/// that failed, and those that ran out of memory under a smaller budget. UserError when the folder can't be written, is
+/// in use, or holds measurements of another machine.
 BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions& options);
 
-/// The other side: answers requests about one point (src/study/measure_serve.cpp) until the input ends.
+/// The process that measures: it answers requests about one point (src/study/measure_serve.cpp) until its input ends.
 void serve_point(std::istream& in, std::ostream& out);
 
 }  // namespace linformer

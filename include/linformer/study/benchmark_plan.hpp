@@ -1,4 +1,4 @@
-// What a benchmark is to measure: the user's grid or a preset.
+// What a benchmark measures: a grid that the user gives, or a preset.
 #pragma once
 
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 namespace linformer {
 
-/// Every combination is a point; combinations that make no model are left out and told.
+/// Every combination of these values is a point. Combinations that make no valid model are left out, and listed.
 struct BenchmarkGrid {
   std::vector<BenchmarkTask> tasks{BenchmarkTask::forward};
   std::vector<BenchmarkForm> forms{BenchmarkForm::softmax, BenchmarkForm::running};
   std::vector<BenchmarkDecode> decodes{BenchmarkDecode::stream};
   std::vector<Sharing> sharings{Sharing::headwise};
   std::vector<std::int64_t> lengths{512, 2048}, slots{64}, windows{64}, batches{1}, widths{384}, layers{2};
-  std::vector<std::int64_t> heads{0};  ///< 0 = a head for each 64 of the width
+  std::vector<std::int64_t> heads{0};  ///< 0 = one head for each 64 of the width
   std::vector<std::string> dtypes{"float32"};
   std::int64_t vocabulary = 256, tokens = 128;
 };
 
-/// The largest length or width that trains within the budget; `start` has the smallest, values are multiples of `step`
-/// up to `most`.
+/// A search for the largest length or width that can be trained within the budget. `start` holds the smallest value.
+/// Values are multiples of `step`, up to `most`.
 struct MemorySearch {
   std::string what;  ///< "length" or "width"
   BenchmarkPoint start;
@@ -30,27 +30,28 @@ struct MemorySearch {
 };
 
 struct BenchmarkPlan {
-  std::string preset = {};  ///< empty: a grid
-  std::vector<std::vector<BenchmarkPoint>> groups =
-      {};  ///< the points of a group are compared: measured in turn, round by round
+  std::string preset = {};  ///< empty: a grid of the user's
+  /// The points of one group are compared, so they are measured in turn, round by round.
+  std::vector<std::vector<BenchmarkPoint>> groups = {};
   std::vector<MemorySearch> searches = {};
-  std::vector<std::string> left_out = {};  ///< combinations without a model, and why
-  double default_budget_gib = 0;           ///< 0 = three quarters of the machine's memory, at most 16
+  std::vector<std::string> left_out = {};  ///< combinations that make no valid model, and why
+  double default_budget_gib = 0;           ///< 0 = three quarters of the machine's memory, but at most 16 GiB
   std::size_t points() const;
-  /// A rough guess from the multiply-adds, where a matrix product makes `rate` of them a second. Searches aren't in it.
+  /// A rough estimate from the number of multiply-adds, for a machine that does `rate` of them per second. Doesn't
+  /// include searches.
   double expected_seconds(int rounds, double rate) const;
 };
 
 struct PlanOptions {
   int threads = 1;
-  bool quick = false;           ///< small models and few points, to see that it works
-  std::int64_t max_length = 0;  ///< leaves longer points out; 0 = none
+  bool quick = false;           ///< small models and few points, for a quick check
+  std::int64_t max_length = 0;  ///< leaves out longer points; 0 = no limit
 };
 
 std::vector<std::string> benchmark_presets();
-/// UserError on an unknown name.
+/// The points of a preset. UserError for an unknown name.
 BenchmarkPlan plan_preset(const std::string& name, const PlanOptions& options);
-/// UserError when no combination is left.
+/// The points of a grid. UserError when no valid combination is left.
 BenchmarkPlan plan_grid(const BenchmarkGrid& grid, const PlanOptions& options);
 
 }  // namespace linformer

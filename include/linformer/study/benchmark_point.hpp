@@ -1,4 +1,4 @@
-// One thing that `linformer benchmark` measures. Letters: N length, K slots, W window, B batch, d width.
+// One thing that `linformer benchmark` measures. Shape letters: N length, K slots, W window, B batch, d width.
 #pragma once
 
 #include <cstdint>
@@ -9,10 +9,10 @@
 
 namespace linformer {
 
-/// forward: the hidden states of every position, without the output layer. train: one optimiser step. generate: tokens
-/// one after another.
+/// forward: computes the hidden states of every position, without the output layer. train: one optimiser step.
+/// generate: makes tokens one after another.
 enum class BenchmarkTask { forward, train, generate };
-/// Which attention. The `-plain` ones write all N×N weights out, as programs did before fused attention.
+/// The kind of attention. Those with `plain` compute all N×N weights, as programs did before fused attention.
 enum class BenchmarkForm {
   softmax,
   softmax_plain,
@@ -24,7 +24,7 @@ enum class BenchmarkForm {
   block,
   window_only
 };
-/// stream: one step a token. reread: a forward pass over the whole window for each token.
+/// stream: one decode step per token. reread: a forward pass over the whole window for each token.
 enum class BenchmarkDecode { stream, reread };
 
 template <>
@@ -49,15 +49,15 @@ struct EnumNames<BenchmarkDecode> {
 };
 
 struct BenchmarkPoint {
-  std::string preset = {};  ///< empty: a grid of the user's
+  std::string preset = {};  ///< empty: a point of the user's own grid
   BenchmarkTask task = BenchmarkTask::forward;
   BenchmarkForm form = BenchmarkForm::running;
-  BenchmarkDecode decode = BenchmarkDecode::stream;  ///< of generate
+  BenchmarkDecode decode = BenchmarkDecode::stream;  ///< only for generate
   Sharing sharing = Sharing::headwise;
   std::int64_t length = 512, slots = 64, window = 64, batch = 1, width = 384, layers = 2, heads = 6, vocabulary = 256;
-  double dropout = 0;             ///< of train
-  std::int64_t tokens = 0;        ///< of generate: made after a prompt of prompt_tokens()
-  std::string dtype = "float32";  ///< float32, bfloat16; generate by stream also int8 (weights)
+  double dropout = 0;             ///< only for train
+  std::int64_t tokens = 0;        ///< only for generate: tokens made after a prompt of prompt_tokens()
+  std::string dtype = "float32";  ///< float32 or bfloat16; generate by stream also takes int8 (for weights)
   int threads = 1;
   bool operator==(const BenchmarkPoint&) const = default;
 };
@@ -65,26 +65,27 @@ struct BenchmarkPoint {
 bool is_softmax(BenchmarkForm form);
 bool is_plain(BenchmarkForm form);
 bool is_causal(BenchmarkForm form);
-/// The Transformer that a form is compared with.
+/// The Transformer with which a form is compared.
 BenchmarkForm transformer_of(BenchmarkForm form);
 
-/// Zeroes what the form and task don't use, so that points that measure the same are equal.
+/// Sets to zero what the form and the task don't use. So two points that measure the same thing are equal.
 BenchmarkPoint canonical(BenchmarkPoint point);
-/// What the point measures, as its line in benchmark.jsonl starts. The result of point_of() is canonical.
+/// The description of a point, which is the first part of its line in benchmark.jsonl. point_of() returns a canonical
+/// point.
 json to_json(const BenchmarkPoint& point);
 BenchmarkPoint point_of(const json& line);
-/// The model that is measured. UserError when there is no such model or the task doesn't apply to it.
+/// The model to measure. UserError when there is no such model, or when the task can't be done with it.
 ModelConfig model_of(const BenchmarkPoint& point);
 /// "train running N=512 K=64 W=64 B=16 d=384".
 std::string describe(const BenchmarkPoint& point);
 
-std::int64_t prompt_tokens(
-    const BenchmarkPoint& point);  ///< of generate: the window is full at the end, at least half full at the start
-std::int64_t round_tokens(const BenchmarkPoint& point);  ///< that a round works on or makes
-/// The least that a process needs for the weights, in training also their gradients and two moments. Without slots and
-/// positions.
+/// For generate: chosen so that the window is full at the end, and at least half full at the start.
+std::int64_t prompt_tokens(const BenchmarkPoint& point);
+std::int64_t round_tokens(const BenchmarkPoint& point);  ///< tokens that one round reads or makes
+/// The least memory that a process needs for weights, and in training for their gradients and two moments. Slots and
+/// positions are not included.
 double parameter_bytes(const BenchmarkPoint& point);
-/// Multiply-adds of a round by maths 7.
+/// The multiply-adds of one round, counted as in maths 7.
 double multiply_adds(const BenchmarkPoint& point);
 
 }  // namespace linformer

@@ -1,4 +1,4 @@
-// Enumerations from text.
+// Reads the value of an enumeration from text.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,7 +11,7 @@
 
 namespace linformer {
 
-/// UserError names what the text was to be and the names that there are.
+/// UserError names what the text should be (`what`), and the allowed names.
 template <class Enum>
 Enum enum_of(std::string_view text, std::string_view what) {
   const auto& names = EnumNames<Enum>::names;

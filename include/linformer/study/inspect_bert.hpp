@@ -1,5 +1,4 @@
-// The attention of a BERT encoder that others trained (Devlin et al. 2019, arXiv 1810.04805), read from the files it is
-// published as.
+// Reads a published BERT encoder (Devlin et al. 2019, arXiv 1810.04805) from its files and gives its attention.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,15 +15,15 @@
 
 namespace linformer {
 
-/// Lower-cased WordPiece: words and punctuation apart, then the longest known pieces from the left. Accents go from
-/// U+00C0 to U+00FF and where they are characters of their own; other scripts are not lower-cased, so that some of
-/// their words become [UNK].
+/// WordPiece for lower-case models. It separates words and punctuation, then takes the longest known pieces from the
+/// left. It removes accents from the letters U+00C0 to U+00FF, and accents that are separate characters. Other scripts
+/// are not changed to lower case, so some of their words become [UNK].
 class WordPiece {
  public:
-  /// vocab.txt: a token a line, its id the line's number from 0. UserError without [UNK].
+  /// Reads vocab.txt: one token per line; the id is the line's number, from 0. UserError when there is no [UNK].
   explicit WordPiece(const std::filesystem::path& vocabulary);
   std::vector<std::int64_t> encode(std::string_view text) const;
-  std::int64_t id(const std::string& token) const;  ///< UserError when it isn't there
+  std::int64_t id(const std::string& token) const;  ///< UserError when there is no such token
   std::int64_t size() const { return static_cast<std::int64_t>(ids_.size()); }
 
  private:
@@ -35,14 +34,14 @@ class WordPiece {
 
 class BertEncoder {
  public:
-  /// Whether config.json of `folder` says model_type "bert".
+  /// True when config.json in `folder` has model_type "bert".
   static bool is_here(const std::filesystem::path& folder);
-  /// config.json and model.safetensors in BERT layout, names with or without "bert." before them. UserError on other
-  /// activations or positions, missing tensors and wrong shapes.
+  /// Reads config.json and model.safetensors in BERT's layout. Names may start with "bert.". UserError for other
+  /// activations or position embeddings, missing tensors and wrong shapes.
   explicit BertEncoder(const std::filesystem::path& folder);
-  /// As LanguageModel::attention_weights.
+  /// Does the same as LanguageModel::attention_weights.
   void attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const;
-  /// Windows stand between [CLS] and [SEP]. The encoder must outlive the subject.
+  /// Each window stands between [CLS] and [SEP]. The encoder must outlive the subject that is returned.
   InspectSubject subject(const WordPiece& tokenizer) const;
 
  private:

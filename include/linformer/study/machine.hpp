@@ -1,12 +1,12 @@
-// What a figure was measured on.
+// Describes the machine on which something was measured.
 #pragma once
 
 #include "linformer/core/json.hpp"
 
 namespace linformer {
 
-/// {"processor", "cores", "memory_bytes", "isa" (of our kernels), "libtorch", "threads" (of this process)}: the same
-/// facts beside every measurement, since a time means nothing without them.
+/// {"processor", "cores", "memory_bytes", "isa" (of our kernels), "libtorch", "threads" (of this process)}. Every
+/// measurement carries these facts, because a time means nothing without them.
 json describe_machine();
 
 }  // namespace linformer

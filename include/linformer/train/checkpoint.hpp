@@ -1,4 +1,4 @@
-// Checkpoints: everything that training changes, on disk.
+// Checkpoints: everything that training changes, stored on disk.
 #pragma once
 
 #include <functional>
@@ -13,13 +13,13 @@
 
 namespace linformer {
 
-/// A run was trained, but holds nothing to go on from: all of its checkpoints are damaged, or missing.
+/// A run was trained, but nothing is left to continue from: all its checkpoints are damaged or missing.
 class LostCheckpoints : public UserError {
  public:
   using UserError::UserError;
 };
 
-/// Everything that training changes.
+/// Everything that training changes. A resumed run starts from this.
 struct TrainState {
   TrainState(LanguageModel trained) : model(std::move(trained)), optimizer(model.parameters()) {}
 
@@ -32,19 +32,21 @@ struct TrainState {
   double seconds = 0;                                          ///< wall time over all sessions
 };
 
-/// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the run's own model, then removes
-/// all but the `keep` latest. UserError when it can't be written; older checkpoints are then as they were.
+/// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the weights in the run folder
+/// itself, then removes all checkpoints but the `keep` latest. UserError when something can't be written; older
+/// checkpoints are then unchanged.
 void save_checkpoint(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
                      const json& tokenizer);
-/// Writes the run's own model.safetensors.
+/// Writes model.safetensors in the run folder itself.
 void save_run_weights(const std::filesystem::path& run, const LanguageModel& model);
-/// Writes checkpoints/best: a model folder, with step, loss and hashes in state.json.
+/// Writes checkpoints/best: a model folder whose state.json holds the step, the loss and hashes.
 void save_best(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
                const json& tokenizer);
 
-/// The newest good checkpoint: its files have the hashes that its state.json holds. Damaged ones are passed over, and
-/// `note` told why. No checkpoint: std::nullopt. UserError when all are damaged, and when a sound one can't be used: it
-/// can't be read, a newer program made it, or it belongs to another run than `config` (check_resumable).
+/// Loads the newest good checkpoint. It is good when its files have the hashes that its state.json names. Damaged ones
+/// are skipped, and `note` is told why. Returns std::nullopt when there is no checkpoint. UserError when all are
+/// damaged, and when a good one can't be used: it can't be read, a newer program wrote it, or it belongs to another run
+/// than `config` (check_resumable).
 std::optional<TrainState> load_newest_checkpoint(const std::filesystem::path& run, const RunConfig& config,
                                                  at::Device device,
                                                  const std::function<void(const std::string&)>& note);

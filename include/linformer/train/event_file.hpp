@@ -1,4 +1,4 @@
-// TensorBoard event files: scalars in TFRecord frames, written without TensorFlow or protobuf.
+// TensorBoard event files: numbers in TFRecord frames, written without TensorFlow or protobuf.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace linformer {
 
-/// The masked CRC-32C (Castagnoli) that frames TFRecords.
+/// The masked CRC-32C (Castagnoli) with which TFRecords are checked.
 std::uint32_t masked_crc32c(std::string_view bytes);
 
 struct ScalarEvent {
@@ -18,7 +18,7 @@ struct ScalarEvent {
   std::int64_t step = 0;
   std::vector<std::pair<std::string, double>> values;  ///< tag and value (stored as float32)
 };
-/// The record with which every event file starts, and a record of scalars: framed, to be appended to the file.
+/// The record that starts every event file, and a record of numbers. Both are complete frames; append them to the file.
 std::string event_file_header(double time);
 std::string event_record(const ScalarEvent& event);
 

@@ -1,4 +1,4 @@
-// metrics.jsonl and the TensorBoard events of a run.
+// Writes metrics.jsonl and the TensorBoard events of a run.
 #pragma once
 
 #include <filesystem>
@@ -8,14 +8,14 @@
 
 namespace linformer {
 
-/// One JSON object a line, flushed, and the same numbers as TensorBoard scalars. metrics.jsonl is what counts: the
-/// event file is made anew from it when a run resumes.
+/// Writes one JSON object per line, at once, and the same numbers as TensorBoard scalars. metrics.jsonl is the
+/// original: when a run resumes, the event file is made again from it.
 class MetricsLog {
  public:
-  /// Opens the run's files. Lines of later steps than `last_step`, and lines that a kill left half-written, are cut
-  /// off.
+  /// Opens the run's files. It removes lines of steps after `last_step`, and an incomplete last line, which a killed
+  /// process can leave.
   MetricsLog(const std::filesystem::path& run, std::int64_t last_step);
-  /// `line` holds "step" and numbers; "time" (seconds since 1970) is added. UserError when the disk is full.
+  /// `line` holds "step" and numbers. "time" (seconds since 1970) is added. UserError when the disk is full.
   void write(json line);
 
  private:

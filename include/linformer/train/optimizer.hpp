@@ -1,4 +1,4 @@
-// AdamW (Loshchilov & Hutter 2019) over the engine's fused kernel.
+// AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) with LibTorch's fused kernel.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,17 +15,17 @@ namespace linformer {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Holds the moments of a model's parameters. Weight decay acts on every parameter of two or more
-/// dimensions, embeddings and projections included, and on no bias, norm or other vector. Slot biases have a learning
-/// rate of their own.
+/// Holds the moments of a model's parameters. Weight decay is applied to parameters with two or more dimensions, which
+/// includes embeddings and projections; it is not applied to vectors such as biases and norms. Slot biases have a
+/// learning rate of their own.
 class AdamW {
  public:
   /// The parameters are shared, not copied: step() changes the model.
   explicit AdamW(const NamedTensors& parameters);
 
-  /// Frees the gradients: backward then makes them when it gets there, where most activations are gone.
+  /// Frees the gradients. Backward then allocates them late, when most activations are already freed.
   void zero_gradients();
-  /// Norm of all gradients taken as one vector.
+  /// The norm of all gradients together, as if they were one vector.
   double gradient_norm() const;
 
   struct Step {
@@ -35,11 +35,11 @@ class AdamW {
   };
   void step(const Step& step, const TrainConfig& config);
 
-  /// Moments on the CPU, as "NAME.mean" and "NAME.square".
+  /// The moments, on the CPU, with the names "NAME.mean" and "NAME.square".
   NamedTensors moments() const;
-  /// UserError on a missing tensor, a wrong shape or a wrong dtype; then nothing has changed.
+  /// UserError for a missing tensor, a wrong shape or a wrong dtype. Nothing is changed in that case.
   void load_moments(const TensorFile& file);
-  /// Names of the parameters that decay, in order.
+  /// The names of the parameters with weight decay, in order.
   std::vector<std::string> decayed() const;
 
  private:

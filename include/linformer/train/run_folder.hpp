@@ -1,4 +1,4 @@
-// The folder of a run: what it was started with, what may be replaced, which checkpoints it holds.
+// The folder of a run: the config it was started with, what may be replaced, and its checkpoints.
 #pragma once
 
 #include <filesystem>
@@ -14,7 +14,7 @@
 
 namespace linformer {
 
-/// By what a resumed run knows its data again.
+/// What identifies the data of a run, so that a resumed run can check that it reads the same data.
 struct DataIdentity {
   std::string vocabulary_hash;
   std::int64_t train_tokens = 0, validation_tokens = 0;  ///< train_tokens 0: generated without end
@@ -40,15 +40,15 @@ struct RunConfig {
 /// The sections that config.json of a run has beside those of the model: "train", "data", "seed" and, where the run
 /// began with given weights, "from".
 json run_sections(RunConfig config);
-/// Model, training and data fields; the handles point into `config`.
+/// The fields of model, training and data. The handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
-/// Writes config.json alone, which makes a folder a run. `tokenizer` as Tokenizer::to_json() gives it.
+/// Writes config.json alone. From then on the folder is a run. `tokenizer` is what Tokenizer::to_json() gives.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
 /// Whether there is more in a folder than a start that was killed leaves there: its lock, and the temporary of its
 /// first file.
 bool holds_files(const std::filesystem::path& folder);
 bool is_run(const std::filesystem::path& folder);
-/// The config.json of a run or of one of its checkpoints.
+/// Reads the config.json of a run or of one of its checkpoints.
 RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
@@ -67,20 +67,21 @@ std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& 
 void check_resumable(RunConfig stored, RunConfig given);
 
 enum class ExistingRun { refuse, resume, overwrite };
-/// UserError unless `run` may be written to: it is new or empty, or holds a run and `existing` says what to do with it.
+/// Checks that `run` may be written: it is new or empty, or holds a run and `existing` says what to do with it. Else
+/// UserError.
 void check_run_folder(const std::filesystem::path& run, ExistingRun existing);
-/// Removes the files of an older run, and nothing else.
+/// Removes the files of an older run, and no other files.
 void remove_run_files(const std::filesystem::path& run);
-/// Removes the half-written files and checkpoints that killed processes left in the run.
+/// Removes the incomplete files and checkpoints that killed processes left in the run.
 void remove_leftovers(const std::filesystem::path& run);
-/// Renames every checkpoint of a later step than `step` to checkpoints/damaged-step-NNNNNN: load_newest_checkpoint()
-/// passed over them, and under their own name they would be replaced or count among the latest.
+/// Renames every checkpoint of a later step than `step` to checkpoints/damaged-step-NNNNNN. These are the ones that
+/// load_newest_checkpoint() skipped. Under their old names they would be overwritten, or counted among the latest.
 void set_damaged_aside(const std::filesystem::path& run, std::int64_t step);
 
 /// checkpoints/step-000100
 std::filesystem::path checkpoint_path(const std::filesystem::path& run, std::int64_t step);
 std::filesystem::path best_path(const std::filesystem::path& run);
-/// The checkpoints by step, newest first.
+/// The steps and paths of all checkpoints, newest first.
 std::vector<std::pair<std::int64_t, std::filesystem::path>> checkpoints_of(const std::filesystem::path& run);
 
 }  // namespace linformer

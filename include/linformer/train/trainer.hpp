@@ -1,4 +1,4 @@
-// Training: one step, and a whole run with its folder.
+// Training: a single step, and a whole run with its folder.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -42,8 +42,8 @@ struct TrainSummary {
   int stop_signal = 0;  ///< SIGINT or SIGTERM: saved and left before the end
 };
 
-/// Fills in what the data decides, and checks that `config` can be trained on it: what the Trainer checks before it
-/// touches its folder. UserError names what to change.
+/// Fills in the values that depend on the data, and checks that `config` can be trained on it. The Trainer does this
+/// before it touches its folder. A UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
 /// A run: model, data, folder, which it holds while it lives (core/folder_lock.hpp). Its files are described in
@@ -54,8 +54,8 @@ class Trainer {
   /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change: the
   /// config, the data, the folder, or what doesn't fit into memory.
   Trainer(RunConfig config, RunOptions options);
-  /// Trains to the last step, evaluates, saves. UserError when loss or gradient are not finite or files can't be
-  /// written.
+  /// Trains to the last step, evaluates and saves. UserError when the loss or a gradient is not finite, or when files
+  /// can't be written.
   TrainSummary run();
   const TrainState& state() const { return *state_; }
   const RunConfig& config() const { return config_; }
