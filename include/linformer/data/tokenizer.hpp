@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,11 +30,17 @@ class Tokenizer {
   virtual std::string hash()
       const = 0;                     ///< SHA-256 of the vocabulary as a .tiktoken rank file, for token files and models
   virtual json to_json() const = 0;  ///< whole vocabulary, for tokenizer.json of a model folder
+  /// The id that stands for the end of a text and for no bytes of it; no text encodes to it. bytes_of() shows it as
+  /// "<|endoftext|>".
+  virtual std::optional<std::int32_t> end_of_text() const { return std::nullopt; }
   std::string decode(const std::vector<std::int32_t>& ids) const;
 };
 
+/// Whether both give each text the same ids, and each id the same text. The hash alone does not know the end of text.
+bool same_ids(const Tokenizer& one, const Tokenizer& other);
+
 /// "bytes", "gpt2" (the vocabulary files that `make setup` fetched), or a path: .tiktoken, a folder with encoder.json
-/// and vocab.bpe, or a tokenizer.json.
+/// and vocab.bpe, or a tokenizer.json that prepare() wrote. UserError on the files of other programs, which it names.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path);
 /// For ids that stand for no text: a number and a space is the id of that number, below `size`. encode() is a UserError
 /// on other text.
@@ -42,9 +49,9 @@ std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size);
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object);
 
 /// The part of `base` that a corpus needs: the ids with used[id], the 256 bytes, and both halves of every merge behind
-/// them, in rank order. The corpus has the same tokens under both; other text encodes by the merges that remain.
-/// `renumbered` (may be null) gets the new id of each old one, -1 where it is gone. UserError when `base` has no
-/// merges.
+/// them, in rank order; the end of text is the last if used. The corpus has the same tokens under both; other text
+/// encodes by the merges that remain. `renumbered` (may be null) gets the new id of each old one, -1 where it is gone.
+/// UserError when `base` has no merges.
 std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const std::vector<bool>& used,
                                                   std::vector<std::int32_t>* renumbered = nullptr);
 

@@ -36,8 +36,8 @@ struct GenerateOptions {
 
 struct GeneratedSequence {
   std::string text;                  ///< what was generated, without prompt and stop text
-  std::vector<std::int32_t> tokens;  ///< every id drawn, those of a stop text included
-  bool stopped = false;              ///< by a stop text; otherwise max_tokens were made
+  std::vector<std::int32_t> tokens;  ///< every id drawn, those of a stop text and the end of text included
+  bool stopped = false;              ///< by a stop text or the end of text; otherwise max_tokens were made
 };
 
 struct Generation {
