@@ -119,7 +119,8 @@ json data_info(const fs::path& folder) {
           {"validation_tokens", validation},
           {"validation_share",
            train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
-          {"bytes_per_token", data.validation_bytes_per_token()}};
+          {"separators", data.separators()},
+          {"bytes_per_token", validation > 0 ? json(data.validation_bytes_per_token()) : json()}};
 }
 
 json machine_info(const Common& common) {

@@ -17,6 +17,7 @@ class TokenData {
   static TokenData open(const std::filesystem::path& folder);
   std::int64_t train_size() const;
   std::int64_t validation_size() const;
+  std::int64_t separators() const;  ///< end-of-text tokens that prepare() put between texts
   /// Copies `count` ids from `offset` of the split. UserError on ids outside the vocabulary.
   void copy_train(std::int64_t offset, std::int64_t count, std::int64_t* out) const;
   void copy_validation(std::int64_t offset, std::int64_t count, std::int64_t* out) const;
