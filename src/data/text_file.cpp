@@ -169,7 +169,7 @@ std::string remark_of(const TextReading& reading) {
       return text;
     }
     case TextStart::binary:
-      return "holds NUL bytes, as text does not; they are taken as they are";
+      return "holds NUL bytes, which text does not have; they are taken as they are";
     default:
       return {};
   }
