@@ -19,6 +19,7 @@
 #include "linformer/study/machine.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -36,7 +37,7 @@ struct AuditFlags {
 
 std::vector<std::int64_t> prepared_ids(const std::string& folder, const Tokenizer* expected) {
   const auto data = TokenData::open(folder);
-  require(!expected || data.vocabulary_hash() == expected->hash(),
+  require(!expected || same_ids(*data.tokenizer(), *expected),
           "{} was prepared with another vocabulary ('{}') than the model's ('{}'): name the folder that the model was "
           "trained on, or a text file",
           folder, data.tokenizer()->name(), expected ? expected->name() : "");
@@ -49,7 +50,7 @@ std::vector<std::int64_t> prepared_ids(const std::string& folder, const Tokenize
 }
 
 std::vector<std::int64_t> ids_of_file(const std::string& path, const Tokenizer& tokenizer) {
-  auto text = read_file(path);
+  auto text = read_input(path);
   constexpr std::size_t kBytes = 8 * kTextTokens;
   if (text.size() > kBytes) text = text.substr((text.size() - kBytes) / 2, kBytes);
   const auto ids = tokenizer.encode(text);
@@ -63,7 +64,7 @@ std::string data_of(const json& config, const Tokenizer* tokenizer) {
   const auto folder = section->value("folder", "");
   if (folder.empty() || !fs::is_directory(folder)) return {};
   try {
-    return TokenData::open(folder).vocabulary_hash() == tokenizer->hash() ? folder : "";
+    return same_ids(*TokenData::open(folder).tokenizer(), *tokenizer) ? folder : "";
   } catch (const UserError&) {
     return {};
   }

@@ -8,10 +8,10 @@
 #include <memory>
 
 #include "linformer/core/error.hpp"
-#include "linformer/core/file.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -34,13 +34,13 @@ Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, co
 }
 
 Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, const EvaluateOptions& options) {
-  if (!std::filesystem::is_directory(path)) return evaluate(opened.model, *opened.tokenizer, read_file(path), options);
+  if (!std::filesystem::is_directory(path)) return evaluate(opened.model, *opened.tokenizer, read_input(path), options);
   const auto data = TokenData::open(path);
-  require(data.vocabulary_hash() == opened.tokenizer->hash(),
-          "{} was prepared with another vocabulary ('{}', hash {}) than the model's ('{}', hash {}): prepare "
-          "the text again with "
-          "--tokenizer MODEL/tokenizer.json, or give the text file itself",
-          path, data.tokenizer()->name(), data.vocabulary_hash(), opened.tokenizer->name(), opened.tokenizer->hash());
+  require(same_ids(*data.tokenizer(), *opened.tokenizer),
+          "{} was prepared with another vocabulary ('{}', {} ids, hash {}) than the model's ('{}', {} ids, hash {}): "
+          "prepare the text again with --tokenizer MODEL/tokenizer.json, or give the text file itself",
+          path, data.tokenizer()->name(), data.tokenizer()->size(), data.vocabulary_hash(), opened.tokenizer->name(),
+          opened.tokenizer->size(), opened.tokenizer->hash());
   return evaluate(opened.model, data, options);
 }
 

@@ -4,16 +4,14 @@
 #include <fmt/format.h>
 
 #include <cstdio>
-#include <iostream>
-#include <iterator>
 #include <memory>
 
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/core/file.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/study/enum_text.hpp"
 #include "open_model.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -30,11 +28,7 @@ struct GenerateFlags {
 
 std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   auto prompts = flags.prompts;
-  if (flags.prompt_file == "-") {
-    prompts.emplace_back(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
-  } else if (!flags.prompt_file.empty()) {
-    prompts.push_back(read_file(flags.prompt_file));
-  }
+  if (!flags.prompt_file.empty()) prompts.push_back(read_input(flags.prompt_file));
   require(!prompts.empty(),
           "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
   return prompts;
@@ -164,7 +158,8 @@ void run(GenerateFlags& flags) {
 
 void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
-  auto* verb = app.add_subcommand("generate", "Write text with a model, while it is made");
+  auto* verb = app.add_subcommand(
+      "generate", "Write text with a model, while it is made, until the text ends or --max-tokens are made");
   add_common(*verb, flags->common);
   add_verbose(*verb, flags->common);
   verb->remove_option(verb->get_option("--dtype"));

@@ -123,6 +123,7 @@ json data_info(const fs::path& folder) {
           {"validation_tokens", validation},
           {"validation_share",
            train + validation > 0 ? static_cast<double>(validation) / static_cast<double>(train + validation) : 0.0},
+          {"separators", data.separators()},
           {"bytes_per_token", validation > 0 ? json(data.validation_bytes_per_token()) : json(nullptr)}};
 }
 

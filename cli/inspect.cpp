@@ -16,6 +16,7 @@
 #include "linformer/data/token_file.hpp"
 #include "linformer/study/inspect_bert.hpp"
 #include "open_model.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -50,17 +51,19 @@ std::string command_of(const InspectFlags& flags) {
 
 // The whole of a text file, or the validation part of a prepared folder.
 std::string text_of(const std::string& path) {
-  if (!fs::is_directory(path)) return read_file(path);
+  if (!fs::is_directory(path)) return read_input(path);
   const auto data = TokenData::open(path);
   std::vector<std::int64_t> ids(static_cast<std::size_t>(data.validation_size()));
   data.copy_validation(0, data.validation_size(), ids.data());
+  // The end of a text is no text, which another tokenizer would split into words.
+  if (const auto end = data.tokenizer()->end_of_text()) std::erase(ids, *end);
   return data.tokenizer()->decode({ids.begin(), ids.end()});
 }
 
 std::vector<std::int64_t> ids_of(const std::string& path, const Tokenizer& tokenizer) {
   if (fs::is_directory(path)) {
     const auto data = TokenData::open(path);
-    if (data.vocabulary_hash() == tokenizer.hash()) {  // ids as they are: generated data is no text
+    if (same_ids(*data.tokenizer(), tokenizer)) {  // ids as they are: generated data is no text
       std::vector<std::int64_t> ids(static_cast<std::size_t>(data.validation_size()));
       data.copy_validation(0, data.validation_size(), ids.data());
       return ids;

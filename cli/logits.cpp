@@ -14,10 +14,10 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/number.hpp"
-#include "linformer/data/prepare.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "open_model.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -70,8 +70,7 @@ std::string source_of(const std::string& argument) { return is_list(argument) ? 
 std::vector<std::int64_t> read_ids(const std::string& argument) {
   std::string text = argument;
   if (!is_list(argument)) {
-    text.clear();
-    read_in_pieces(argument, [&](std::string_view piece) { text += piece; });
+    text = read_input(argument);
   }
   const auto source = source_of(argument);
   const auto first = text.find_first_not_of(kBetween);

@@ -2,10 +2,16 @@
 #include "linformer/data/prepare.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "linformer/core/json.hpp"
+#include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -14,29 +20,65 @@ namespace {
 struct PrepareFlags {
   Common common;
   PrepareOptions options;
-  std::string out, vocabulary = "full";
+  std::string out, vocabulary = "full", separator = "auto";
 };
+
+// Each text once, with the first few of the paths that it is about.
+template <class Item>
+void say_grouped(const std::vector<Item>& items, std::string Item::* text_of, std::string_view form) {
+  constexpr std::size_t kShown = 3;
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;
+  for (const Item& item : items) {
+    const auto& text = item.*text_of;
+    auto group = std::ranges::find(groups, text, [](const auto& known) { return known.first; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {text, {}});
+    group->second.push_back(item.path);
+  }
+  for (auto& [text, paths] : groups) {
+    const auto more = paths.size() - std::min(paths.size(), kShown);
+    paths.resize(paths.size() - more);
+    const auto shown = fmt::format("{}{}", fmt::join(paths, ", "), more > 0 ? fmt::format(" and {} more", more) : "");
+    fmt::print(stderr, fmt::runtime(form), fmt::arg("paths", shown), fmt::arg("text", text));
+  }
+}
+
+void say_inputs(const PrepareSummary& summary) {
+  say_grouped(summary.remarks, &InputRemark::text, "linformer: {paths}: {text}\n");
+  say_grouped(summary.left_out, &LeftOut::reason, "linformer: left out ({text}): {paths}\n");
+}
+
+// Arrays even where they are empty.
+json inputs_json(const PrepareSummary& summary) {
+  json object = {{"left_out", json::array()}, {"remarks", json::array()}};
+  for (const auto& [path, reason] : summary.left_out)
+    object["left_out"].push_back({{"path", path}, {"reason", reason}});
+  for (const auto& [path, text] : summary.remarks) object["remarks"].push_back({{"path", path}, {"text", text}});
+  return object;
+}
 
 void print(const PrepareSummary& summary, const std::string& out, bool as_json) {
   if (as_json) {
-    const json object = {{"out", out},
-                         {"tokenizer", summary.tokenizer},
-                         {"vocabulary", summary.vocabulary},
-                         {"vocabulary_hash", summary.hash},
-                         {"files", summary.files},
-                         {"train_tokens", summary.train_tokens},
-                         {"validation_tokens", summary.validation_tokens},
-                         {"train_bytes", summary.train_bytes},
-                         {"validation_bytes", summary.validation_bytes},
-                         {"seconds", summary.seconds}};
+    json object = {{"out", out},
+                   {"tokenizer", summary.tokenizer},
+                   {"vocabulary", summary.vocabulary},
+                   {"vocabulary_hash", summary.hash},
+                   {"files", summary.files},
+                   {"separators", summary.separators},
+                   {"train_tokens", summary.train_tokens},
+                   {"validation_tokens", summary.validation_tokens},
+                   {"train_bytes", summary.train_bytes},
+                   {"validation_bytes", summary.validation_bytes},
+                   {"seconds", summary.seconds}};
+    object.update(inputs_json(summary));
     fmt::print("{}\n", dump(object));
     return;
   }
   const auto tokens = summary.train_tokens + summary.validation_tokens;
   const auto bytes = summary.train_bytes + summary.validation_bytes;
-  fmt::print("{}: {} tokens to train on, {} to validate\n{} ({} ids), {:.2f} bytes a token, {} file{}, {:.1f} s\n", out,
-             summary.train_tokens, summary.validation_tokens, summary.tokenizer, summary.vocabulary,
+  fmt::print("{}: {} tokens to train on, {} to validate\n{} ({} ids), {:.2f} bytes a token, {} file{}{}, {:.1f} s\n",
+             out, summary.train_tokens, summary.validation_tokens, summary.tokenizer, summary.vocabulary,
              static_cast<double>(bytes) / static_cast<double>(tokens), summary.files, summary.files == 1 ? "" : "s",
+             summary.separators > 0 ? fmt::format(" with {} separators between", summary.separators) : "",
              summary.seconds);
 }
 
@@ -44,7 +86,10 @@ void run(PrepareFlags& flags) {
   apply(flags.common);
   flags.options.out = flags.out;
   flags.options.corpus_vocabulary = flags.vocabulary == "corpus";
-  print(prepare(flags.options), flags.out, flags.common.json);
+  flags.options.separator = enum_of<Separator>(flags.separator, "--separator");
+  const PrepareSummary summary = prepare(flags.options);
+  say_inputs(summary);
+  print(summary, flags.out, flags.common.json);
 }
 
 }  // namespace
@@ -54,7 +99,8 @@ void add_prepare(CLI::App& app) {
   auto* verb = app.add_subcommand("prepare", "Turn text files into a token file with a train and a validation part");
   add_common(*verb, flags->common);
   verb->add_option("--input", flags->options.inputs,
-                   "text files, folders (their text files, sorted, at any depth), or - for standard input")
+                   "text files, folders (their text files, sorted, at any depth), or - for standard input; of folders, "
+                   "--out and what this program wrote are left out")
       ->required();
   verb->add_option("--out", flags->out, "folder to write")->required();
   verb->add_option("--tokenizer", flags->options.tokenizer,
@@ -65,6 +111,11 @@ void add_prepare(CLI::App& app) {
       ->check(CLI::IsMember({"full", "corpus"}))
       ->capture_default_str();
   verb->add_option("--validation", flags->options.validation, "share of the tokens, at the end, for validation")
+      ->capture_default_str();
+  verb->add_option(
+          "--separator", flags->separator,
+          "the tokenizer's end-of-text token between the texts of two files: on, off, or auto: on where it has "
+          "one, as GPT-2's has and bytes has not")
       ->capture_default_str();
   verb->add_flag("--overwrite", flags->options.overwrite, "replace a folder that was prepared before");
   verb->callback([flags] { run(*flags); });

@@ -9,8 +9,8 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/number.hpp"
-#include "linformer/data/prepare.hpp"
 #include "linformer/data/tokenizer.hpp"
+#include "text_input.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {
@@ -24,11 +24,11 @@ struct TokenizeFlags {
 };
 
 /// Calls sink(bytes) with the text that the flags name, piece by piece.
-void read_input(const TokenizeFlags& flags, const std::function<void(std::string_view)>& sink) {
+void read_given(const TokenizeFlags& flags, const std::function<void(std::string_view)>& sink) {
   if (flags.text) {
     sink(*flags.text);
   } else {
-    read_in_pieces(flags.input, sink);
+    read_input(flags.input, sink);
   }
 }
 
@@ -46,7 +46,7 @@ void print_ids(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     put(line);
   });
   if (flags.common.json) put("{\"ids\":[");
-  read_input(flags, [&](std::string_view text) { encoder.push(text); });
+  read_given(flags, [&](std::string_view text) { encoder.push(text); });
   encoder.finish();
   put(flags.common.json ? "]}\n" : "\n");
 }
@@ -61,7 +61,7 @@ void print_count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     work();
     seconds += std::chrono::steady_clock::now() - start;
   };
-  read_input(flags, [&](std::string_view text) {
+  read_given(flags, [&](std::string_view text) {
     bytes += static_cast<std::int64_t>(text.size());
     timed([&] { encoder.push(text); });
   });
@@ -88,7 +88,7 @@ void print_text(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
     if (!word.empty()) text += bytes_of_word(word, tokenizer);
     word.clear();
   };
-  read_input(flags, [&](std::string_view numbers) {
+  read_given(flags, [&](std::string_view numbers) {
     for (const char c : numbers) {
       const bool between = c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == ',';
       between ? end_word() : word.push_back(c);
@@ -118,8 +118,9 @@ void add_tokenize(CLI::App& app) {
   verb->add_option("--tokenizer", flags->tokenizer,
                    "gpt2, bytes, a .tiktoken file, a folder with encoder.json and vocab.bpe, or a tokenizer.json")
       ->capture_default_str();
-  auto* input =
-      verb->add_option("input,--input", flags->input, "file to read; - is standard input")->capture_default_str();
+  auto* input = verb->add_option("input,--input", flags->input,
+                                 "file to read, as UTF-8 or as UTF-16 with a mark at its start; - is standard input")
+                    ->capture_default_str();
   verb->add_option("--text", flags->text, "the text itself (with --decode: the ids)")->excludes(input);
   auto* back = verb->add_flag("--decode", flags->decode, "ids to text: whole numbers with spaces or commas between");
   verb->add_flag("--count", flags->count, "print only how many tokens and bytes, and the time")->excludes(back);

@@ -143,6 +143,10 @@ json BpeTokenizer::to_json() const {
       {"tokens", std::move(tokens)}};
 }
 
+std::optional<std::int32_t> BpeTokenizer::end_of_text() const {
+  return end_of_text_ ? std::optional(static_cast<std::int32_t>(ordinary())) : std::nullopt;
+}
+
 std::string rank_file(const std::vector<std::string>& tokens, std::size_t ordinary) {
   std::string text;
   for (std::size_t id = 0; id < ordinary; ++id) text += base64_encode(tokens[id]) + " " + std::to_string(id) + "\n";
@@ -171,6 +175,14 @@ std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const s
     if (!kept[id]) continue;
     if (renumbered != nullptr) (*renumbered)[id] = static_cast<std::int32_t>(vocabulary.tokens.size());
     vocabulary.tokens.push_back(tokens[id]);
+  }
+  if (const auto end = base.end_of_text();
+      end && static_cast<std::size_t>(*end) < used.size() && used[static_cast<std::size_t>(*end)]) {
+    if (renumbered != nullptr) {
+      (*renumbered)[static_cast<std::size_t>(*end)] = static_cast<std::int32_t>(vocabulary.tokens.size());
+    }
+    vocabulary.end_of_text = true;
+    vocabulary.tokens.emplace_back(kEndOfText);
   }
   return std::make_shared<BpeTokenizer>(std::move(vocabulary));
 }

@@ -34,6 +34,7 @@ class BpeTokenizer final : public Tokenizer {
   std::string name() const override { return name_; }
   std::string hash() const override { return hash_; }
   json to_json() const override;
+  std::optional<std::int32_t> end_of_text() const override;
   const Ranks& ranks() const { return ranks_; }
   std::size_t ordinary() const { return ranks_.tokens().size() - (end_of_text_ ? 1 : 0); }
 

@@ -52,6 +52,7 @@ std::array<char, kTokenHeaderBytes> pack(const TokenHeader& header) {
   }
   cursor.put(header.tokenizer, kNameBytes);
   cursor.put(header.hash, kHashBytes);
+  cursor.put(header.separators);
   const std::string sum = sha256(std::string_view(bytes.data(), kSumAt));
   std::memcpy(bytes.data() + kSumAt, sum.data(), kHashBytes);
   return bytes;
@@ -78,6 +79,7 @@ TokenHeader unpack(std::span<const std::byte> file, const std::string& source) {
   }
   cursor.get(header.tokenizer, kNameBytes);
   cursor.get(header.hash, kHashBytes);
+  cursor.get(header.separators);
   constexpr std::uint64_t kMost = std::uint64_t{1} << 56;
   const bool sane =
       (header.id_bytes == 2 || header.id_bytes == 4) && header.train_tokens < kMost && header.validation_tokens < kMost;
@@ -147,6 +149,7 @@ TokenData TokenData::open(const std::filesystem::path& folder) {
 
 std::int64_t TokenData::train_size() const { return static_cast<std::int64_t>(impl_->header.train_tokens); }
 std::int64_t TokenData::validation_size() const { return static_cast<std::int64_t>(impl_->header.validation_tokens); }
+std::int64_t TokenData::separators() const { return static_cast<std::int64_t>(impl_->header.separators); }
 
 void TokenData::copy_train(std::int64_t offset, std::int64_t count, std::int64_t* out) const {
   impl_->copy(0, impl_->header.train_tokens, offset, count, out);

@@ -17,6 +17,7 @@ struct TokenHeader {
   std::uint64_t vocabulary = 0;
   std::uint64_t train_tokens = 0, validation_tokens = 0;
   std::uint64_t train_bytes = 0, validation_bytes = 0;  ///< of text
+  std::uint64_t separators = 0;                         ///< end-of-text tokens between texts
   std::string tokenizer, hash;
 };
 

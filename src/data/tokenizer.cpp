@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "data/bpe_tokenizer.hpp"
+#include "data/foreign_tokenizer.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/hash.hpp"
@@ -139,6 +140,11 @@ std::shared_ptr<const Tokenizer> made_from(const fs::path& path, Make&& make) {
   }
 }
 
+/// Files of other programs are whole: nothing is to be put back.
+void refuse_foreign(const fs::path& path, const std::string& what) {
+  require(what.empty(), "{} {}. {}", path.string(), what, kReadableTokenizers);
+}
+
 std::shared_ptr<const Tokenizer> bpe_tokenizer(const fs::path& path, BpeVocabulary vocabulary) {
   return made_from(path, [&] { return std::make_shared<BpeTokenizer>(std::move(vocabulary)); });
 }
@@ -149,6 +155,10 @@ std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
   std::string text;
   for (const std::int32_t id : ids) text += bytes_of(id);
   return text;
+}
+
+bool same_ids(const Tokenizer& one, const Tokenizer& other) {
+  return one.size() == other.size() && one.hash() == other.hash();
 }
 
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path) {
@@ -162,10 +172,12 @@ std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path)
           name_or_path);
   if (fs::is_directory(path, error)) {
     if (fs::exists(path / "tokenizer.json", error)) return load_tokenizer((path / "tokenizer.json").string());
+    if (!fs::exists(path / "vocab.bpe", error)) refuse_foreign(path, foreign_tokenizer_folder(path));
     return bpe_tokenizer(path, read_encoder_and_merges(path));
   }
   require(!fs::is_regular_file(path, error) || fs::file_size(path, error) > 0,
           "{}: the file is empty, expected a vocabulary. {}", path.string(), kMend);
+  refuse_foreign(path, foreign_tokenizer_file(path));
   if (path.extension() != ".json") return bpe_tokenizer(path, read_rank_file(path));
   const json object = read_json(path);
   return made_from(path, [&] { return tokenizer_from_json(object); });
@@ -176,6 +188,7 @@ std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size) {
 }
 
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object) {
+  refuse_foreign("tokenizer", foreign_tokenizer(object));
   require(object.is_object() && object.contains("kind") && object["kind"].is_string(),
           "not a tokenizer: expected an object with \"kind\"");
   require(object.contains("format_version") && object["format_version"] == 1,

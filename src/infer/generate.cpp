@@ -141,8 +141,9 @@ class Generator {
     if (!made.tokens.empty()) ++result_.decoded_tokens;
     made.tokens.push_back(id);
     sequence.ids.push_back(id);
-    auto shown = sequence.text.push(tokenizer_.bytes_of(id));
-    made.stopped = sequence.text.stopped();
+    const bool ended = id == tokenizer_.end_of_text();
+    auto shown = ended ? std::string() : sequence.text.push(tokenizer_.bytes_of(id));
+    made.stopped = ended || sequence.text.stopped();
     sequence.finished = made.stopped || static_cast<std::int64_t>(made.tokens.size()) == sampling_.max_tokens;
     if (sequence.finished) shown += sequence.text.finish();
     made.text += shown;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "linformer/config/io.hpp"
+#include "linformer/config/output_folder.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
@@ -80,8 +81,7 @@ bool holds_files(const fs::path& folder) {
 
 bool is_run(const fs::path& folder) {
   if (!fs::is_regular_file(folder / "config.json") || is_checkpoint(folder)) return false;
-  const auto config = read_json(folder / "config.json");
-  return config.is_object() && config.contains("train") && config.contains("data") && config.contains("seed");
+  return is_run_config(read_json(folder / "config.json"));
 }
 
 RunConfig read_run_config(const fs::path& run) {

@@ -12,6 +12,7 @@
 namespace linformer {
 namespace {
 
+using namespace std::string_literals;
 using Ids = std::vector<std::int32_t>;
 using test::gpt2;
 
@@ -149,6 +150,53 @@ TEST(Tokenizer, ErrorsNameTheFileAndWhatToDo) {
       std::string::npos);
 }
 
+TEST(Tokenizer, FilesOfOtherProgramsAreNamed) {
+  const test::TemporaryFolder folder;
+  const auto refused = [&](const std::string& name, std::string_view content, const std::string& what) {
+    const auto path = folder.write(name, content);
+    for (const auto& given : {path, path.parent_path()}) {
+      const auto message = testing::message_of([&] { load_tokenizer(given.string()); });
+      EXPECT_NE(message.find(what), std::string::npos) << message;
+      EXPECT_NE(message.find("Use --tokenizer gpt2 or bytes"), std::string::npos) << message;
+      EXPECT_EQ(message.find("Put the file back"), std::string::npos) << message;
+    }
+  };
+  constexpr std::string_view kHuggingFace =
+      R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":0,"content":"</s>"}],"normalizer":null,)"
+      R"("pre_tokenizer":{"type":"ByteLevel"},"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}})";
+  refused("hf/tokenizer.json", kHuggingFace, "Hugging Face's tokenizers, which linformer does not read yet");
+  EXPECT_NE(testing::message_of([&] { tokenizer_from_json(json::parse(kHuggingFace)); }).find("does not read yet"),
+            std::string::npos);
+  refused("piece/spiece.model", "\n\x0E\n\x05<pad>\x15\0\0\0\0\x18\x03\n"s, "SentencePiece");
+  refused("word/vocab.txt", "[PAD]\r\n[unused0]\r\n[UNK]\r\nthe\r\n", "WordPiece");
+  json vocabulary = json::object();
+  for (int id = 0; id < 300; ++id) vocabulary["t" + std::to_string(id)] = id;
+  folder.write("pair/vocab.json", vocabulary.dump());
+  refused("pair/merges.txt", "#version: 0.2\na b\n", "Hugging Face");
+  for (const std::string name : {"pair/vocab.json", "pair/merges.txt"}) {
+    const auto message = testing::message_of([&] { load_tokenizer((folder.path() / name).string()); });
+    EXPECT_NE(message.find("one of the two files"), std::string::npos) << message;
+  }
+}
+
+TEST(Tokenizer, Gpt2sFilesUnderTheirOtherNamesCanBeCopied) {
+  const test::TemporaryFolder folder;  // what the message about them says
+  const std::filesystem::path from = test::source_path("data/gpt2");
+  std::filesystem::copy(from / "encoder.json", folder.path() / "encoder.json");
+  std::filesystem::copy(from / "vocab.bpe", folder.path() / "vocab.bpe");
+  std::filesystem::copy(from / "vocab.bpe", folder.path() / "merges.txt");
+  EXPECT_TRUE(same_ids(*load_tokenizer(folder.path().string()), *gpt2()));
+  EXPECT_NE(
+      testing::message_of([&] { load_tokenizer((folder.path() / "merges.txt").string()); }).find("name the folder"),
+      std::string::npos);
+}
+
+TEST(Tokenizer, OnlyGpt2HasAnEndOfText) {
+  EXPECT_EQ(gpt2()->end_of_text(), 50256);
+  EXPECT_EQ(load_tokenizer("bytes")->end_of_text(), std::nullopt);
+  EXPECT_EQ(numbers_tokenizer(7)->end_of_text(), std::nullopt);
+}
+
 std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, Ids* renumbered = nullptr) {
   std::vector<bool> used(static_cast<std::size_t>(gpt2()->size()));
   for (const auto id : gpt2()->encode(text)) used[static_cast<std::size_t>(id)] = true;
@@ -173,6 +221,22 @@ TEST(CorpusVocabulary, TheCorpusKeepsItsTokens) {
   std::copy_if(renumbered.begin(), renumbered.end(), std::back_inserter(kept), [](auto id) { return id >= 0; });
   EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
   EXPECT_EQ(static_cast<std::int64_t>(kept.size()), corpus->size());
+}
+
+TEST(CorpusVocabulary, KeepsAnEndOfTextThatIsUsed) {
+  std::vector<bool> used(50257);
+  used[50256] = true;
+  Ids renumbered;
+  const auto with = corpus_tokenizer(*gpt2(), used, &renumbered), without = vocabulary_of("");
+  EXPECT_EQ(with->size(), without->size() + 1);
+  EXPECT_EQ(with->end_of_text(), without->size());
+  EXPECT_EQ(renumbered[50256], without->size());
+  EXPECT_EQ(without->end_of_text(), std::nullopt);
+  EXPECT_EQ(tokenizer_from_json(with->to_json())->end_of_text(), with->end_of_text());
+  // The hash is that of the rank file, which has no end of text.
+  EXPECT_EQ(with->hash(), without->hash());
+  EXPECT_FALSE(same_ids(*with, *without));
+  EXPECT_TRUE(same_ids(*with, *tokenizer_from_json(with->to_json())));
 }
 
 TEST(CorpusVocabulary, OtherTextEncodesByTheMergesThatRemain) {

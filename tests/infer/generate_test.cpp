@@ -142,6 +142,42 @@ TEST(Generate, StopTextsSpanTokensAndAreNotPrinted) {
   EXPECT_EQ(stopped.tokens.size(), end + 3);
 }
 
+// Bytes, of which one stands for the end of the text.
+class EndingTokenizer : public Tokenizer {
+ public:
+  explicit EndingTokenizer(std::int32_t end) : end_(end) {}
+  std::int64_t size() const override { return 256; }
+  std::vector<std::int32_t> encode(std::string_view text) const override { return bytes_tokenizer().encode(text); }
+  std::size_t safe_cut(std::string_view text, std::size_t from) const override {
+    return bytes_tokenizer().safe_cut(text, from);
+  }
+  std::string_view bytes_of(std::int32_t id) const override {
+    return id == end_ ? "<|endoftext|>" : bytes_tokenizer().bytes_of(id);
+  }
+  std::string name() const override { return "ending"; }
+  std::string hash() const override { return ""; }
+  json to_json() const override { return {}; }
+  std::optional<std::int32_t> end_of_text() const override { return end_; }
+
+ private:
+  std::int32_t end_;
+};
+
+TEST(Generate, TheEndOfTextEndsASample) {
+  const auto model = tiny_model(tiny_config("running", 64));
+  const SamplingConfig sampling{.max_tokens = 40, .temperature = 1};
+  const auto free = run(model, {"stop"}, sampling).sequences[0];
+  const auto end = free.tokens[11];
+  std::string streamed;
+  const GenerateOptions options{.on_text = [&](std::size_t, std::string_view text) { streamed += text; }};
+  const auto made = generate(model, EndingTokenizer(end), {"stop"}, sampling, options).sequences[0];
+  const auto first = std::find(free.tokens.begin(), free.tokens.end(), end);
+  EXPECT_TRUE(made.stopped);
+  EXPECT_EQ(made.tokens, Tokens(free.tokens.begin(), first + 1));
+  EXPECT_EQ(made.text, bytes_tokenizer().decode({free.tokens.begin(), first}));
+  EXPECT_EQ(streamed, made.text);
+}
+
 TEST(Generate, StreamsWholeCharactersOnly) {
   const auto model = tiny_model(tiny_config("softmax", 260));
   std::map<std::size_t, std::string> streamed;

@@ -18,6 +18,7 @@ class TokenData {
   /// The numbers of ids in the two parts.
   std::int64_t train_size() const;
   std::int64_t validation_size() const;
+  std::int64_t separators() const;  ///< end-of-text tokens that prepare() put between texts
   /// Copies `count` ids, from `offset` in that part on, to `out`. UserError for ids outside the vocabulary.
   void copy_train(std::int64_t offset, std::int64_t count, std::int64_t* out) const;
   void copy_validation(std::int64_t offset, std::int64_t count, std::int64_t* out) const;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,11 +30,17 @@ class Tokenizer {
   /// SHA-256 of the vocabulary as a .tiktoken rank file. Token files and models store it.
   virtual std::string hash() const = 0;
   virtual json to_json() const = 0;  ///< the whole vocabulary, as it is written to tokenizer.json
+  /// The id that stands for the end of a text and for no bytes of it; no text encodes to it. bytes_of() shows it as
+  /// "<|endoftext|>".
+  virtual std::optional<std::int32_t> end_of_text() const { return std::nullopt; }
   std::string decode(const std::vector<std::int32_t>& ids) const;
 };
 
-/// `name_or_path` is "bytes", "gpt2" (its files come from `make setup`), or a path: to a .tiktoken file, to a folder
-/// with encoder.json and vocab.bpe, or to a tokenizer.json.
+/// Whether both give each text the same ids, and each id the same text. The hash alone does not know the end of text.
+bool same_ids(const Tokenizer& one, const Tokenizer& other);
+
+/// "bytes", "gpt2" (the vocabulary files that `make setup` fetched), or a path: .tiktoken, a folder with encoder.json
+/// and vocab.bpe, or a tokenizer.json that prepare() wrote. UserError on the files of other programs, which it names.
 std::shared_ptr<const Tokenizer> load_tokenizer(const std::string& name_or_path);
 /// For ids that don't stand for text. The text of an id is its number and a space; numbers are below `size`. encode()
 /// throws UserError for any other text.
@@ -41,10 +48,10 @@ std::shared_ptr<const Tokenizer> numbers_tokenizer(std::int64_t size);
 /// Makes the tokenizer that to_json() wrote. UserError for anything else.
 std::shared_ptr<const Tokenizer> tokenizer_from_json(const json& object);
 
-/// The part of `base` that a corpus needs. It keeps the ids with used[id], the 256 bytes, and both halves of every
-/// merge that leads to a kept id, in the order of their ranks. The corpus has the same tokens under both tokenizers.
-/// Other text is encoded with the merges that are left. `renumbered` (may be null) receives the new id of each old id,
-/// -1 where it was dropped. UserError when `base` has no merges.
+/// The part of `base` that a corpus needs: the ids with used[id], the 256 bytes, and both halves of every merge behind
+/// them, in rank order; the end of text is the last if used. The corpus has the same tokens under both; other text
+/// encodes by the merges that remain. `renumbered` (may be null) gets the new id of each old one, -1 where it is gone.
+/// UserError when `base` has no merges.
 std::shared_ptr<const Tokenizer> corpus_tokenizer(const Tokenizer& base, const std::vector<bool>& used,
                                                   std::vector<std::int32_t>* renumbered = nullptr);
 

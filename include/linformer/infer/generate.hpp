@@ -38,9 +38,9 @@ struct GenerateOptions {
 };
 
 struct GeneratedSequence {
-  std::string text;                  ///< the generated text, without the prompt and the stop text
-  std::vector<std::int32_t> tokens;  ///< every id that was drawn, also those of the stop text
-  bool stopped = false;              ///< true when a stop text ended the sequence, false when max_tokens did
+  std::string text;                  ///< what was generated, without prompt and stop text
+  std::vector<std::int32_t> tokens;  ///< every id drawn, those of a stop text and the end of text included
+  bool stopped = false;              ///< by a stop text or the end of text; otherwise max_tokens were made
 };
 
 struct Generation {
