@@ -4,7 +4,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -16,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "linformer/core/format.hpp"
 #include "linformer/kernels/isa.hpp"
 #include "linformer/ops/attention.hpp"
 
@@ -196,7 +196,7 @@ std::string parity(const Point& point) {
       if (expected[i].defined()) error = std::max(error, distance(given[i], expected[i]));
     }
     if (error < tolerance) return "";  // false for NaN too
-    return fmt::format("differs from the reference by {:.1e} (relative root mean square)", error);
+    return formatted("differs from the reference by {:.1e} (relative root mean square)", error);
   } catch (const std::exception& failure) {  // of LibTorch's long messages the first line says what happened
     const std::string text = failure.what();
     return text.substr(0, text.find('\n'));
@@ -211,7 +211,7 @@ std::string too_large(const Point& point, std::int64_t n) {
       static_cast<double>(B * H * n * point.form.columns(n) * static_cast<std::int64_t>(sizeof(float)));
   const auto gib = weights * (point.backward ? 8 : 4) / (1 << 30);
   if (gib <= most) return "";
-  return fmt::format("left out: it would take about {:.0f} GiB, and more than {:.0f} are not taken here", gib, most);
+  return formatted("left out: it would take about {:.0f} GiB, and more than {:.0f} are not taken here", gib, most);
 }
 
 void time_form(benchmark::State& state, const Point& point, std::string& why_not) {
@@ -277,7 +277,7 @@ void add(const std::string& name, std::function<void(benchmark::State&)> run,
 void add_form(const Form& form, at::ScalarType dtype) {
   for (const bool backward : {false, true}) {
     const auto name = [&](const char* what) {
-      return fmt::format("{}/{}/{}/{}", form.name, what, name_of(dtype), backward ? "forward_backward" : "forward");
+      return formatted("{}/{}/{}/{}", form.name, what, name_of(dtype), backward ? "forward_backward" : "forward");
     };
     const Point bare{form, Path::automatic, dtype, backward};
     add(name("products"), [=](benchmark::State& state) { time_products(state, bare); }, form.lengths);
@@ -287,7 +287,7 @@ void add_form(const Form& form, at::ScalarType dtype) {
           name(path == Path::kernel ? "kernel" : "composed"),
           [=](benchmark::State& state) {
             static std::map<std::string, std::string> checked;  // by path: parity is asked once
-            const auto key = fmt::format("{}{}{}{}", form.name, static_cast<int>(path), name_of(dtype), backward);
+            const auto key = formatted("{}{}{}{}", form.name, static_cast<int>(path), name_of(dtype), backward);
             if (!checked.contains(key)) checked[key] = parity(point);
             auto why_not = checked[key];
             time_form(state, point, why_not);
@@ -320,7 +320,7 @@ int main(int argc, char** argv) {
   const bool no_bfloat16 = is_hopeless(at::kBFloat16);
   if (no_bfloat16) std::cerr << "attention_bench: bfloat16 is left out: this processor has no fast products of it\n";
   benchmark::AddCustomContext("threads", std::to_string(at::get_num_threads()));
-  benchmark::AddCustomContext("shape", fmt::format("B {} H {} D {} K {} W {} r {}", B, H, D, K, W, r));
+  benchmark::AddCustomContext("shape", formatted("B {} H {} D {} K {} W {} r {}", B, H, D, K, W, r));
   benchmark::AddCustomContext("isa", std::string(linformer::kernels::isa_name(linformer::kernels::current_isa())));
   for (const auto& form : forms()) {
     for (const auto dtype : form.dtypes) {

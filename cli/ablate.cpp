@@ -1,7 +1,7 @@
 // linformer ablate: trains a grid of models that differ in named fields, and compares them.
 #include "linformer/study/ablate.hpp"
-
-#include <fmt/format.h>
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <memory>
 
@@ -30,15 +30,14 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
                               dtype == "bfloat16"  ? DType::bfloat16
                               : dtype == "float32" ? DType::float32
                                                    : DType::automatic);
-  auto command = fmt::format("linformer ablate --grid {} --out {}", quoted(flags.grid), quoted(flags.out));
+  auto command = formatted("linformer ablate --grid {} --out {}", quoted(flags.grid), quoted(flags.out));
   if (!flags.data.empty()) command += " --data " + quoted(flags.data);
   if (dtype != "auto") command += " --dtype " + dtype;
-  if (flags.common.threads > 0) command += fmt::format(" --threads {}", flags.common.threads);
-  const auto result =
-      run_ablation(grid, {.out = flags.out,
-                          .command = command,
-                          .device = parse_device(flags.common.device),
-                          .remark = [](const std::string& line) { fmt::print(stderr, "linformer: {}\n", line); }});
+  if (flags.common.threads > 0) command += formatted(" --threads {}", flags.common.threads);
+  const auto result = run_ablation(grid, {.out = flags.out,
+                                          .command = command,
+                                          .device = parse_device(flags.common.device),
+                                          .remark = [](const std::string& line) { say("linformer: {}\n", line); }});
   if (flags.common.json) {
     for (const auto& row : result.rows) put(dump(row) + "\n");
   } else {
@@ -46,12 +45,11 @@ void ablate(const CLI::App& verb, const AblateFlags& flags) {
   }
   flush();
   if (result.stop_signal) {
-    fmt::print(stderr, "linformer: stopped; continue with: {}\n", command);
+    say("linformer: stopped; continue with: {}\n", command);
     throw Exit{128 + result.stop_signal};
   }
   if (result.left_out > 0) {
-    fmt::print(stderr, "linformer: {} of {} runs are not in the table\n", result.left_out,
-               grid.points.size() * grid.seeds.size());
+    say("linformer: {} of {} runs are not in the table\n", result.left_out, grid.points.size() * grid.seeds.size());
     throw Exit{1};
   }
 }

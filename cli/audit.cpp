@@ -1,8 +1,7 @@
 // linformer audit: does a model see what comes after?
 #include "linformer/study/audit.hpp"
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -87,12 +86,12 @@ void remark_on_text(const AuditFlags& flags, const AuditOptions& options, AuditR
   const auto tokens = static_cast<std::int64_t>(options.text.size());
   if (tokens < *shortest) {
     report.remarks.push_back(
-        fmt::format("{} has {} tokens, and the shortest text tried needs {}: only random ids were tried", flags.data,
-                    tokens, *shortest));
+        formatted("{} has {} tokens, and the shortest text tried needs {}: only random ids were tried", flags.data,
+                  tokens, *shortest));
   } else if (tokens < *longest) {
     report.remarks.push_back(
-        fmt::format("{} has {} tokens, and the longest text tried needs {}: texts longer than it were only random ids",
-                    flags.data, tokens, *longest));
+        formatted("{} has {} tokens, and the longest text tried needs {}: texts longer than it were only random ids",
+                  flags.data, tokens, *longest));
   }
 }
 
@@ -116,29 +115,29 @@ std::string command_of(const AuditFlags& flags) {
   std::string command = "linformer audit --model " + quoted(flags.model);
   if (!flags.data.empty()) command += " --data " + quoted(flags.data);
   if (!flags.tokenizer.empty()) command += " --tokenizer " + quoted(flags.tokenizer);
-  if (flags.length > 0) command += fmt::format(" --model.length {}", flags.length);
-  if (flags.vocabulary > 0) command += fmt::format(" --model.vocabulary {}", flags.vocabulary);
+  if (flags.length > 0) command += formatted(" --model.length {}", flags.length);
+  if (flags.vocabulary > 0) command += formatted(" --model.vocabulary {}", flags.vocabulary);
   if (flags.common.products != "auto") command += " --products " + flags.common.products;
-  if (flags.common.seed > 0) command += fmt::format(" --seed {}", flags.common.seed);
+  if (flags.common.seed > 0) command += formatted(" --seed {}", flags.common.seed);
   return command;
 }
 
 void print(const AuditPass& pass) {
-  put(fmt::format("\n{}{}, {} changed tokens in texts of {} tokens\n", pass.dtype,
-                  pass.path.empty() ? "" : " (" + pass.path + ")", pass.changes, fmt::join(pass.lengths, ", ")));
-  put(fmt::format("  outputs before a changed token move by at most  {:.1e} of their range (threshold {:.1e})\n",
-                  pass.largest_change, pass.threshold));
+  put(formatted("\n{}{}, {} changed tokens in texts of {} tokens\n", pass.dtype,
+                pass.path.empty() ? "" : " (" + pass.path + ")", pass.changes, joined(pass.lengths, ", ")));
+  put(formatted("  outputs before a changed token move by at most  {:.1e} of their range (threshold {:.1e})\n",
+                pass.largest_change, pass.threshold));
   for (std::size_t layer = 0; layer < pass.by_layer.size() && pass.leaks(); ++layer) {
-    put(fmt::format("    after block {:<3} {:.1e}\n", layer, pass.by_layer[layer]));
+    put(formatted("    after block {:<3} {:.1e}\n", layer, pass.by_layer[layer]));
   }
   if (pass.gradient.obstacle.empty()) {
-    put(fmt::format("  gradients of earlier outputs by later tokens    {:.1e} of those by earlier ones\n",
-                    pass.gradient.largest));
+    put(formatted("  gradients of earlier outputs by later tokens    {:.1e} of those by earlier ones\n",
+                  pass.gradient.largest));
   } else {
-    put(fmt::format("  gradients: {}\n", pass.gradient.obstacle));
+    put(formatted("  gradients: {}\n", pass.gradient.obstacle));
   }
   for (const auto& way : pass.streaming) {
-    put(fmt::format(
+    put(formatted(
         "  loss one token at a time {:.4f}, all at once {:.4f}; largest difference {:.1e} nats at position {} ({}; "
         "threshold {:.1e})\n",
         way.loss_streamed, way.loss_teacher_forced, way.largest_difference, way.position, way.way, way.threshold));
@@ -148,23 +147,22 @@ void print(const AuditPass& pass) {
 void say_leaks(const AuditPass& pass) {
   if (pass.first_leak) {
     const auto& leak = *pass.first_leak;
-    put(fmt::format("  LEAK: changing token {} of {} moves the output at position {} by {:.1e} of the range\n",
-                    leak.changed, leak.length, leak.seen_at, leak.change));
+    put(formatted("  LEAK: changing token {} of {} moves the output at position {} by {:.1e} of the range\n",
+                  leak.changed, leak.length, leak.seen_at, leak.change));
   }
   if (const auto& gradient = pass.gradient; gradient.largest > gradient.threshold) {
-    put(fmt::format("  LEAK: the output at position {} has a gradient by token {} of {}\n", gradient.output,
-                    gradient.input, gradient.length));
+    put(formatted("  LEAK: the output at position {} has a gradient by token {} of {}\n", gradient.output,
+                  gradient.input, gradient.length));
   }
   for (const auto& way : pass.streaming) {
     if (!(way.largest_difference <= way.threshold))
-      put(fmt::format("  LEAK: position {} has another loss when no later token is given ({})\n", way.position,
-                      way.way));
+      put(formatted("  LEAK: position {} has another loss when no later token is given ({})\n", way.position, way.way));
   }
 }
 
 void print(const std::string& model, const AuditReport& report) {
-  put(fmt::format("{}: {}\n", model,
-                  report.leaks() ? "LEAKS: it sees what comes after" : "clean: no output sees what comes after it"));
+  put(formatted("{}: {}\n", model,
+                report.leaks() ? "LEAKS: it sees what comes after" : "clean: no output sees what comes after it"));
   for (const auto& pass : report.passes) {
     print(pass);
     say_leaks(pass);
@@ -202,7 +200,7 @@ void run(AuditFlags flags) {
     try {
       write_atomically(fs::path(flags.model) / "audit.json", dump(object, 2) + "\n");
     } catch (const UserError& error) {
-      progress.note(fmt::format("audit: not kept beside the run: {}", error.what()));
+      progress.note(formatted("audit: not kept beside the run: {}", error.what()));
     }
   }
   progress.finish();

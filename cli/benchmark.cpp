@@ -1,9 +1,9 @@
 // linformer benchmark: time and memory of forward passes, training steps and generation, next to the Transformer.
 #include "linformer/study/benchmark.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/Parallel.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -110,16 +110,16 @@ void run(const CLI::App& verb, BenchmarkFlags& flags) {
     }
     return;
   }
-  for (const auto& text : plan.left_out) fmt::print(stderr, "linformer: left out {}\n", text);
-  fmt::print(stderr, "linformer: {}", summary.substr(summary.rfind('\n', summary.size() - 2) + 1));
+  for (const auto& text : plan.left_out) say("linformer: left out {}\n", text);
+  say("linformer: {}", summary.substr(summary.rfind('\n', summary.size() - 2) + 1));
   flags.options.out = flags.out;
   flags.options.command = command_line();
   flags.options.version = LINFORMER_VERSION;
   const auto result = run_benchmark(plan, flags.options);
   print(result, flags);
   flush();
-  fmt::print(stderr, "linformer: {} points measured now, {} kept from before, {} failed; {}/benchmark.jsonl\n",
-             result.measured, result.kept, result.failed, flags.out);
+  say("linformer: {} points measured now, {} kept from before, {} failed; {}/benchmark.jsonl\n", result.measured,
+      result.kept, result.failed, flags.out);
   if (result.stop_signal) throw Exit{128 + result.stop_signal};
   if (result.failed > 0) throw Exit{1};
 }
@@ -130,7 +130,7 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   };
   auto& grid = flags.grid;
   list("--tasks", flags.tasks, "forward (hidden states), train (a step), generate");
-  list("--forms", flags.forms, fmt::format("{}", fmt::join(EnumNames<BenchmarkForm>::names, ", ")));
+  list("--forms", flags.forms, joined(EnumNames<BenchmarkForm>::names, ", "));
   list("--decodes", flags.decodes,
        "for generate: stream (one step per token), reread (the whole window for each token)");
   list("--sharings", flags.sharings, "none, headwise, key-value, layerwise");
@@ -158,8 +158,7 @@ void add_benchmark(CLI::App& app) {
       "benchmark", "Time and memory of forward passes, training steps and generation, next to the Transformer");
   add_common(*verb, flags->common);
   verb->add_option("--out", flags->out, "folder for benchmark.jsonl; one that exists is continued");
-  verb->add_option("--preset", flags->preset,
-                   fmt::format("instead of a grid: {}", fmt::join(benchmark_presets(), ", ")));
+  verb->add_option("--preset", flags->preset, formatted("instead of a grid: {}", joined(benchmark_presets(), ", ")));
   add_grid(*verb, *flags);
   verb->add_option("--rounds", flags->options.rounds, "measured rounds of each point, after one for warming up")
       ->capture_default_str();

@@ -1,9 +1,9 @@
 #include "benchmark_table.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
 
 namespace linformer::cli {
@@ -19,12 +19,12 @@ std::string count(const json& line, const char* key) {
 
 std::string number(const json& line, const char* key, double scale, int digits) {
   const auto found = line.find(key);
-  return found != line.end() && found->is_number() ? fmt::format("{:.{}f}", found->get<double>() * scale, digits) : "-";
+  return found != line.end() && found->is_number() ? formatted("{:.{}f}", found->get<double>() * scale, digits) : "-";
 }
 
 std::string seconds(const json& line, const char* key) {
   const auto found = line.find(key);
-  return found != line.end() && found->is_number() ? fmt::format("{:.4g}", found->get<double>()) : "-";
+  return found != line.end() && found->is_number() ? formatted("{:.4g}", found->get<double>()) : "-";
 }
 
 // Columns are as wide as their longest cell. The first `left` columns are aligned to the left.
@@ -37,7 +37,7 @@ std::string table(const std::vector<Row>& rows, std::size_t left) {
   for (const auto& row : rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i)
-      line += i < left ? fmt::format("{:<{}}  ", row[i], widths[i]) : fmt::format("{:>{}}  ", row[i], widths[i]);
+      line += i < left ? formatted("{:<{}}  ", row[i], widths[i]) : formatted("{:>{}}  ", row[i], widths[i]);
     text += line.substr(0, line.find_last_not_of(' ') + 1) + '\n';
   }
   return text;
@@ -55,7 +55,7 @@ std::string section(const std::vector<json>& lines, std::string_view type, const
 Row point_row(const json& line) {
   const auto status = line.value("status", "");
   const auto note = status != "ok"                ? status + ": " + line.value("reason", "")
-                    : line.value("scaled", false) ? fmt::format("from {} tokens", count(line, "measured_tokens"))
+                    : line.value("scaled", false) ? formatted("from {} tokens", count(line, "measured_tokens"))
                                                   : "";
   return {count(line, "task"),
           count(line, "form"),
@@ -117,17 +117,17 @@ std::string benchmark_table(const std::vector<json>& lines) {
 std::string plan_table(const BenchmarkPlan& plan, int rounds, double multiply_adds_per_second) {
   std::string text;
   for (std::size_t i = 0; i < plan.groups.size(); ++i) {
-    for (const auto& point : plan.groups[i]) text += fmt::format("group {:<3} {}\n", i + 1, describe(point));
+    for (const auto& point : plan.groups[i]) text += formatted("group {:<3} {}\n", i + 1, describe(point));
   }
   for (const auto& search : plan.searches) {
-    text += fmt::format("search    largest {} up to {}, in steps of {}, of: {}\n", search.what, search.most,
-                        search.step, describe(search.start));
+    text += formatted("search    largest {} up to {}, in steps of {}, of: {}\n", search.what, search.most, search.step,
+                      describe(search.start));
   }
-  for (const auto& left_out : plan.left_out) text += fmt::format("left out  {}\n", left_out);
-  text += fmt::format("{} points in {} groups, {} searches", plan.points(), plan.groups.size(), plan.searches.size());
+  for (const auto& left_out : plan.left_out) text += formatted("left out  {}\n", left_out);
+  text += formatted("{} points in {} groups, {} searches", plan.points(), plan.groups.size(), plan.searches.size());
   if (plan.points() > 0)
-    text += fmt::format("; very roughly {} in all",
-                        format_duration(plan.expected_seconds(rounds, multiply_adds_per_second)));
+    text +=
+        formatted("; very roughly {} in all", format_duration(plan.expected_seconds(rounds, multiply_adds_per_second)));
   return text + '\n';
 }
 

@@ -1,7 +1,6 @@
 // Options that every verb has, and fields as flags.
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +9,8 @@
 #include <iterator>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/attention.hpp"
 #include "verbs.hpp"
@@ -38,7 +39,7 @@ std::string short_flag(const std::string& field) {
 }
 
 [[noreturn]] void fail_output(int error) {
-  fail("standard output can't be written{}", error == 0 ? "" : fmt::format(": {}", std::strerror(error)));
+  fail("standard output can't be written{}", error == 0 ? "" : formatted(": {}", std::strerror(error)));
 }
 
 }  // namespace
@@ -61,7 +62,7 @@ void add_verbose(CLI::App& verb, Common& common) {
 void say_path(const Common& common) {
   if (!common.verbose) return;
   const auto path = ops::last_path();
-  fmt::print(stderr, "attention: {}\n", path == ops::Path::automatic ? "none ran" : ops::path_name(path));
+  say("attention: {}\n", path == ops::Path::automatic ? "none ran" : ops::path_name(path));
 }
 
 void put(std::string_view text) {

@@ -1,7 +1,7 @@
 // linformer evaluate: loss, perplexity and bits per byte of a model over prepared data or a text.
 #include "linformer/infer/evaluate.hpp"
-
-#include <fmt/format.h>
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <cmath>
 #include <filesystem>
@@ -48,14 +48,14 @@ void print(const Evaluation& result, bool as_json) {
   if (as_json) {
     json object = to_json(result);
     object.update({{"tokens", result.tokens}, {"seconds", result.seconds}});
-    fmt::print("{}\n", object.dump());
+    put("{}\n", object.dump());
   } else {
-    fmt::print("loss           {:.4f} nats a token\nperplexity     {:.2f}\n", result.loss, result.perplexity);
-    if (result.bits_per_byte) fmt::print("bits per byte  {:.4f}\n", *result.bits_per_byte);
-    fmt::print("tokens         {}\n", result.tokens);
-    if (result.accuracy) fmt::print("accuracy       {:.2f} %\n", 100 * *result.accuracy);
+    put("loss           {:.4f} nats a token\nperplexity     {:.2f}\n", result.loss, result.perplexity);
+    if (result.bits_per_byte) put("bits per byte  {:.4f}\n", *result.bits_per_byte);
+    put("tokens         {}\n", result.tokens);
+    if (result.accuracy) put("accuracy       {:.2f} %\n", 100 * *result.accuracy);
     for (const auto& [first, last, queries, accuracy] : result.accuracy_by_distance)
-      fmt::print("  {:>5} to {:<5} positions back  {:6.2f} % of {}\n", first, last, 100 * accuracy, queries);
+      put("  {:>5} to {:<5} positions back  {:6.2f} % of {}\n", first, last, 100 * accuracy, queries);
   }
 }
 
@@ -67,7 +67,7 @@ void run(const EvaluateFlags& flags) {
   Progress progress("evaluate", 0);
   EvaluateOptions options{.batch = flags.batch, .dtype = opened.dtype};
   options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update(done, fmt::format("of {} batches", total));
+    progress.update(done, formatted("of {} batches", total));
   };
   const auto result =
       flags.data.empty() ? evaluate_own(opened, flags.model, options) : evaluate_path(opened, flags.data, options);

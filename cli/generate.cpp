@@ -1,7 +1,7 @@
 // linformer generate: writes text with a model, while it is made.
 #include "linformer/infer/generate.hpp"
-
-#include <fmt/format.h>
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <cstdio>
 #include <memory>
@@ -73,17 +73,16 @@ void print_sequences(const std::vector<std::string>& prompts, const Generation& 
   const auto samples = result.sequences.size() / prompts.size();
   for (std::size_t i = 0; i < result.sequences.size(); ++i) {
     const auto& prompt = prompts[i / samples];
-    write(fmt::format("--- prompt {}, sample {} ---\n{}{}\n", i / samples + 1, i % samples + 1, prompt,
-                      result.sequences[i].text));
+    write(formatted("--- prompt {}, sample {} ---\n{}{}\n", i / samples + 1, i % samples + 1, prompt,
+                    result.sequences[i].text));
   }
 }
 
 void print_speed(const Generation& result) {
-  fmt::print(stderr,
-             "prompt: {} tokens in {:.3f} s; generated: {:.1f} tokens/s ({:.3f} s after the first token); "
-             "state: {:.2f} MB\n",
-             result.prompt_tokens, result.prompt_seconds, result.tokens_per_second(), result.decode_seconds,
-             static_cast<double>(result.state_bytes) / 1e6);
+  say("prompt: {} tokens in {:.3f} s; generated: {:.1f} tokens/s ({:.3f} s after the first token); "
+      "state: {:.2f} MB\n",
+      result.prompt_tokens, result.prompt_seconds, result.tokens_per_second(), result.decode_seconds,
+      static_cast<double>(result.state_bytes) / 1e6);
 }
 
 Choice<WeightFormat> weights_of(const Common& common, const LanguageModel& model) {
@@ -150,7 +149,7 @@ void run(GenerateFlags& flags) {
     print_sequences(prompts, result);
   }
   print_speed(result);
-  if (flags.common.verbose) fmt::print(stderr, "{}\n", result.path);
+  if (flags.common.verbose) say("{}\n", result.path);
   say_path(flags.common);  // of the prompt, where a decoder made the rest
 }
 

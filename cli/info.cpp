@@ -1,13 +1,13 @@
 // linformer info: shows facts about a model, prepared text or this machine.
 #include <ATen/ATen.h>
 #include <ATen/Version.h>
-#include <fmt/format.h>
 
 #include <filesystem>
 #include <memory>
 #include <string_view>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/token_file.hpp"
 #include "linformer/infer/generate.hpp"
@@ -169,15 +169,15 @@ void print(const json& object, int indent = 0) {
     const bool section = value.is_object() || (value.is_array() && !value.empty() && value[0].is_object());
     if (!section) {
       const auto text = value.is_string()         ? value.get<std::string>()
-                        : value.is_number_float() ? fmt::format("{:.4g}", value.get<double>())
+                        : value.is_number_float() ? formatted("{:.4g}", value.get<double>())
                                                   : value.dump();
-      fmt::print("{:{}}{:{}}{}\n", "", indent, key, 24 - indent, text);
+      put("{:{}}{:{}}{}\n", "", indent, key, 24 - indent, text);
     } else if (value.is_object()) {
-      fmt::print("{:{}}{}\n", "", indent, key);
+      put("{:{}}{}\n", "", indent, key);
       print(value, indent + 2);
     } else {
-      fmt::print("{:{}}{}\n", "", indent, key);
-      for (const auto& element : value) fmt::print("{:{}}{}\n", "", indent + 2, element.dump());
+      put("{:{}}{}\n", "", indent, key);
+      for (const auto& element : value) put("{:{}}{}\n", "", indent + 2, element.dump());
     }
   }
 }
@@ -186,7 +186,7 @@ void run(const InfoFlags& flags) {
   apply(flags.common);
   const auto object = info_of(flags.path, flags.common);
   if (flags.common.json) {
-    fmt::print("{}\n", dump(object));
+    put("{}\n", dump(object));
   } else {
     print(object);
   }

@@ -1,7 +1,7 @@
 // linformer inspect: the rank of attention, what slots read and how much they are used, over a text.
 #include "linformer/study/inspect.hpp"
-
-#include <fmt/format.h>
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -36,15 +36,15 @@ struct InspectFlags {
 
 // The command that makes the same lines again.
 std::string command_of(const InspectFlags& flags) {
-  auto text = fmt::format("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
+  auto text = formatted("linformer inspect --model {} --data {}", quoted(flags.model), quoted(flags.data));
   for (const auto& [given, name] :
        {std::pair{flags.spectrum, "spectrum"}, {flags.slots, "slots"}, {flags.attention, "attention"}}) {
-    if (given) text += fmt::format(" --{}", name);
+    if (given) text += formatted(" --{}", name);
   }
   const InspectFlags usual;
-  if (flags.windows != usual.windows) text += fmt::format(" --windows {}", flags.windows);
-  if (flags.length != usual.length) text += fmt::format(" --length {}", flags.length);
-  if (flags.rank != usual.rank) text += fmt::format(" --rank {}", flags.rank);
+  if (flags.windows != usual.windows) text += formatted(" --windows {}", flags.windows);
+  if (flags.length != usual.length) text += formatted(" --length {}", flags.length);
+  if (flags.rank != usual.rank) text += formatted(" --rank {}", flags.rank);
   if (flags.common.products != usual.common.products) text += " --products " + flags.common.products;
   return flags.out.empty() ? text : text + " --out " + quoted(flags.out);
 }
@@ -88,8 +88,8 @@ Inspection inspect_ids(InspectSubject subject, const std::vector<std::int64_t>& 
   auto result = inspect(subject, windows, flags.data, options);
   progress.finish();
   if (!flags.common.json) {
-    put(fmt::format("{}: {}, {} layers of {} heads; {}: {} windows of {} tokens\n", flags.model, subject.description,
-                    subject.layers, subject.heads, flags.data, windows.size(0), length));
+    put(formatted("{}: {}, {} layers of {} heads; {}: {} windows of {} tokens\n", flags.model, subject.description,
+                  subject.layers, subject.heads, flags.data, windows.size(0), length));
   }
   return result;
 }
@@ -134,7 +134,7 @@ void run(const InspectFlags& flags) {
   }
   put(flags.common.json ? lines : inspection_table(result, kept));
   flush();
-  for (const auto& remark : result.remarks) fmt::print(stderr, "linformer: remark: {}\n", remark);
+  for (const auto& remark : result.remarks) say("linformer: remark: {}\n", remark);
 }
 
 }  // namespace

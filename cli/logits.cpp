@@ -2,7 +2,6 @@
 // vocabulary.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
@@ -118,9 +117,9 @@ void run(const LogitsFlags& flags) {
   if (flags.common.json) {
     const json object = {
         {"out", flags.out}, {"tokens", logits.size(0)}, {"vocabulary", logits.size(1)}, {"seconds", seconds.count()}};
-    fmt::print("{}\n", dump(object));
+    put("{}\n", dump(object));
   } else {
-    fmt::print("{}: logits {} × {}\n", flags.out, logits.size(0), logits.size(1));
+    put("{}: logits {} × {}\n", flags.out, logits.size(0), logits.size(1));
   }
   say_path(flags.common);
 }

@@ -5,14 +5,12 @@
 #include <malloc.h>
 #endif
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <array>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "linformer/core/format.hpp"
 #include "linformer/core/memory.hpp"
 
 namespace linformer::cli {
@@ -41,7 +39,7 @@ std::vector<std::string> sizes_given(const CLI::App& verb) {
   for (const auto* name : kSizes) {
     const auto* option = verb.get_option_no_throw(name);
     if (option != nullptr && option->count() > 0)
-      given.push_back(fmt::format("{} {}", name, fmt::join(option->results(), " ")));
+      given.push_back(formatted("{} {}", name, joined(option->results(), " ")));
   }
   return given;
 }
@@ -52,13 +50,12 @@ std::string out_of_memory(const CLI::App& app, std::string_view error) {
   const auto verbs = app.get_subcommands();
   const auto sizes = verbs.empty() ? std::vector<std::string>() : sizes_given(*verbs.front());
   const auto asked = bytes_asked_for(error);
-  return fmt::format("out of memory{}, with {} free; {}",
-                     asked > 0
-                         ? fmt::format(": {} were asked for in one piece", format_bytes(static_cast<double>(asked)))
-                         : std::string(),
-                     format_bytes(static_cast<double>(available_memory_bytes())),
-                     sizes.empty() ? std::string("use a smaller model, or give it less at once")
-                                   : fmt::format("use less than {}", fmt::join(sizes, ", ")));
+  return formatted("out of memory{}, with {} free; {}",
+                   asked > 0 ? formatted(": {} were asked for in one piece", format_bytes(static_cast<double>(asked)))
+                             : std::string(),
+                   format_bytes(static_cast<double>(available_memory_bytes())),
+                   sizes.empty() ? std::string("use a smaller model, or give it less at once")
+                                 : formatted("use less than {}", joined(sizes, ", ")));
 }
 
 }  // namespace linformer::cli

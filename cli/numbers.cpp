@@ -1,11 +1,11 @@
 // Numbers on the command line. CLI11 takes 010 as 8, 0x10 as 16 and -1 as the largest seed, so each option that holds a
 // number gets a check of the text, by its type: a new option can't be without it.
-#include <fmt/format.h>
 
 #include <cstdint>
 #include <limits>
 
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/number.hpp"
 #include "verbs.hpp"
 
@@ -16,12 +16,12 @@ template <class Number>
 std::string check_whole(const std::string& text) {
   if (parse_number<Number>(text)) return "";
   using Limits = std::numeric_limits<Number>;
-  return fmt::format("'{}' is no whole number from {} to {}", excerpt(text), Limits::min(), Limits::max());
+  return formatted("'{}' is no whole number from {} to {}", excerpt(text), Limits::min(), Limits::max());
 }
 
 std::string check_decimal(const std::string& text) {
   if (parse_number<double>(text)) return "";
-  return fmt::format("'{}' is no number such as 3, 0.5 or 1e-4", excerpt(text));
+  return formatted("'{}' is no number such as 3, 0.5 or 1e-4", excerpt(text));
 }
 
 }  // namespace

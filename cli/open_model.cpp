@@ -1,10 +1,9 @@
 #include "open_model.hpp"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
 #include "linformer/study/enum_text.hpp"
 
@@ -32,7 +31,7 @@ void announce(const Common& common, at::ScalarType dtype, std::vector<Announceme
   const bool by_library = dtype == at::kFloat && parse_device(common.device).is_cpu();
   if (const auto products = choose_products(products_of(common)); by_library && !products.reason.empty())
     choices.push_back({"products", std::string(enum_name(products.value)), products.reason, "--products"});
-  if (!choices.empty()) fmt::print(stderr, "linformer: {}\n", announcement_of(choices));
+  if (!choices.empty()) say("linformer: {}\n", announcement_of(choices));
 }
 
 }  // namespace linformer::cli

@@ -1,8 +1,6 @@
 // linformer prepare: text files to a token file with a train and a validation part.
 #include "linformer/data/prepare.hpp"
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include "linformer/core/format.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -23,9 +21,9 @@ struct PrepareFlags {
   std::string out, vocabulary = "full", separator = "auto";
 };
 
-// Each text once, with the first few of the paths that it is about.
-template <class Item>
-void say_grouped(const std::vector<Item>& items, std::string Item::* text_of, std::string_view form) {
+// Calls say_one(paths, text) for each text once, with the first few of the paths that it is about.
+template <class Item, class SayOne>
+void say_grouped(const std::vector<Item>& items, std::string Item::* text_of, const SayOne& say_one) {
   constexpr std::size_t kShown = 3;
   std::vector<std::pair<std::string, std::vector<std::string>>> groups;
   for (const Item& item : items) {
@@ -37,14 +35,16 @@ void say_grouped(const std::vector<Item>& items, std::string Item::* text_of, st
   for (auto& [text, paths] : groups) {
     const auto more = paths.size() - std::min(paths.size(), kShown);
     paths.resize(paths.size() - more);
-    const auto shown = fmt::format("{}{}", fmt::join(paths, ", "), more > 0 ? fmt::format(" and {} more", more) : "");
-    fmt::print(stderr, fmt::runtime(form), fmt::arg("paths", shown), fmt::arg("text", text));
+    say_one(joined(paths, ", ") + (more > 0 ? formatted(" and {} more", more) : ""), text);
   }
 }
 
 void say_inputs(const PrepareSummary& summary) {
-  say_grouped(summary.remarks, &InputRemark::text, "linformer: {paths}: {text}\n");
-  say_grouped(summary.left_out, &LeftOut::reason, "linformer: left out ({text}): {paths}\n");
+  say_grouped(summary.remarks, &InputRemark::text,
+              [](const std::string& paths, const std::string& text) { say("linformer: {}: {}\n", paths, text); });
+  say_grouped(summary.left_out, &LeftOut::reason, [](const std::string& paths, const std::string& reason) {
+    say("linformer: left out ({}): {}\n", reason, paths);
+  });
 }
 
 // Arrays even where they are empty.
@@ -70,16 +70,15 @@ void print(const PrepareSummary& summary, const std::string& out, bool as_json) 
                    {"validation_bytes", summary.validation_bytes},
                    {"seconds", summary.seconds}};
     object.update(inputs_json(summary));
-    fmt::print("{}\n", dump(object));
+    put("{}\n", dump(object));
     return;
   }
   const auto tokens = summary.train_tokens + summary.validation_tokens;
   const auto bytes = summary.train_bytes + summary.validation_bytes;
-  fmt::print("{}: {} tokens to train on, {} to validate\n{} ({} ids), {:.2f} bytes a token, {} file{}{}, {:.1f} s\n",
-             out, summary.train_tokens, summary.validation_tokens, summary.tokenizer, summary.vocabulary,
-             static_cast<double>(bytes) / static_cast<double>(tokens), summary.files, summary.files == 1 ? "" : "s",
-             summary.separators > 0 ? fmt::format(" with {} separators between", summary.separators) : "",
-             summary.seconds);
+  put("{}: {} tokens to train on, {} to validate\n{} ({} ids), {:.2f} bytes a token, {} file{}{}, {:.1f} s\n", out,
+      summary.train_tokens, summary.validation_tokens, summary.tokenizer, summary.vocabulary,
+      static_cast<double>(bytes) / static_cast<double>(tokens), summary.files, summary.files == 1 ? "" : "s",
+      summary.separators > 0 ? formatted(" with {} separators between", summary.separators) : "", summary.seconds);
 }
 
 void run(PrepareFlags& flags) {

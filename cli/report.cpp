@@ -1,7 +1,7 @@
 // linformer report: runs, benchmarks, ablations and inspections as one page.
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/report/document.hpp"
-
-#include <fmt/format.h>
 
 #include <filesystem>
 #include <memory>
@@ -36,7 +36,7 @@ void run(const ReportFlags& flags) {
   const auto document = read_report({flags.folders.begin(), flags.folders.end()},
                                     {.version = LINFORMER_VERSION, .command = command_of(flags)});
   for (const auto& remark : document["remarks"]) {
-    fmt::print(stderr, "linformer: {}: {}\n", remark["path"].get<std::string>(), remark["text"].get<std::string>());
+    say("linformer: {}: {}\n", remark["path"].get<std::string>(), remark["text"].get<std::string>());
   }
   require(!is_empty_report(document),
           "nothing to report: expected folders of runs (config.json and metrics.jsonl), benchmarks (benchmark.jsonl), "
@@ -52,10 +52,10 @@ void run(const ReportFlags& flags) {
   if (flags.common.json) {
     put(dump(result) + "\n");
   } else {
-    put(fmt::format("{}: {} runs, {} benchmarks, {} ablations, {} inspections\n", flags.out, result["runs"].get<int>(),
-                    result["benchmarks"].get<int>(), result["ablations"].get<int>(), result["inspections"].get<int>()));
+    put(formatted("{}: {} runs, {} benchmarks, {} ablations, {} inspections\n", flags.out, result["runs"].get<int>(),
+                  result["benchmarks"].get<int>(), result["ablations"].get<int>(), result["inspections"].get<int>()));
     if (!flags.pictures.empty())
-      put(fmt::format("{}: {} pictures, each as SVG, PNG and PDF\n", flags.pictures, pictures.size() / 3));
+      put(formatted("{}: {} pictures, each as SVG, PNG and PDF\n", flags.pictures, pictures.size() / 3));
   }
 }
 

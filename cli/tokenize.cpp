@@ -1,5 +1,4 @@
 // linformer tokenize: text to ids and back, as a stream.
-#include <fmt/format.h>
 
 #include <chrono>
 #include <memory>
@@ -67,9 +66,9 @@ void print_count(const TokenizeFlags& flags, const Tokenizer& tokenizer) {
   });
   timed([&] { encoder.finish(); });
   if (flags.common.json) {
-    fmt::print("{}\n", json{{"tokens", tokens}, {"bytes", bytes}, {"seconds", seconds.count()}}.dump());
+    put("{}\n", json{{"tokens", tokens}, {"bytes", bytes}, {"seconds", seconds.count()}}.dump());
   } else {
-    fmt::print("{} tokens, {} bytes, {:.1f} MB/s\n", tokens, bytes, static_cast<double>(bytes) / 1e6 / seconds.count());
+    put("{} tokens, {} bytes, {:.1f} MB/s\n", tokens, bytes, static_cast<double>(bytes) / 1e6 / seconds.count());
   }
 }
 

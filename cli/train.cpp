@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/report/curve.hpp"
@@ -42,14 +44,13 @@ void print_summary(const TrainSummary& summary, const TrainOptions& options) {
                    {"peak_memory_bytes", summary.peak_memory_bytes},
                    {"seconds", summary.seconds}};
     if (validation) object.update(to_json(*validation, "validation_"));
-    fmt::print("{}\n", object.dump());
+    put("{}\n", object.dump());
     return;
   }
-  fmt::print("{}: {} steps, {}\n", options.out, summary.steps,
-             validation ? "validation " + description_of(*validation)
-                        : fmt::format("loss {:.4f}, not evaluated", summary.loss));
-  fmt::print("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
-             summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
+  put("{}: {} steps, {}\n", options.out, summary.steps,
+      validation ? "validation " + description_of(*validation) : formatted("loss {:.4f}, not evaluated", summary.loss));
+  put("{} parameters, {:.0f} tokens/s in training, {:.0f} MB peak memory, {:.1f} s\n", summary.parameters,
+      summary.tokens_per_second, static_cast<double>(summary.peak_memory_bytes) / 1e6, summary.seconds);
   const auto curve = draw_curve(losses_of(options.out));
   if (!curve.empty()) put("training loss by step\n" + curve);
 }
@@ -92,8 +93,8 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
       {.out = options.out, .existing = existing, .from = options.from, .device = parse_device(options.common.device)});
   const auto summary = trainer.run();
   if (summary.stop_signal) {
-    fmt::print(stderr, "linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n",
-               summary.steps, trainer.config().train.steps, options.out);
+    say("linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n", summary.steps,
+        trainer.config().train.steps, options.out);
     throw Exit{128 + summary.stop_signal};
   }
   print_summary(summary, options);

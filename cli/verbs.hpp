@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "linformer/config/io.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer::cli {
 
@@ -39,6 +40,11 @@ void say_path(const Common& common);
 /// Writes to standard output. UserError when it can't be written: a full disk, a closed pipe. put() may keep bytes
 /// until flush().
 void put(std::string_view text);
+template <class... Arguments>
+  requires(sizeof...(Arguments) > 0)
+void put(FormatPattern<Arguments...> pattern, const Arguments&... arguments) {
+  put(std::string_view(formatted<Arguments...>(pattern, arguments...)));
+}
 void flush();
 
 /// How the flag of a field may be spelled: "--generate.max_tokens" alone, or "--max-tokens" too.

@@ -1,7 +1,6 @@
 // linformer watch: shows the report of a run while it trains, at an address of this machine.
 #include "linformer/report/watch.hpp"
-
-#include <fmt/format.h>
+#include "linformer/core/format.hpp"
 
 #include <memory>
 
@@ -29,7 +28,7 @@ void run(const WatchFlags& flags) {
                     .listening =
                         [&](const std::string& address) {
                           put(flags.common.json ? dump(json{{"address", address}}) + "\n"
-                                                : fmt::format("{} is at {} (Ctrl-C ends this)\n", flags.run, address));
+                                                : formatted("{} is at {} (Ctrl-C ends this)\n", flags.run, address));
                           flush();
                         }});
 }

@@ -1,6 +1,7 @@
 // Linformer attention as one operator on tensors, without a model: the causal window form, forward and backward.
 #include <ATen/ATen.h>
-#include <fmt/format.h>
+
+#include <iostream>
 
 #include "linformer/ops/attention.hpp"
 
@@ -18,8 +19,8 @@ int main() {
   // Causal: the output at position 30 does not depend on what comes after it.
   out_BHND.select(2, 30).sum().backward();
   const auto seen_N = value_BHND.grad().abs().sum({0, 1, 3}) > 0;
-  fmt::print("output {} × {} × {} × {}\n", out_BHND.size(0), out_BHND.size(1), out_BHND.size(2), out_BHND.size(3));
-  fmt::print("position 30 depends on {} of the positions before it and on {} after it\n",
-             seen_N.narrow(0, 0, 31).sum().item<std::int64_t>(),
-             seen_N.narrow(0, 31, N - 31).sum().item<std::int64_t>());
+  std::cout << "output " << out_BHND.sizes() << '\n';
+  std::cout << "position 30 depends on " << seen_N.narrow(0, 0, 31).sum().item<std::int64_t>()
+            << " of the positions before it and on " << seen_N.narrow(0, 31, N - 31).sum().item<std::int64_t>()
+            << " after it\n";
 }

@@ -1,10 +1,11 @@
 // From a text file to a trained model: train_tiny TEXT FOLDER
-#include <fmt/format.h>
 
 #include <cmath>
 #include <filesystem>
+#include <iostream>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/data/prepare.hpp"
 #include "linformer/train/trainer.hpp"
 
@@ -28,21 +29,21 @@ void train(const std::filesystem::path& text, const std::filesystem::path& folde
   config.data.folder = (folder / "data").string();
   Trainer trainer(config, {.out = folder / "run", .existing = ExistingRun::overwrite, .quiet = true});
   const auto summary = trainer.run();
-  fmt::print("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps,
-             summary.validation.loss, std::log(256.0));
+  std::cout << formatted("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps,
+                         summary.validation.loss, std::log(256.0));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 3) {
-    fmt::print(stderr, "usage: train_tiny TEXT FOLDER\n");
+    std::cerr << "usage: train_tiny TEXT FOLDER\n";
     return 2;
   }
   try {
     train(argv[1], argv[2]);
   } catch (const linformer::UserError& error) {
-    fmt::print(stderr, "{}\n", error.what());
+    std::cerr << error.what() << '\n';
     return 2;
   }
 }

@@ -1,9 +1,6 @@
 // Converts the value of a field to and from text and JSON, according to its C++ type.
 #pragma once
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -13,6 +10,7 @@
 
 #include "linformer/config/field.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/number.hpp"
 
@@ -28,7 +26,7 @@ struct Codec<std::int64_t> {
   static std::string type() { return "INT"; }
   static std::string expected() { return "a whole number"; }
   static std::optional<std::int64_t> parse(std::string_view text) { return parse_number<std::int64_t>(text); }
-  static std::string text(std::int64_t value) { return fmt::format("{}", value); }
+  static std::string text(std::int64_t value) { return formatted("{}", value); }
   static std::optional<std::int64_t> from_json(const json& value) {
     if (!value.is_number_integer()) return std::nullopt;
     constexpr std::uint64_t largest = std::numeric_limits<std::int64_t>::max();
@@ -43,7 +41,7 @@ struct Codec<double> {
   static std::string type() { return "FLOAT"; }
   static std::string expected() { return "a number"; }
   static std::optional<double> parse(std::string_view text) { return finite(parse_number<double>(text)); }
-  static std::string text(double value) { return fmt::format("{}", value); }
+  static std::string text(double value) { return formatted("{}", value); }
   static std::optional<double> from_json(const json& value) {
     return value.is_number() ? finite(value.get<double>()) : std::nullopt;
   }
@@ -84,8 +82,8 @@ struct Codec<std::string> {
 template <class Enum>
   requires std::is_enum_v<Enum>
 struct Codec<Enum> {
-  static std::string type() { return fmt::format("{}", fmt::join(EnumNames<Enum>::names, "|")); }
-  static std::string expected() { return "one of " + fmt::format("{}", fmt::join(EnumNames<Enum>::names, ", ")); }
+  static std::string type() { return joined(EnumNames<Enum>::names, "|"); }
+  static std::string expected() { return "one of " + joined(EnumNames<Enum>::names, ", "); }
   static std::optional<Enum> parse(std::string_view text) {
     const auto& names = EnumNames<Enum>::names;
     for (std::size_t i = 0; i < names.size(); ++i) {
@@ -122,7 +120,7 @@ struct Codec<std::vector<T>> {
     }
     return list;
   }
-  static std::string text(const List& list) { return fmt::format("{}", fmt::join(list, ",")); }
+  static std::string text(const List& list) { return joined(list, ","); }
   static std::optional<List> from_json(const json& value) {
     if (!value.is_array()) return std::nullopt;
     List list;

@@ -6,6 +6,8 @@
 
 #include "config/field_codec.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {
@@ -79,7 +81,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     fail("{}: unknown key {}.{}; did you mean {}?", source, section, excerpt(key),
          fields[static_cast<std::size_t>(known)].name);
   }
-  fail("{}: unknown key {}.{}; [{}] has {}", source, section, excerpt(key), section, fmt::join(here, ", "));
+  fail("{}: unknown key {}.{}; [{}] has {}", source, section, excerpt(key), section, joined(here, ", "));
 }
 
 void read_section(const std::vector<FieldHandle>& fields, std::string_view source, const std::string& section,
@@ -130,7 +132,7 @@ void from_json(std::vector<FieldHandle> fields, const json& object, std::string_
       known.insert(known.end(), other_sections.begin(), other_sections.end());
       const auto near = nearest_name(section, known);
       fail("{}: unknown section {}; {}", source, excerpt(section),
-           near.empty() ? fmt::format("the sections are {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
+           near.empty() ? formatted("the sections are {}", joined(known, ", ")) : "did you mean " + near + "?");
     }
   }
 }

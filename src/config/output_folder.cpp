@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {

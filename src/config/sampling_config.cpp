@@ -4,6 +4,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 void from_json(SamplingConfig& config, const json& object, std::string_view source) {

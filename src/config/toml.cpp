@@ -10,6 +10,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {

@@ -16,6 +16,7 @@
 #include "linformer/core/disk_full.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -26,14 +27,14 @@ constexpr std::size_t kBuffer = std::size_t{1} << 18;
 // For what the system does: errno says why it did not.
 void require_written(bool done, const fs::path& path) {
   const int reason = errno;
-  if (!done) fail_to_write(reason, fmt::format("{}: can't be written: {}", path.string(), system_reason()));
+  if (!done) fail_to_write(reason, formatted("{}: can't be written: {}", path.string(), system_reason()));
 }
 
 // Tells this process from an earlier one of the same number: in a container the program often has the same number each
 // time.
 std::string process_tag() {
   static const auto start = std::chrono::system_clock::now().time_since_epoch().count();
-  return fmt::format("{}-{:x}-", ::getpid(), start);
+  return formatted("{}-{:x}-", ::getpid(), start);
 }
 
 // Where the new content is built: ".NAME.tmp-PID-START-COUNT" beside `path`.
@@ -218,7 +219,7 @@ void write_folder_atomically(const fs::path& path, const std::function<void(cons
     sync_tree(temporary);
     put_in_place(temporary, target);
   } catch (const fs::filesystem_error& error) {
-    fail_to_write(error.code().value(), fmt::format("{}: can't be written: {}", path.string(), error.code().message()));
+    fail_to_write(error.code().value(), formatted("{}: can't be written: {}", path.string(), error.code().message()));
   }
   sync_parent(target);
 }

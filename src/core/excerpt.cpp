@@ -1,9 +1,10 @@
 #include "linformer/core/excerpt.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {
@@ -40,7 +41,7 @@ class Writer {
     } else if (value.is_string()) {
       write_text(value.get_ref<const std::string&>());
     } else if (value.is_number_float() && !std::isfinite(value.get<double>())) {
-      text_ += fmt::format("{}", value.get<double>());
+      text_ += formatted("{}", value.get<double>());
     } else {
       text_ += dump(value);
     }

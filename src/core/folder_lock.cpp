@@ -14,6 +14,7 @@
 
 #include "core/descriptor.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -36,7 +37,7 @@ std::string time_now() {
 std::string this_process() {
   std::array<char, 64> host{};
   gethostname(host.data(), host.size() - 1);
-  return fmt::format("{}{} on {}, since {}", kHolder, ::getpid(), host.data(), time_now());
+  return formatted("{}{} on {}, since {}", kHolder, ::getpid(), host.data(), time_now());
 }
 
 // What the holder wrote; it may not have come to it yet.

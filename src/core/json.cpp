@@ -10,6 +10,8 @@
 #include "linformer/core/file.hpp"
 #include "linformer/core/lenient_json.hpp"
 
+template class nlohmann::basic_json<nlohmann::ordered_map>;
+
 namespace linformer {
 namespace {
 

@@ -1,6 +1,5 @@
 #include "linformer/core/memory.hpp"
 
-#include <fmt/format.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -8,6 +7,8 @@
 #include <charconv>
 #include <fstream>
 #include <limits>
+
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -84,7 +85,7 @@ std::string format_bytes(double bytes) {
   constexpr std::array units{"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
   std::size_t unit = 0;
   for (; bytes >= 999.5 && unit + 1 < units.size(); ++unit) bytes /= 1000;
-  return fmt::format("{:.{}f} {}", bytes, unit > 0 && bytes < 99.95 ? 1 : 0, units[unit]);
+  return formatted("{:.{}f} {}", bytes, unit > 0 && bytes < 99.95 ? 1 : 0, units[unit]);
 }
 
 }  // namespace linformer

@@ -1,6 +1,5 @@
 #include "linformer/core/progress.hpp"
 
-#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <cstdio>
 
 #include "core/progress_line.hpp"
+
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -36,8 +37,8 @@ std::int64_t done_of(const ProgressState& state) { return std::clamp<std::int64_
 
 std::string percent(const ProgressState& state) {
   if (state.total <= 0) return "";
-  return fmt::format(" {:3.0f}%",
-                     std::floor(100.0 * static_cast<double>(done_of(state)) / static_cast<double>(state.total)));
+  return formatted(" {:3.0f}%",
+                   std::floor(100.0 * static_cast<double>(done_of(state)) / static_cast<double>(state.total)));
 }
 
 std::string bar_of(const ProgressState& state, std::size_t columns, std::size_t others) {
@@ -50,14 +51,14 @@ std::string bar_of(const ProgressState& state, std::size_t columns, std::size_t 
 }
 
 std::string count_and_time(const ProgressState& state) {
-  if (state.total <= 0) return fmt::format(" {}  {}", state.done, format_duration(state.seconds));
-  auto count = fmt::format(" {}/{}", state.done, state.total);
+  if (state.total <= 0) return formatted(" {}  {}", state.done, format_duration(state.seconds));
+  auto count = formatted(" {}/{}", state.done, state.total);
   const auto since_first = state.done - state.first;
   if (state.finished) return count + "  " + format_duration(state.seconds);
   if (since_first <= 0) return count;
   const auto seconds_per_step = state.seconds / static_cast<double>(since_first);
   const auto left = seconds_per_step * static_cast<double>(state.total - state.done);
-  return count + fmt::format("  {} left", format_duration(left));
+  return count + formatted("  {} left", format_duration(left));
 }
 
 }  // namespace
@@ -66,8 +67,7 @@ std::string format_duration(double seconds) {
   if (!std::isfinite(seconds) || seconds > 1e9) return "?";
   const auto whole = std::llround(std::max(seconds, 0.0));
   const auto hours = whole / 3600, minutes = whole / 60 % 60;
-  return hours ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60)
-               : fmt::format("{}:{:02}", minutes, whole % 60);
+  return hours ? formatted("{}:{:02}:{:02}", hours, minutes, whole % 60) : formatted("{}:{:02}", minutes, whole % 60);
 }
 
 std::string progress_line(const ProgressState& state, std::size_t columns) {
@@ -117,7 +117,7 @@ void Progress::update(std::int64_t done, std::string_view detail) {
 void Progress::note(std::string_view line) {
   if (quiet_) return;
   const char* clear = terminal_ && drawn_ && !finished_ ? "\r\033[K" : "";
-  fmt::print(stderr, "{}{}\n", clear, line);
+  say("{}{}\n", clear, line);
   if (*clear) draw(false);
 }
 
@@ -137,9 +137,9 @@ void Progress::draw(bool last) {
                             .seconds = seconds_since(start_),
                             .finished = last};
   if (terminal_) {
-    fmt::print(stderr, "\r{}\033[K{}", progress_line(state, terminal_columns()), last ? "\n" : "");
+    say("\r{}\033[K{}", progress_line(state, terminal_columns()), last ? "\n" : "");
   } else {
-    fmt::print(stderr, "{}\n", progress_line(state, 0));
+    say("{}\n", progress_line(state, 0));
   }
   std::fflush(stderr);
   drawn_ = true;

@@ -10,6 +10,7 @@
 #include "data/split.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/hash.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {

@@ -6,6 +6,7 @@
 
 #include "linformer/config/output_folder.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/data/text_file.hpp"
 
 namespace linformer {
@@ -107,8 +108,8 @@ class FolderReader {
   std::string summary() const {
     if (left_out_.empty()) return {};
     const auto& [path, reason] = left_out_.front();
-    return fmt::format(": {} left out, such as {} ({}); a file named by itself with --input is taken as it is",
-                       left_out_.size(), path, reason);
+    return formatted(": {} left out, such as {} ({}); a file named by itself with --input is taken as it is",
+                     left_out_.size(), path, reason);
   }
 
   const fs::path folder_, out_;

@@ -12,6 +12,7 @@
 #include "data/token_format.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/data/text_file.hpp"
 #include "linformer/data/tokenizer.hpp"

@@ -12,6 +12,7 @@
 #include "data/unicode.hpp"
 #include "data/utf16.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -164,8 +165,8 @@ std::string remark_of(const TextReading& reading) {
     case TextStart::utf16_little:
     case TextStart::utf16_big: {
       const auto order = reading.start == TextStart::utf16_big ? "big" : "little";
-      auto text = fmt::format("UTF-16 ({}-endian), converted to UTF-8", order);
-      if (reading.replaced > 0) text += fmt::format("; {} broken characters became U+FFFD", reading.replaced);
+      auto text = formatted("UTF-16 ({}-endian), converted to UTF-8", order);
+      if (reading.replaced > 0) text += formatted("; {} broken characters became U+FFFD", reading.replaced);
       return text;
     }
     case TextStart::binary:

@@ -10,6 +10,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/hash.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/number.hpp"
 
 namespace linformer {

@@ -10,6 +10,8 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/cross_entropy.hpp"
 
@@ -171,9 +173,9 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
 }
 
 std::string description_of(const Evaluation& evaluation) {
-  auto text = fmt::format("loss {:.4f}, perplexity {:.2f}", evaluation.loss, evaluation.perplexity);
-  if (evaluation.bits_per_byte) text += fmt::format(", {:.4f} bits per byte", *evaluation.bits_per_byte);
-  if (evaluation.accuracy) text += fmt::format(", {:.2f} % of queries answered", 100 * *evaluation.accuracy);
+  auto text = formatted("loss {:.4f}, perplexity {:.2f}", evaluation.loss, evaluation.perplexity);
+  if (evaluation.bits_per_byte) text += formatted(", {:.4f} bits per byte", *evaluation.bits_per_byte);
+  if (evaluation.accuracy) text += formatted(", {:.2f} % of queries answered", 100 * *evaluation.accuracy);
   return text;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer::kernels {
 
@@ -16,7 +17,7 @@ std::atomic<int> forced{not_forced};
 void require_supported(Isa isa) {
   std::string supported;
   for (const auto other : all_isas) {
-    if (isa_supported(other)) supported += fmt::format("{}{}", supported.empty() ? "" : ", ", isa_name(other));
+    if (isa_supported(other)) supported += formatted("{}{}", supported.empty() ? "" : ", ", isa_name(other));
   }
   require(isa_supported(isa), "instruction set {} is not supported by this processor or build; expected one of {}",
           isa_name(isa), supported);

@@ -1,11 +1,10 @@
 #include "linformer/nn/automatic.hpp"
 
-#include <fmt/format.h>
-
 #include <cstdlib>
 
 #include "linformer/config/field.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/nn/decoder.hpp"
 #include "nn/linear_product.hpp"
 
@@ -28,9 +27,9 @@ std::string reason_of(const Processor& processor) {
   const auto isa = kernels::isa_name(processor.isa);
   const char* forced = std::getenv("LINFORMER_ISA");
   if (forced != nullptr && *forced != '\0')
-    return fmt::format("LINFORMER_ISA takes this {}processor for one with {}", vendor, isa);
-  if (processor.isa == Isa::portable) return fmt::format("this {}processor has no avx2", vendor);
-  return fmt::format("this {}processor has {}", vendor, isa);
+    return formatted("LINFORMER_ISA takes this {}processor for one with {}", vendor, isa);
+  if (processor.isa == Isa::portable) return formatted("this {}processor has no avx2", vendor);
+  return formatted("this {}processor has {}", vendor, isa);
 }
 
 }  // namespace
@@ -78,8 +77,7 @@ Choice<WeightFormat> choose_weights(const LanguageModel& model) {
     return {.value = WeightFormat::float32, .reason = std::move(obstacle)};
   const auto parameters = model.parameter_count();
   if (parameters < kLargeModel)
-    return {.value = WeightFormat::float32,
-            .reason = fmt::format("the model has fewer than {} parameters", kLargeModel)};
+    return {.value = WeightFormat::float32, .reason = formatted("the model has fewer than {} parameters", kLargeModel)};
   const auto processor = this_processor();
   return {.value = automatic_weights(processor, parameters), .reason = reason_of(processor)};
 }
@@ -87,10 +85,10 @@ Choice<WeightFormat> choose_weights(const LanguageModel& model) {
 std::string announcement_of(std::span<const Announcement> choices) {
   std::string text, flags;
   for (const auto& choice : choices) {
-    text += fmt::format("{}{} {} (auto: {})", text.empty() ? "" : ", ", choice.what, choice.value, choice.reason);
-    flags += fmt::format(" {} {}", choice.flag, choice.value);
+    text += formatted("{}{} {} (auto: {})", text.empty() ? "" : ", ", choice.what, choice.value, choice.reason);
+    flags += formatted(" {} {}", choice.flag, choice.value);
   }
-  return fmt::format("{}; pin {} with{}", text, choices.size() == 1 ? "it" : "them", flags);
+  return formatted("{}; pin {} with{}", text, choices.size() == 1 ? "it" : "them", flags);
 }
 
 }  // namespace linformer

@@ -4,14 +4,13 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <map>
 #include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/kernels/engine_threads.hpp"
 #include "nn/decoder_attention.hpp"
 #include "nn/sinusoidal.hpp"
@@ -100,7 +99,7 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     return found == named.end() ? at::Tensor() : found->second;
   };
   const nn::FindParameter find = [&](std::int64_t layer, const std::string& name) {
-    return global(fmt::format("blocks.{}.{}", layer, name));
+    return global(formatted("blocks.{}.{}", layer, name));
   };
   const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
     std::vector<at::Tensor> weights, biases;
@@ -307,8 +306,8 @@ double Decoder::read_speed() {
 }
 
 std::string Decoder::description() const {
-  return fmt::format("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format),
-                     kernels::isa_name(impl_->isa), impl_->team->size(), impl_->team->size() == 1 ? "" : "s");
+  return formatted("{} weights, {}, {} thread{}", kernels::weight_format_name(impl_->format),
+                   kernels::isa_name(impl_->isa), impl_->team->size(), impl_->team->size() == 1 ? "" : "s");
 }
 
 }  // namespace linformer

@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <fmt/format.h>
 #include <string>
 #include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/ops/gelu.hpp"
 #include "nn/attention.hpp"
@@ -90,7 +90,7 @@ LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters fir
 }
 
 void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& shared) {
-  const auto name = fmt::format("blocks.{}", layer);
+  const auto name = formatted("blocks.{}", layer);
   const auto first = parameters.list().size();
   Block block;
   block.attention_norm = Norm(parameters, name + ".attention_norm", config.width);

@@ -1,8 +1,6 @@
 // Model folders: config.json, model.safetensors, tokenizer.json.
 #include <ATen/ATen.h>
 
-#include <fmt/ranges.h>
-
 #include <map>
 #include <string>
 #include <utility>
@@ -11,6 +9,8 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 
@@ -72,7 +72,7 @@ LoadedModel load_model(const std::filesystem::path& folder) {
     require(tensor.scalar_type() == at::kFloat, "{}: tensor '{}' is {}; expected float32, as save_model writes it.",
             weights, name, dtype_name(tensor.scalar_type()));
     require(tensor.sizes() == shape, "{}: tensor '{}' has shape [{}], config.json needs [{}].", weights, name,
-            excerpt(fmt::format("{}", fmt::join(tensor.sizes(), ", "))), fmt::join(shape, ", "));
+            excerpt(joined(tensor.sizes(), ", ")), joined(shape, ", "));
     require(at::isfinite(tensor).all().item<bool>(),
             "{}: tensor '{}' holds NaN or infinity. Take an earlier checkpoint.", weights, name);
     return tensor;

@@ -15,6 +15,8 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 
@@ -48,7 +50,7 @@ std::uint64_t whole(const json& value, const std::string& place) {
 }
 
 Entry read_entry(const std::string& file, const std::string& name, const json& object, std::uint64_t data_size) {
-  const auto place = fmt::format("{}: tensor '{}'", file, excerpt(name));
+  const auto place = formatted("{}: tensor '{}'", file, excerpt(name));
   require(object.is_object() && object.contains("dtype") && object.contains("shape") &&
               object.contains("data_offsets") && object["dtype"].is_string() && object["shape"].is_array() &&
               object["data_offsets"].is_array() && object["data_offsets"].size() == 2,

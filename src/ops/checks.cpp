@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer::ops {
 
@@ -30,12 +31,11 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
                      (running || window == 0 || slot.size(2) % blocks == 0) && (slot.size(-2) > 0 || window > 0);
   require(sizes, "{} has shape {}; expected {}, as query is {} and window {}", name,
           slot.defined() ? shape_text(slot) : "undefined",
-          window > 0
-              ? fmt::format("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
-                            "for running ones",
-                            query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1), blocks,
-                            query.size(3))
-              : fmt::format("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
+          window > 0 ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
+                                 "for running ones",
+                                 query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1),
+                                 blocks, query.size(3))
+                     : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
           shape_text(query), window);
 }
 
@@ -43,7 +43,7 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
 
 std::string shape_text(const at::Tensor& tensor) {
   std::string text = "(";
-  for (const auto size : tensor.sizes()) text += fmt::format("{}{}", text.size() > 1 ? ", " : "", size);
+  for (const auto size : tensor.sizes()) text += formatted("{}{}", text.size() > 1 ? ", " : "", size);
   return text + ")";
 }
 
@@ -74,8 +74,8 @@ void check_projection(std::string_view name, const at::Tensor& projection, const
       heads && projection.size(-2) > 0 && (exact ? projection.size(-1) == length : projection.size(-1) >= length);
   require(columns, "{} has shape {}; expected {}, as key is {}", name,
           projection.defined() ? shape_text(projection) : "undefined",
-          exact ? fmt::format("(r,W) = (r,{0}) or (H,r,W) = ({1},r,{0})", length, key.size(1))
-                : fmt::format("(K,P) or (H,K,P) with H = {} and P at least {}", key.size(1), length),
+          exact ? formatted("(r,W) = (r,{0}) or (H,r,W) = ({1},r,{0})", length, key.size(1))
+                : formatted("(K,P) or (H,K,P) with H = {} and P at least {}", key.size(1), length),
           shape_text(key));
 }
 

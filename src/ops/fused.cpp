@@ -2,11 +2,12 @@
 #include "ops/fused.hpp"
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 
 #include <cmath>
 
 #include "ops/checks.hpp"
+
+#include "linformer/core/format.hpp"
 
 namespace linformer::ops::fused {
 
@@ -20,7 +21,7 @@ constexpr std::int64_t fewest_keys = 16;
 
 std::string unserved(const at::Tensor& key) {
   if (key.size(2) >= fewest_keys) return {};
-  return fmt::format("{} keys; expected {} or more", key.size(2), fewest_keys);
+  return formatted("{} keys; expected {} or more", key.size(2), fewest_keys);
 }
 
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,

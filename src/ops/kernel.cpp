@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/kernels/attend.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
@@ -141,11 +142,11 @@ class Attend : public torch::autograd::Function<Attend> {
 
 std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOptions& options) {
   for (const auto& tensor : {query, slots.key, slots.value, options.slot_bias.value_or(query)}) {
-    if (!tensor.device().is_cpu()) return fmt::format("device {}; expected cpu", tensor.device().str());
+    if (!tensor.device().is_cpu()) return formatted("device {}; expected cpu", tensor.device().str());
   }
   const auto dtype = query.scalar_type();
   if (dtype != at::kFloat && dtype != at::kBFloat16) {
-    return fmt::format("dtype {}; expected Float or BFloat16", c10::toString(dtype));
+    return formatted("dtype {}; expected Float or BFloat16", c10::toString(dtype));
   }
   return {};
 }

@@ -1,11 +1,11 @@
 #include "linformer/report/curve.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <vector>
+
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -74,8 +74,8 @@ std::string draw_curve(std::span<const double> values, std::size_t width, std::s
   }
   std::string text;
   for (std::size_t y = 0; y < height; ++y) {
-    const auto label = y == 0 ? fmt::format("{:.4g}", high) : y + 1 == height ? fmt::format("{:.4g}", low) : "";
-    text += fmt::format("{:>{}} {}{}\n", label, kLabel, label.empty() ? "│" : "┤", canvas.row(y));
+    const auto label = y == 0 ? formatted("{:.4g}", high) : y + 1 == height ? formatted("{:.4g}", low) : "";
+    text += formatted("{:>{}} {}{}\n", label, kLabel, label.empty() ? "│" : "┤", canvas.row(y));
   }
   return text;
 }

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "report/json_lines.hpp"
 #include "report/readers.hpp"
 

@@ -1,9 +1,9 @@
 #include "report/http.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cctype>
+
+#include "linformer/core/format.hpp"
 
 namespace linformer::report {
 namespace {
@@ -67,13 +67,13 @@ Request parse_request(std::string_view bytes) {
 bool is_this_machine(std::string_view host, int port) {
   return std::ranges::any_of(std::initializer_list<std::string_view>{"127.0.0.1", "localhost"},
                              [&](std::string_view name) {
-                               return equal_ignoring_case(host, fmt::format("{}:{}", name, port)) ||
+                               return equal_ignoring_case(host, formatted("{}:{}", name, port)) ||
                                       (port == 80 && equal_ignoring_case(host, name));
                              });
 }
 
 std::string to_bytes(const Response& response, bool head) {
-  return fmt::format(
+  return formatted(
              "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: "
              "no-store\r\nX-Content-Type-Options: nosniff\r\n"
              "Cross-Origin-Resource-Policy: same-origin\r\nX-Frame-Options: DENY\r\nConnection: close\r\n\r\n",

@@ -1,7 +1,5 @@
 #include "report/json_lines.hpp"
 
-#include <fmt/format.h>
-
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +7,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 
 namespace linformer::report {
@@ -64,8 +64,8 @@ void read_lines(const std::filesystem::path& path, Remarks& remarks, const std::
     place = end + 1;
   }
   if (damage.lines > 0) {
-    remarks.add(path, fmt::format("{} damaged or unknown line{} left out, the first at line {}", damage.lines,
-                                  damage.lines == 1 ? "" : "s", damage.first));
+    remarks.add(path, formatted("{} damaged or unknown line{} left out, the first at line {}", damage.lines,
+                                damage.lines == 1 ? "" : "s", damage.first));
   }
 }
 
@@ -97,7 +97,7 @@ json rounded(double value) {
   if (!std::isfinite(value)) return nullptr;
   // Whole numbers stay so in the text of the page.
   if (std::abs(value) < 1e15 && value == std::floor(value)) return static_cast<std::int64_t>(value);
-  return std::strtod(fmt::format("{:.6g}", value).c_str(), nullptr);
+  return std::strtod(formatted("{:.6g}", value).c_str(), nullptr);
 }
 
 json rounded(const std::vector<double>& values) {

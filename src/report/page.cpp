@@ -2,6 +2,8 @@
 
 #include <string_view>
 
+#include "linformer/core/json.hpp"
+
 // The page that cmake/ReportPage.cmake assembles, put into this object file as it is: a string literal of this size
 // costs seconds to compile.
 __asm__(

@@ -9,6 +9,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "report/plot.hpp"
 
 extern char** environ;

@@ -1,12 +1,12 @@
 #include "report/plot.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <cmath>
 #include <limits>
+
+#include "linformer/core/format.hpp"
 
 namespace linformer::report {
 namespace {
@@ -37,28 +37,27 @@ std::string log_y_of(const Plot& plot) {
   while (tick(last) < high) ++last;
   std::string ticks;
   for (int i = first; i <= last; ++i) {
-    if (last - first < 8 || i % 3 == 0)
-      ticks += fmt::format("{0}'{1:.6g}' {1:.6g}", ticks.empty() ? "" : ", ", tick(i));
+    if (last - first < 8 || i % 3 == 0) ticks += formatted("{0}'{1:.6g}' {1:.6g}", ticks.empty() ? "" : ", ", tick(i));
   }
-  return fmt::format("set logscale y\nset yrange [{:.6g}:{:.6g}]\nset ytics ({})\n", tick(first), tick(last), ticks);
+  return formatted("set logscale y\nset yrange [{:.6g}:{:.6g}]\nset ytics ({})\n", tick(first), tick(last), ticks);
 }
 
 std::string head_of(const Plot& plot) {
   std::string script =
       "set encoding utf8\nset border 3 lc rgb '#5a6673'\nset tics nomirror\nset grid lc rgb '#d3d9e0' lw 0.5\nset "
       "style fill solid 0.85 noborder\n";
-  script += fmt::format("set xlabel {}\nset ylabel {}\n", quoted(plot.x), quoted(plot.y));
+  script += formatted("set xlabel {}\nset ylabel {}\n", quoted(plot.x), quoted(plot.y));
   script += "set key outside top center horizontal Left reverse samplen 2 width 2\n";
   if (plot.log_x) script += "set logscale x 2\nset format x '%.0f'\n";
   if (plot.log_y) script += log_y_of(plot);
   // Gnuplot would go on to a round number beyond the last point.
   if (!plot.lines.empty()) script += "set autoscale xfix\n";
   if (plot.y_range[1] > plot.y_range[0])
-    script += fmt::format("set yrange [{:.8g}:{:.8g}]\n", plot.y_range[0], plot.y_range[1]);
+    script += formatted("set yrange [{:.8g}:{:.8g}]\n", plot.y_range[0], plot.y_range[1]);
   // Words where lines leave room: against N they rise from the lower left, spectra come from the upper left.
   const auto* place = plot.log_y ? "graph 0.97 right" : "graph 0.03 left";
   for (const auto& [x, label] : plot.uprights) {
-    script += fmt::format(
+    script += formatted(
         "set arrow from {0:.8g}, graph 0 to {0:.8g}, graph 1 nohead dt 3 lc rgb '#5a6673'\nset label {1} at {0:.8g}, "
         "{2} rotate by 90 offset 0.7,0 tc rgb '#5a6673'\n",
         x, quoted(label), place);
@@ -73,16 +72,16 @@ std::string lines_of(const Plot& plot) {
   std::string script, command = "plot";
   for (std::size_t i = 0; i < plot.lines.size(); ++i) {
     const auto& line = plot.lines[i];
-    script += fmt::format("$line{} << END\n", i);
-    for (const auto& [x, y] : line.points) script += fmt::format("{:.8g} {:.8g}\n", x, y);
+    script += formatted("$line{} << END\n", i);
+    for (const auto& [x, y] : line.points) script += formatted("{:.8g} {:.8g}\n", x, y);
     script += "END\n";
     command +=
-        fmt::format("{} $line{} using 1:2 with {} lc rgb '{}' lw {} dt {}{} title {}", i == 0 ? "" : ", \\\n ", i,
-                    line.dots ? "linespoints" : "lines", line.colour, line.width, line.dashed ? 2 : 1,
-                    line.dots ? fmt::format(" pt {} ps {}", kMarks[static_cast<std::size_t>(line.mark) % kMarks.size()],
-                                            line.mark == 0 ? 0.5 : 0.9)
-                              : "",
-                    quoted(line.title));
+        formatted("{} $line{} using 1:2 with {} lc rgb '{}' lw {} dt {}{} title {}", i == 0 ? "" : ", \\\n ", i,
+                  line.dots ? "linespoints" : "lines", line.colour, line.width, line.dashed ? 2 : 1,
+                  line.dots ? formatted(" pt {} ps {}", kMarks[static_cast<std::size_t>(line.mark) % kMarks.size()],
+                                        line.mark == 0 ? 0.5 : 0.9)
+                            : "",
+                  quoted(line.title));
   }
   return script + command + "\n";
 }
@@ -93,14 +92,14 @@ std::string bars_of(const Plot& plot) {
   double least = plot.bars.front().low, most = plot.bars.front().high;
   for (std::size_t i = 0; i < plot.bars.size(); ++i) {
     const auto& bar = plot.bars[i];
-    script += fmt::format("{:.8g} {} {:.8g} {:.8g}\n", bar.mean, i, bar.low, bar.high);
-    ticks += fmt::format("{}{} {}", i == 0 ? "" : ", ", quoted(bar.label), i);
+    script += formatted("{:.8g} {} {:.8g} {:.8g}\n", bar.mean, i, bar.low, bar.high);
+    ticks += formatted("{}{} {}", i == 0 ? "" : ", ", quoted(bar.label), i);
     least = std::min(least, bar.low);
     most = std::max(most, bar.high);
   }
   // Bars would have to begin at 0, where differences between losses can't be seen; dots needn't.
   const double margin = most > least ? 0.15 * (most - least) : 0.1;
-  return script + fmt::format(
+  return script + formatted(
                       "END\nset ytics ({})\nset yrange [{}:-0.6]\nset xrange [{:.8g}:{:.8g}]\nset xlabel {}\nunset "
                       "ylabel\nunset key\n"
                       "plot $bars using 1:2:3:4 with xerrorbars lc rgb '#2257cf' lw 2 pt 7 ps 1\n",
@@ -126,16 +125,15 @@ std::string file_name_of(const std::string& text) {
 std::string script_of(const Plot& plot) {
   const auto height = std::max<std::size_t>(460, 80 + 18 * plot.bars.size());
   const auto set = [&](const std::string& terminal, const char* ending) {
-    return fmt::format("set terminal {}\nset output '{}.{}'\n", terminal, plot.name, ending);
+    return formatted("set terminal {}\nset output '{}.{}'\n", terminal, plot.name, ending);
   };
   // noenhanced: names hold _ and ^, which are no sub- and superscripts.
-  return set(fmt::format("svg noenhanced size 720,{} background rgb 'white' font 'Helvetica,13'", height), "svg") +
+  return set(formatted("svg noenhanced size 720,{} background rgb 'white' font 'Helvetica,13'", height), "svg") +
          head_of(plot) + (plot.bars.empty() ? lines_of(plot) : bars_of(plot)) +
-         set(fmt::format("pngcairo noenhanced size 1440,{} font 'Sans,22' linewidth 2 pointscale 2", 2 * height),
-             "png") +
+         set(formatted("pngcairo noenhanced size 1440,{} font 'Sans,22' linewidth 2 pointscale 2", 2 * height), "png") +
          "replot\n" +
-         set(fmt::format("pdfcairo noenhanced size 16cm,{:.3g}cm font 'Sans,11'",
-                         16.0 * static_cast<double>(height) / 720),
+         set(formatted("pdfcairo noenhanced size 16cm,{:.3g}cm font 'Sans,11'",
+                       16.0 * static_cast<double>(height) / 720),
              "pdf") +
          "replot\nunset output\n";
 }

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer::report {
 

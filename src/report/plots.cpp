@@ -1,5 +1,4 @@
 // The plots of a document: the same choices as the page's.
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -12,6 +11,9 @@
 
 #include "report/json_lines.hpp"
 #include "report/plot.hpp"
+
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer::report {
 namespace {
@@ -36,7 +38,7 @@ std::string lighter(const std::string& colour, double share) {
   std::string mixed = "#";
   for (std::size_t i = 1; i < 7; i += 2) {
     const auto part = std::stoi(colour.substr(i, 2), nullptr, 16);
-    mixed += fmt::format("{:02x}", part + static_cast<int>(std::lround(share * (255 - part))));
+    mixed += formatted("{:02x}", part + static_cast<int>(std::lround(share * (255 - part))));
   }
   return mixed;
 }
@@ -155,7 +157,7 @@ std::string line_name(const json& point, const std::vector<Varied>& varied) {
   for (const auto& [key, label] : varied) {
     const auto value = point.value(key, json());
     if (!value.is_null())
-      name += fmt::format(", {}{}", label, value.is_string() ? value.get<std::string>() : dump(value));
+      name += formatted(", {}{}", label, value.is_string() ? value.get<std::string>() : dump(value));
   }
   return name;
 }
@@ -213,7 +215,7 @@ void add_benchmark(const json& benchmark, std::vector<Plot>& plots) {
       }
       if (lengths.size() < 3) continue;
       plots.push_back(
-          {.name = file_name_of(fmt::format("{}-{}", time ? "time" : "memory", name)),
+          {.name = file_name_of(formatted("{}-{}", time ? "time" : "memory", name)),
            .x = "N, tokens",
            .y = time ? "time a token, ms" : "peak memory, MB",
            .log_x = true,
@@ -290,12 +292,12 @@ void add_spectrum(const std::string& inspection, const json& spectrum, std::vect
       for (const auto& head : heads) sum += at(head, i);
       means.push_back(sum / static_cast<double>(heads.size()));
     }
-    plot.lines.push_back({fmt::format("layer {}", plot.lines.size() + 1), colour(plot.lines.size()),
+    plot.lines.push_back({formatted("layer {}", plot.lines.size() + 1), colour(plot.lines.size()),
                           plot.lines.size() >= kColours.size(), false, joined(positions, means)});
   }
   std::erase_if(plot.lines, [](const Line& line) { return line.points.empty(); });
   if (const auto slots = number(spectrum, "slots", kNone); std::isfinite(slots))
-    plot.uprights.push_back({slots, fmt::format("K = {:.0f}", slots)});
+    plot.uprights.push_back({slots, formatted("K = {:.0f}", slots)});
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
@@ -313,7 +315,7 @@ std::vector<Plot> plots_of(const json& document) {
   std::set<std::string> names;
   for (auto& plot : plots) {
     const auto name = plot.name;
-    for (int count = 2; !names.insert(plot.name).second; ++count) plot.name = fmt::format("{}-{}", name, count);
+    for (int count = 2; !names.insert(plot.name).second; ++count) plot.name = formatted("{}-{}", name, count);
   }
   return plots;
 }

@@ -1,4 +1,3 @@
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
@@ -9,6 +8,8 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 #include "linformer/core/shell.hpp"
 #include "report/readers.hpp"
@@ -142,10 +143,9 @@ json parameters_of(const fs::path& folder) {
 // The fields that differ from this version's defaults, as flags.
 std::string command_of(const json& config, const fs::path& folder) {
   const auto& data = section(config, "data");
-  auto command =
-      fmt::format("linformer train --data {} --out {}", quoted(text(data, "folder")), quoted(folder.string()));
+  auto command = formatted("linformer train --data {} --out {}", quoted(text(data, "folder")), quoted(folder.string()));
   if (const auto from = text(section(config, "from"), "folder"); !from.empty()) command += " --from " + quoted(from);
-  if (const auto seed = number(config, "seed", 0); seed != 0) command += fmt::format(" --seed {:.0f}", seed);
+  if (const auto seed = number(config, "seed", 0); seed != 0) command += formatted(" --seed {:.0f}", seed);
   ModelConfig model;
   TrainConfig train;
   auto fields = fields_of(model);
@@ -157,7 +157,7 @@ std::string command_of(const json& config, const fs::path& folder) {
     if (found == part.end() || *found == field.to_json()) continue;
     try {
       field.from_json(*found);
-      command += fmt::format(" --{} {}", field.name, quoted(field.text()));
+      command += formatted(" --{} {}", field.name, quoted(field.text()));
     } catch (const UserError&) {  // of another version, which a remark has said
     }
   }
@@ -203,14 +203,14 @@ json read_config(const fs::path& folder, Remarks& remarks) {
   if (config.is_object() && version != 1) {
     remarks.add(
         folder / "config.json",
-        fmt::format("format version {:g}, and this program knows 1: what it shows of this run may be wrong", version));
+        formatted("format version {:g}, and this program knows 1: what it shows of this run may be wrong", version));
   }
   return config;
 }
 
 void remark_on(const Metrics& metrics, const fs::path& folder, Remarks& remarks) {
   const auto lost = std::ranges::count_if(metrics.loss, [](double loss) { return !std::isfinite(loss); });
-  if (lost > 0) remarks.add(folder, fmt::format("{} steps have no finite loss: the training has diverged", lost));
+  if (lost > 0) remarks.add(folder, formatted("{} steps have no finite loss: the training has diverged", lost));
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-#include <fmt/format.h>
 
 #include <map>
 
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "report/readers.hpp"
 
 namespace linformer::report {
@@ -27,7 +28,7 @@ void sort_lines(const fs::path& file, const std::map<std::string, std::string>& 
   });
   for (const auto& [type, count] : unknown) {
     remarks.add(file,
-                fmt::format("{} lines of type '{}', which this version doesn't know; left out", count, excerpt(type)));
+                formatted("{} lines of type '{}', which this version doesn't know; left out", count, excerpt(type)));
   }
 }
 
@@ -63,7 +64,7 @@ json validation_curves(const fs::path& folder, const json& rows, Remarks& remark
     const auto point = text(row, "point");
     for (const auto& seed : row.value("seeds", json::array())) {
       if (!seed.is_object()) continue;
-      const auto run = folder / point / fmt::format("seed-{:.0f}", number(seed, "seed", 0));
+      const auto run = folder / point / formatted("seed-{:.0f}", number(seed, "seed", 0));
       std::error_code ignored;
       if (!fs::exists(run / "metrics.jsonl", ignored)) continue;
       const auto read = read_run(run, 60, remarks);

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 #include "report/json_lines.hpp"
 
 namespace linformer::report {

@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -15,6 +14,8 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/report/document.hpp"
 #include "linformer/report/page.hpp"
 #include "report/http.hpp"
@@ -81,7 +82,7 @@ class Server {
   Server(std::filesystem::path folder, const WatchOptions& options)
       : folder_(std::move(folder)), options_(options), listener_(listen_on(options.port)) {}
 
-  std::string address() const { return fmt::format("http://127.0.0.1:{}/", listener_.port); }
+  std::string address() const { return formatted("http://127.0.0.1:{}/", listener_.port); }
 
   void run() {
     while (!options_.stop()) {

@@ -12,6 +12,8 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/folder_lock.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 #include "linformer/core/memory.hpp"
 #include "linformer/core/stop_signal.hpp"
@@ -109,7 +111,7 @@ class Ablation {
   }
 
   void take(const AblationPoint& point, std::uint64_t seed) {
-    const auto run = options_.out / point.name / fmt::format("seed-{}", seed);
+    const auto run = options_.out / point.name / formatted("seed-{}", seed);
     auto config = point.config;
     config.seed = seed;
     try {
@@ -135,12 +137,12 @@ class Ablation {
 
   void leave_out(const AblationPoint& point, std::uint64_t seed, const std::string& reason) {
     ++result_.left_out;
-    if (options_.remark) options_.remark(fmt::format("point {}, seed {} is left out: {}", point.name, seed, reason));
+    if (options_.remark) options_.remark(formatted("point {}, seed {} is left out: {}", point.name, seed, reason));
   }
 
   // False: stopped by a signal.
   bool train(const fs::path& run, const RunConfig& config, RunState state) {
-    if (!options_.quiet) fmt::print(stderr, "{}:\n", run.string());
+    if (!options_.quiet) say("{}:\n", run.string());
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
     std::optional<Trainer> trainer;
     try {
@@ -236,9 +238,9 @@ class Ablation {
 std::string value_of(const json& row, const std::string& key, int digits) {
   if (!row.contains(key)) return "";
   const auto& values = row[key];
-  const auto one = [&](const char* part) { return fmt::format("{:.{}f}", values[part].get<double>(), digits); };
+  const auto one = [&](const char* part) { return formatted("{:.{}f}", values[part].get<double>(), digits); };
   if (row["seeds"].size() == 1) return one("mean");
-  return fmt::format("{} [{}, {}]", one("mean"), one("low"), one("high"));
+  return formatted("{} [{}, {}]", one("mean"), one("low"), one("high"));
 }
 
 bool marked(const json& row, const char* key) { return row.contains(key) && row[key] == true; }
@@ -256,7 +258,7 @@ std::string biases_of(const json& row) {
     }
   }
   std::string text;
-  for (const auto layer : layers) text += fmt::format("{}{:.2f}", text.empty() ? "" : " ", layer);
+  for (const auto layer : layers) text += formatted("{}{:.2f}", text.empty() ? "" : " ", layer);
   return text;
 }
 
@@ -279,10 +281,10 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
     cells.push_back(
         {row["point"].get<std::string>() + (row["point"] == grid.base ? " (base)" : "") +
              (marked(row, "tokens_differ") ? " †" : "") + (marked(row, "vocabulary_differs") ? " ‡" : ""),
-         fmt::format("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
+         formatted("{}{}", row["parameters"].get<std::int64_t>(), row["parameters_differ"] == true ? " *" : ""),
          value_of(row, "validation_loss", 4), value_of(row, "bits_per_byte", 4), value_of(row, "accuracy", 4),
-         value_of(at_equal, "loss", 4), fmt::format("{:.0f}", speed),
-         seeds[0].contains("state_bytes") ? fmt::format("{}", seeds[0]["state_bytes"].get<std::int64_t>()) : "",
+         value_of(at_equal, "loss", 4), formatted("{:.0f}", speed),
+         seeds[0].contains("state_bytes") ? formatted("{}", seeds[0]["state_bytes"].get<std::int64_t>()) : "",
          biases_of(row)});
   }
   std::string text = grid.title + "\n";
@@ -298,7 +300,7 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
   for (const auto& line : cells) {
     std::string printed;
     for (std::size_t column = 0; column < widths.size(); ++column) {
-      if (widths[column] > 0) printed += fmt::format("{:<{}}  ", line[column], widths[column]);
+      if (widths[column] > 0) printed += formatted("{:<{}}  ", line[column], widths[column]);
     }
     text += printed.substr(0, printed.find_last_not_of(' ') + 1) + "\n";
   }
@@ -307,7 +309,7 @@ std::string ablation_table(const AblationGrid& grid, const std::vector<json>& ro
         {"tokens_differ", "† other number of tokens than the base"},
         {"vocabulary_differs", "‡ other vocabulary: compare bits per byte"}}) {
     if (std::any_of(rows.begin(), rows.end(), [&](const json& row) { return marked(row, key); }))
-      text += fmt::format("{}\n", note);
+      text += formatted("{}\n", note);
   }
   return text;
 }

@@ -1,5 +1,4 @@
 // Grid files.
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <map>
@@ -8,6 +7,8 @@
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/study/ablate.hpp"
 
 namespace linformer {
@@ -24,7 +25,7 @@ void check_keys(const json& object, const std::vector<std::string>& known, const
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
     const auto near = nearest_name(key, known);
     fail("{}: unknown key {}; {}", source, excerpt(key),
-         near.empty() ? fmt::format("expected {}", fmt::join(known, ", ")) : "did you mean " + near + "?");
+         near.empty() ? formatted("expected {}", joined(known, ", ")) : "did you mean " + near + "?");
   }
 }
 
@@ -126,7 +127,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
   for (const auto& entry : grid.file["point"]) {
     require(entry.is_object(), "{}: a point is {}, expected a table: write [[point]]", source, json_excerpt(entry));
     AblationPoint point{.name = point_name(entry, source), .changes = {}, .config = shared};
-    const auto place = fmt::format("{}: point {}", source, point.name);
+    const auto place = formatted("{}: point {}", source, point.name);
     require(names.insert(point.name).second, "{}: there are two of this name", place);
     auto sections = entry;
     sections.erase("name");
@@ -152,7 +153,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
           data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
   require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}",
-          source, excerpt(grid.base), fmt::join(names, ", "));
+          source, excerpt(grid.base), joined(names, ", "));
   return grid;
 }
 

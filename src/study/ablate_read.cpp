@@ -7,6 +7,8 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 #include "linformer/infer/generate.hpp"
 
@@ -30,7 +32,7 @@ std::vector<json> metrics_of(const fs::path& run) {
 json slot_biases(const LanguageModel& model) {
   auto layers = json::array();
   for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
-    const auto name = fmt::format("blocks.{}.attention.slot_bias", layer);
+    const auto name = formatted("blocks.{}.attention.slot_bias", layer);
     for (const auto& [parameter, value_H] : model.parameters()) {
       if (parameter != name) continue;
       auto heads = json::array();

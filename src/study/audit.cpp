@@ -9,6 +9,7 @@
 #include <random>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/nn/device.hpp"
 #include "study/audit_subject.hpp"
 
@@ -111,8 +112,8 @@ void check_text(const AuditOptions& options, std::int64_t vocabulary) {
 }  // namespace
 
 std::string longer_texts(std::int64_t tried) {
-  return fmt::format("texts of at most {} tokens were tried, and the model takes longer ones: --model.length tries one",
-                     tried);
+  return formatted("texts of at most {} tokens were tried, and the model takes longer ones: --model.length tries one",
+                   tried);
 }
 
 }  // namespace study

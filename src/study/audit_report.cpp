@@ -1,4 +1,5 @@
 // The audit as JSON.
+#include "linformer/core/json.hpp"
 #include "linformer/study/audit.hpp"
 
 namespace linformer {

@@ -2,7 +2,6 @@
 // positions read, V vocabulary.
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
-#include <fmt/ranges.h>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
 #include <torch/csrc/jit/serialization/import.h>
@@ -11,6 +10,7 @@
 #include <set>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/nn/device.hpp"
 #include "study/audit_subject.hpp"
 
@@ -79,7 +79,7 @@ class ScriptSubject final : public AuditSubject {
     check_ids();
     if (free_ && works(1, longest_ + 1)) remarks.push_back(longer_texts(longest_));
     if (!free_)
-      remarks.push_back(fmt::format("the file takes texts of {} ids only: shorter ones are filled up", longest_));
+      remarks.push_back(formatted("the file takes texts of {} ids only: shorter ones are filled up", longest_));
     find_embeddings();
   }
 
@@ -135,8 +135,8 @@ class ScriptSubject final : public AuditSubject {
     require(out.dim() == 3 && out.size(0) == ids_BN.size(0) && out.size(1) == ids_BN.size(1) && out.is_floating_point(),
             "the model gives {} of shape [{}] for ids of shape [{}, {}], but must give logits of shape [{}, {}, "
             "vocabulary]: wrap it in a module that does",
-            c10::toString(out.scalar_type()), fmt::join(out.sizes(), ", "), ids_BN.size(0), ids_BN.size(1),
-            ids_BN.size(0), ids_BN.size(1));
+            c10::toString(out.scalar_type()), joined(out.sizes(), ", "), ids_BN.size(0), ids_BN.size(1), ids_BN.size(0),
+            ids_BN.size(1));
     return out;
   }
   bool works(std::int64_t batch, std::int64_t length, std::string* why = nullptr) const {
@@ -159,7 +159,7 @@ class ScriptSubject final : public AuditSubject {
     }
     if (options.length > 0 && works(1, options.length, &first)) longest_ = options.length;
     require(longest_ > 0, "the model fails on {} ({}); say how many ids it takes with --model.length N",
-            options.length > 0 ? fmt::format("{} ids", options.length) : "8 to 2048 ids", first);
+            options.length > 0 ? formatted("{} ids", options.length) : "8 to 2048 ids", first);
     free_ = longest_ > 3 && works(1, longest_ - 1) && works(1, longest_ / 2);
   }
 

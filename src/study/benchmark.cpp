@@ -5,6 +5,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/stop_signal.hpp"
 #include "linformer/study/machine.hpp"
 #include "study/benchmark_child.hpp"
@@ -86,7 +88,7 @@ BenchmarkResult run_benchmark(const BenchmarkPlan& plan, const BenchmarkOptions&
   const auto machine = describe_machine();
   const auto budget = budget_of(plan, options, machine);
   BenchmarkLog log(options.out, options.fresh);
-  for (const auto& remark : log.remarks()) fmt::print(stderr, "linformer: {}\n", remark);
+  for (const auto& remark : log.remarks()) say("linformer: {}\n", remark);
   check_machine(log, machine, options.out.string());
   log.append(machine_line(plan, options, machine));
 

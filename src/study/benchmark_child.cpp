@@ -12,6 +12,8 @@
 #include <cstring>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/stop_signal.hpp"
 
 extern char** environ;
@@ -94,8 +96,8 @@ json BenchmarkChild::last_words() {
     return {{"status", "memory"},
             {"reason", "the process was killed (SIGKILL), as the kernel does when memory runs out"}};
   if (WIFSIGNALED(status))
-    return {{"status", "failed"}, {"reason", fmt::format("the process died of signal {}", WTERMSIG(status))}};
-  return {{"status", "failed"}, {"reason", fmt::format("the process ended with status {}", WEXITSTATUS(status))}};
+    return {{"status", "failed"}, {"reason", formatted("the process died of signal {}", WTERMSIG(status))}};
+  return {{"status", "failed"}, {"reason", formatted("the process ended with status {}", WEXITSTATUS(status))}};
 }
 
 json BenchmarkChild::ask(const json& request) {

@@ -1,10 +1,10 @@
 // A user's grid as points. Letters: N length, K slots, W window, d width.
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/study/benchmark_plan.hpp"
 
 namespace linformer {
@@ -95,7 +95,7 @@ class GridPlan {
       model_of(point);
       group_.push_back(point);
     } catch (const UserError& error) {
-      auto text = fmt::format("{}: {}", describe(point), error.what());
+      auto text = formatted("{}: {}", describe(point), error.what());
       if (std::ranges::find(plan_.left_out, text) == plan_.left_out.end()) plan_.left_out.push_back(std::move(text));
     }
   }

@@ -11,6 +11,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 
 namespace linformer {
@@ -64,19 +66,19 @@ void BenchmarkLog::read() {
     const bool good = value.is_object() && value.contains("type");
     if (cut) {  // the lines before it stay; a whole object would only lack its end of line, and is measured again all
                 // the same
-      remarks_.push_back(fmt::format("{} line {}: was cut off in writing, and is dropped", path_.string(), number));
+      remarks_.push_back(formatted("{} line {}: was cut off in writing, and is dropped", path_.string(), number));
       require(ftruncate(descriptor_, static_cast<off_t>(start)) == 0, "{}: can't be mended: {}", path_.string(),
               std::strerror(errno));
       return;
     }
     if (good && !has_types(value))
-      remarks_.push_back(fmt::format("{} line {}: has values of other types than a benchmark's, and is skipped",
-                                     path_.string(), number));
+      remarks_.push_back(formatted("{} line {}: has values of other types than a benchmark's, and is skipped",
+                                   path_.string(), number));
     else if (good)
       lines_.push_back(std::move(value));
     else if (!line.empty())
       remarks_.push_back(
-          fmt::format("{} line {}: is not a JSON object with a type, and is skipped", path_.string(), number));
+          formatted("{} line {}: is not a JSON object with a type, and is skipped", path_.string(), number));
     start = end + 1;
   }
 }

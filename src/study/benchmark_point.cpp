@@ -1,12 +1,12 @@
 #include "linformer/study/benchmark_point.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/study/enum_text.hpp"
 
 namespace linformer {
@@ -114,12 +114,12 @@ ModelConfig model_of(const BenchmarkPoint& given) {
 
 std::string describe(const BenchmarkPoint& given) {
   const auto point = canonical(given);
-  auto text = fmt::format("{} {} N={}", enum_name(point.task), enum_name(point.form), point.length);
-  if (point.slots > 0) text += fmt::format(" K={}", point.slots);
-  if (point.window > 0) text += fmt::format(" W={}", point.window);
-  text += fmt::format(" B={} d={} layers={}", point.batch, point.width, point.layers);
-  if (point.slots > 0 && point.sharing != Sharing::headwise) text += fmt::format(" {}", enum_name(point.sharing));
-  if (point.task == Task::generate) text += fmt::format(" {} {} tokens", enum_name(point.decode), point.tokens);
+  auto text = formatted("{} {} N={}", enum_name(point.task), enum_name(point.form), point.length);
+  if (point.slots > 0) text += formatted(" K={}", point.slots);
+  if (point.window > 0) text += formatted(" W={}", point.window);
+  text += formatted(" B={} d={} layers={}", point.batch, point.width, point.layers);
+  if (point.slots > 0 && point.sharing != Sharing::headwise) text += formatted(" {}", enum_name(point.sharing));
+  if (point.task == Task::generate) text += formatted(" {} {} tokens", enum_name(point.decode), point.tokens);
   if (point.dtype != "float32") text += " " + point.dtype;
   return text;
 }

@@ -1,10 +1,10 @@
 // The presets' points. Letters: N length, K slots, W window, B batch, d width.
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/study/benchmark_plan.hpp"
 
 namespace linformer {
@@ -184,7 +184,7 @@ BenchmarkPlan plan_preset(const std::string& name, const PlanOptions& options) {
     finish(plan, name, options);
     return plan;
   }
-  fail("preset '{}': expected one of {}", excerpt(name), fmt::join(benchmark_presets(), ", "));
+  fail("preset '{}': expected one of {}", excerpt(name), joined(benchmark_presets(), ", "));
 }
 
 }  // namespace linformer

@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/memory.hpp"
 #include "study/benchmark_child.hpp"
 
@@ -110,7 +112,7 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   if (hopeless) {
     const auto* const trained = entrant.point.task == BenchmarkTask::train ? ", gradients and moments" : "";
     entrant.built = {{"status", "memory"},
-                     {"reason", fmt::format("its weights{} alone take {:.1f} GiB", trained, weights / (1 << 30))}};
+                     {"reason", formatted("its weights{} alone take {:.1f} GiB", trained, weights / (1 << 30))}};
   } else {
     start(entrant);
   }
@@ -120,8 +122,8 @@ void BenchmarkSession::build(Entrant& entrant, bool alone) {
   // The other points of the group may have used the memory. It is tried once more when they are gone.
   entrant.deferred = memory && room < budget_ && !alone;
   if (memory && limit < budget_) {
-    entrant.built["reason"] = fmt::format("{} ({:.1f} GiB were available, less than the budget)",
-                                          entrant.built.value("reason", ""), static_cast<double>(limit) / (1 << 30));
+    entrant.built["reason"] = formatted("{} ({:.1f} GiB were available, less than the budget)",
+                                        entrant.built.value("reason", ""), static_cast<double>(limit) / (1 << 30));
   }
 }
 
@@ -192,7 +194,7 @@ void BenchmarkSession::record(const Entrant& entrant) {
     if (built.contains("state_bytes")) line["state_bytes"] = built.at("state_bytes");
   } else {
     progress_.note(
-        fmt::format("{}: {} ({})", describe(entrant.point), built.value("status", ""), built.value("reason", "")));
+        formatted("{}: {} ({})", describe(entrant.point), built.value("status", ""), built.value("reason", "")));
   }
   log_.append(line);
   ++measured_;

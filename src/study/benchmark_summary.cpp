@@ -4,6 +4,7 @@
 #include <optional>
 #include <set>
 
+#include "linformer/core/json.hpp"
 #include "study/benchmark_session.hpp"
 
 namespace linformer {

@@ -8,6 +8,8 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "study/inspect_json.hpp"
 
 namespace linformer {
@@ -158,16 +160,16 @@ class Collector {
 std::vector<std::string> remarks_on(const InspectSubject& subject, const InspectOptions& options, std::int64_t length) {
   std::vector<std::string> remarks;
   if (options.spectrum && subject.has_slots) {
-    remarks.push_back(fmt::format(
+    remarks.push_back(formatted(
         "{}: no spectrum, since a Linformer has no N×N attention matrix; give a softmax model for one", subject.model));
   }
   if (options.slots && !subject.has_slots)
-    remarks.push_back(fmt::format("{}: no slots in it ({})", subject.model, subject.description));
+    remarks.push_back(formatted("{}: no slots in it ({})", subject.model, subject.description));
   if (options.slots && subject.has_slots && length <= subject.first_with_slots) {
     remarks.push_back(
-        fmt::format("windows of {} tokens: slots hold what is more than {} positions back, so that no query has any; "
-                    "give a larger --length",
-                    length, subject.first_with_slots));
+        formatted("windows of {} tokens: slots hold what is more than {} positions back, so that no query has any; "
+                  "give a larger --length",
+                  length, subject.first_with_slots));
   }
   return remarks;
 }

@@ -4,13 +4,14 @@
 #include <ATen/ATen.h>
 
 #include <ATen/core/grad_mode.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
 #include <type_traits>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/model_file.hpp"
 
 namespace linformer {
@@ -72,7 +73,7 @@ at::Tensor BertEncoder::get(const std::string& name, at::IntArrayRef shape) cons
   const auto found = tensors_.find(name);
   require(found != tensors_.end(), "{}: tensor '{}' is missing; expected the weights of a BERT encoder", file_, name);
   require(found->second.sizes() == shape, "{}: tensor '{}' has shape {}, config.json asks for {}", file_, name,
-          excerpt(fmt::format("{}", fmt::join(found->second.sizes(), "×"))), fmt::join(shape, "×"));
+          excerpt(joined(found->second.sizes(), "×")), joined(shape, "×"));
   return found->second;
 }
 
@@ -86,7 +87,7 @@ at::Tensor BertEncoder::norm(const std::string& name, const at::Tensor& x) const
 
 // norm(x + attention(x)), then norm(x + feed_forward(x)): the norms stand after, unlike in our models.
 at::Tensor BertEncoder::block(std::int64_t layer, const at::Tensor& x_BNd, const WeightsVisitor& visit) const {
-  const auto name = fmt::format("encoder.layer.{}", layer);
+  const auto name = formatted("encoder.layer.{}", layer);
   const auto heads = [&](const char* what) {
     return linear(name + ".attention.self." + what, x_BNd, width_)
         .unflatten(-1, {heads_, width_ / heads_})

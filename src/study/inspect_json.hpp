@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

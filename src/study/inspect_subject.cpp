@@ -3,17 +3,17 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <fmt/format.h>
-
 #include <map>
 #include <string>
 
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/study/inspect.hpp"
 #include "study/inspect_json.hpp"
 
 namespace linformer {
 
-double rounded(double value) { return std::stod(fmt::format("{:.6g}", value)); }
+double rounded(double value) { return std::stod(formatted("{:.6g}", value)); }
 
 json to_json(const at::Tensor& values) {
   if (values.dim() == 0) return rounded(values.item<double>());
@@ -76,7 +76,7 @@ std::vector<json> projection_lines(const LanguageModel& model) {
   const bool kernel = config.attention.projection == Projection::convolution;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     for (const auto* which : {"key", "value"}) {
-      const auto found = parameters.find(fmt::format("blocks.{}.attention.projection_{}", layer, which));
+      const auto found = parameters.find(formatted("blocks.{}.attention.projection_{}", layer, which));
       if (found == parameters.end()) continue;  // shared with keys, or with an earlier layer
       const auto projection =
           kernel ? found->second.unsqueeze(-2) : found->second;  // a convolution's kernel is the row of each slot
@@ -98,7 +98,7 @@ InspectSubject inspect_subject(const LanguageModel& model) {
   InspectSubject subject;
   subject.has_slots = config.attention.kind == AttentionKind::linformer;
   subject.description =
-      fmt::format("{}, {}", enum_name(config.attention.kind), config.causal ? "causal" : "bidirectional");
+      formatted("{}, {}", enum_name(config.attention.kind), config.causal ? "causal" : "bidirectional");
   subject.layers = config.layers;
   subject.heads = config.heads;
   subject.length = config.length;

@@ -1,5 +1,4 @@
 // An inspection as text.
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -7,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/study/inspect.hpp"
 
 namespace linformer {
@@ -22,7 +23,7 @@ double mean(const Numbers& values) {
 
 std::string row_of(const Numbers& values) {
   std::string text;
-  for (const auto value : values) text += fmt::format(" {:5.3f}", value);
+  for (const auto value : values) text += formatted(" {:5.3f}", value);
   return text;
 }
 
@@ -36,17 +37,17 @@ std::string sparks(const Numbers& values, double most) {
 }
 
 std::string spectrum_table(const json& line) {
-  auto text = fmt::format(
+  auto text = formatted(
       "\nSpectrum of attention: share of all singular values that the largest {} of {} hold (mean of {} "
       "windows)\nlayer   mean  by head\n",
       line["slots"].get<std::int64_t>(), line["length"].get<std::int64_t>(), line["matrices"].get<std::int64_t>());
   Numbers all;
   for (std::size_t layer = 0; layer < line["at_slots"].size(); ++layer) {
     const auto heads = line["at_slots"][layer].get<Numbers>();
-    text += fmt::format("{:>5}  {:5.3f} {}\n", layer, mean(heads), row_of(heads));
+    text += formatted("{:>5}  {:5.3f} {}\n", layer, mean(heads), row_of(heads));
     all.insert(all.end(), heads.begin(), heads.end());
   }
-  return text + fmt::format("  all  {:5.3f}\n", mean(all));
+  return text + formatted("  all  {:5.3f}\n", mean(all));
 }
 
 std::string projection_table(const std::vector<const json*>& lines) {
@@ -55,17 +56,17 @@ std::string projection_table(const std::vector<const json*>& lines) {
       "\nWhat slots read: how many positions of the sequence, block or segment a slot would read, if it read them "
       "equally (mean of slots)\nlayer  head  which  slots  positions\n";
   for (const auto* line : lines) {
-    text += fmt::format("{:>5}  {:>4}  {:<5}  {:>5}  {:.1f} of {}\n", (*line)["layer"].get<std::int64_t>(),
-                        (*line)["head"].is_null() ? "all" : (*line)["head"].dump(), (*line)["which"].get<std::string>(),
-                        (*line)["slots"].get<std::int64_t>(), (*line)["positions_read"].get<double>(),
-                        (*line)["length"].get<std::int64_t>());
+    text += formatted("{:>5}  {:>4}  {:<5}  {:>5}  {:.1f} of {}\n", (*line)["layer"].get<std::int64_t>(),
+                      (*line)["head"].is_null() ? "all" : (*line)["head"].dump(), (*line)["which"].get<std::string>(),
+                      (*line)["slots"].get<std::int64_t>(), (*line)["positions_read"].get<double>(),
+                      (*line)["length"].get<std::int64_t>());
   }
   return text;
 }
 
 std::string weights_table(const std::vector<const json*>& lines) {
   if (lines.empty()) return "";
-  auto text = fmt::format(
+  auto text = formatted(
       "\nWeight that a query gives to slots; the rest goes to its window (queries from position {} on)\nlayer  head  "
       "slots  window  slots by position\n",
       (*lines.front())["first_query"].get<std::int64_t>());
@@ -75,11 +76,11 @@ std::string weights_table(const std::vector<const json*>& lines) {
     most = std::max(most, *std::max_element(shares.begin(), shares.end()));
   }
   for (const auto* line : lines) {
-    text += fmt::format("{:>5}  {:>4}  {:5.3f}   {:5.3f}  {}\n", (*line)["layer"].get<std::int64_t>(),
-                        (*line)["head"].get<std::int64_t>(), (*line)["slot_share"].get<double>(),
-                        (*line)["window_share"].get<double>(), sparks((*line)["by_position"].get<Numbers>(), most));
+    text += formatted("{:>5}  {:>4}  {:5.3f}   {:5.3f}  {}\n", (*line)["layer"].get<std::int64_t>(),
+                      (*line)["head"].get<std::int64_t>(), (*line)["slot_share"].get<double>(),
+                      (*line)["window_share"].get<double>(), sparks((*line)["by_position"].get<Numbers>(), most));
   }
-  return text + fmt::format("(the highest bar is {:.3f})\n", most);
+  return text + formatted("(the highest bar is {:.3f})\n", most);
 }
 
 }  // namespace
@@ -96,7 +97,7 @@ std::string inspection_table(const Inspection& inspection, std::string_view kept
     maps += type == "attention" || type == "projection";
   }
   text += projection_table(projections) + weights_table(weights);
-  if (maps > 0) text += fmt::format("\n{} maps of attention and projections: {}\n", maps, kept);
+  if (maps > 0) text += formatted("\n{} maps of attention and projections: {}\n", maps, kept);
   return text;
 }
 

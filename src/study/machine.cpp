@@ -1,7 +1,6 @@
 #include "linformer/study/machine.hpp"
 
 #include <ATen/Parallel.h>
-#include <fmt/format.h>
 #include <torch/headeronly/version.h>
 #include <unistd.h>
 
@@ -9,6 +8,8 @@
 #include <string>
 #include <thread>
 
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/kernels/isa.hpp"
 
 namespace linformer {
@@ -29,7 +30,7 @@ json describe_machine() {
           {"cores", std::thread::hardware_concurrency()},
           {"memory_bytes", static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE)},
           {"isa", kernels::isa_name(kernels::current_isa())},
-          {"libtorch", fmt::format("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH)},
+          {"libtorch", formatted("{}.{}.{}", TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR, TORCH_VERSION_PATCH)},
           {"threads", at::get_num_threads()}};
 }
 

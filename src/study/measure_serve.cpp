@@ -13,6 +13,7 @@
 #include <ostream>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/memory.hpp"
 #include "linformer/study/benchmark.hpp"
 #include "study/benchmark_child.hpp"

@@ -2,13 +2,13 @@
 #include "study/plain_attention.hpp"
 
 #include <ATen/ATen.h>
-#include <fmt/format.h>
 
 #include <cmath>
 #include <limits>
 #include <map>
 #include <string>
 
+#include "linformer/core/format.hpp"
 #include "linformer/ops/gelu.hpp"
 #include "linformer/ops/layer_norm.hpp"
 
@@ -25,7 +25,7 @@ class PlainTransformer {
     auto x = at::embedding(named_.at("token_embedding.weight"), ids_BN);
     x = x + at::embedding(named_.at("position_embedding.weight"), at::arange(ids_BN.size(1), ids_BN.options()));
     for (std::int64_t layer = 0; layer < config_.layers; ++layer) {
-      const auto block = fmt::format("blocks.{}", layer), up = block + ".feed_forward.up";
+      const auto block = formatted("blocks.{}", layer), up = block + ".feed_forward.up";
       const auto normed = ops::layer_norm(x, norm_of(block + ".attention_norm"), x.scalar_type());
       auto [sum, again] =
           ops::add_layer_norm(x, attention(block + ".attention", normed), norm_of(block + ".feed_forward_norm"));

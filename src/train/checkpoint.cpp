@@ -8,7 +8,9 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/hash.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {
@@ -42,7 +44,7 @@ std::string hash_of_file(const fs::path& path) { return sha256(MappedFile(path).
 void check_present(const fs::path& path) {
   std::error_code ignored;
   if (fs::status(path, ignored).type() == fs::file_type::not_found)
-    throw Damage(fmt::format("{}: is missing", path.string()));
+    throw Damage(formatted("{}: is missing", path.string()));
 }
 
 json parse_state(const fs::path& source) {
@@ -75,18 +77,18 @@ json read_state(const fs::path& folder) {
     const auto own = object.at("sha256").get<std::string>();
     object.erase("sha256");
     if (own != sha256(object.dump()))
-      throw Damage(fmt::format("{}: is damaged: its sha256 is not the one it holds", source.string()));
+      throw Damage(formatted("{}: is damaged: its sha256 is not the one it holds", source.string()));
     for (const auto& [name, expected] : object.at("files").items()) {
       const auto file = folder / name;
       check_present(file);
       const auto found = hash_of_file(file);
       const auto saved = expected.get<std::string>();
       if (found != saved)
-        throw Damage(
-            fmt::format("{}: is damaged: its sha256 is {}, expected {}", file.string(), found, excerpt(saved, found.size())));
+        throw Damage(formatted("{}: is damaged: its sha256 is {}, expected {}", file.string(), found,
+                               excerpt(saved, found.size())));
     }
   } catch (const json::exception& error) {
-    throw Damage(fmt::format("{}: is damaged: {}", source.string(), error.what()));
+    throw Damage(formatted("{}: is damaged: {}", source.string(), error.what()));
   }
   return object;
 }
@@ -100,9 +102,8 @@ void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
 
 void note_threads(int threads, const std::function<void(const std::string&)>& note) {
   if (threads == at::get_num_threads()) return;
-  note(
-      fmt::format("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)",
-                  threads, at::get_num_threads(), threads));
+  note(formatted("the run used {} threads, now there are {}: results will differ by rounding (--threads {} avoids it)",
+                 threads, at::get_num_threads(), threads));
 }
 
 TrainState load_checkpoint(const fs::path& folder, std::int64_t step, const RunConfig& config, at::Device device,
@@ -164,11 +165,11 @@ std::optional<TrainState> load_newest_checkpoint(const fs::path& run, const RunC
       return load_checkpoint(path, step, config, device, note);
     } catch (const Damage& error) {
       reason = error.what();
-      note(fmt::format("checkpoint of step {} can't be used: {}", step, reason));
+      note(formatted("checkpoint of step {} can't be used: {}", step, reason));
     }
   }
   if (all.empty()) return std::nullopt;
-  throw LostCheckpoints(fmt::format(
+  throw LostCheckpoints(formatted(
       "{}: none of the {} checkpoints can be read; restore one, or start again with --overwrite. The oldest: {}",
       run.string(), all.size(), reason));
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/memory.hpp"
 #include "linformer/nn/language_model.hpp"
 
@@ -53,7 +54,7 @@ void check_memory(const RunConfig& config, double available) {
   const auto needed = [&](double sequences) { return std::max(memory.weights, held + sequences * memory.a_sequence); };
   const auto batch = static_cast<double>(config.train.batch);
   if (needed(batch) <= available) return;
-  const auto numbers = fmt::format(
+  const auto numbers = formatted(
       "training needs at least {}, but there are {}: {} for the model's weights, gradients and moments, {} for "
       "train.batch = {} sequences of model.length = {}",
       format_bytes(needed(batch)), format_bytes(available), format_bytes(memory.weights),

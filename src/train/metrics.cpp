@@ -6,6 +6,8 @@
 
 #include "linformer/core/disk_full.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 #include "linformer/train/event_file.hpp"
 
@@ -53,7 +55,7 @@ MetricsLog::MetricsLog(const fs::path& run, std::int64_t last_step) : metrics_pa
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.path().filename().string().starts_with("events.out.tfevents.")) older.push_back(entry.path());
   }
-  events_path_ = folder / fmt::format("events.out.tfevents.{}.linformer", static_cast<std::int64_t>(now()));
+  events_path_ = folder / formatted("events.out.tfevents.{}.linformer", static_cast<std::int64_t>(now()));
   write_atomically(events_path_, events);
   for (const auto& path : older) {
     if (path != events_path_) fs::remove(path);
@@ -73,8 +75,8 @@ void MetricsLog::append(std::ofstream& file, const fs::path& path, const std::st
   file.flush();
   if (file.good()) return;
   const int reason = errno;
-  fail_to_write(reason, fmt::format("{}: can't be written ({}); make room for it: the run can be resumed",
-                                    path.string(), std::strerror(reason)));
+  fail_to_write(reason, formatted("{}: can't be written ({}); make room for it: the run can be resumed", path.string(),
+                                  std::strerror(reason)));
 }
 
 }  // namespace linformer

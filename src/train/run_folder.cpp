@@ -10,6 +10,8 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/folder_lock.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {
@@ -199,7 +201,7 @@ void set_damaged_aside(const fs::path& run, std::int64_t step) {
     if (later <= step) continue;
     const auto name = kDamaged + path.filename().string();
     auto aside = path.parent_path() / name;
-    for (int count = 2; fs::exists(aside); ++count) aside = path.parent_path() / fmt::format("{}-{}", name, count);
+    for (int count = 2; fs::exists(aside); ++count) aside = path.parent_path() / formatted("{}-{}", name, count);
     std::error_code error;
     fs::rename(path, aside, error);
     require(!error, "{}: can't be renamed to {}: {}", path.string(), aside.filename().string(), error.message());
@@ -207,7 +209,7 @@ void set_damaged_aside(const fs::path& run, std::int64_t step) {
 }
 
 fs::path checkpoint_path(const fs::path& run, std::int64_t step) {
-  return run / "checkpoints" / fmt::format("step-{:06}", step);
+  return run / "checkpoints" / formatted("step-{:06}", step);
 }
 
 fs::path best_path(const fs::path& run) { return run / "checkpoints" / "best"; }

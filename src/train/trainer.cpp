@@ -9,6 +9,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/memory.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
@@ -53,7 +55,7 @@ std::string settle_choices(TrainConfig& config, at::Device device) {
   if (!choices.empty()) return announcement_of(choices);
   const auto here = choose_dtype(DType::automatic, device);
   if (dtype.value != at::kBFloat16 || here.value == at::kBFloat16) return "";
-  return fmt::format("dtype bfloat16 may be a hundred times slower than float32 here: {}", here.reason);
+  return formatted("dtype bfloat16 may be a hundred times slower than float32 here: {}", here.reason);
 }
 
 std::int64_t tokens_per_step(const RunConfig& config) {
@@ -81,10 +83,10 @@ double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) :
 
 // What may help a training that has diverged, as its config is.
 std::string advice_of(const TrainConfig& config) {
-  auto advice = fmt::format("a lower train.learning_rate (now {})", config.learning_rate);
-  advice += config.clip > 0 ? fmt::format(", a smaller train.clip (now {})", config.clip)
+  auto advice = formatted("a lower train.learning_rate (now {})", config.learning_rate);
+  advice += config.clip > 0 ? formatted(", a smaller train.clip (now {})", config.clip)
                             : std::string(", a train.clip such as 1 (now 0: gradients are not clipped)");
-  if (config.dtype != DType::float32) advice += fmt::format(", train.dtype float32 (now {})", enum_name(config.dtype));
+  if (config.dtype != DType::float32) advice += formatted(", train.dtype float32 (now {})", enum_name(config.dtype));
   return advice;
 }
 
@@ -152,11 +154,11 @@ Trainer::Trainer(RunConfig config, RunOptions options)
     if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
     check_resumable(stored, config_);
     state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
-      if (!options_.quiet) fmt::print(stderr, "linformer: {}\n", line);
+      if (!options_.quiet) say("linformer: {}\n", line);
     });
   }
   const auto choices = settle_choices(config_.train, options_.device);
-  if (!options_.quiet && !choices.empty()) fmt::print(stderr, "linformer: {}\n", choices);
+  if (!options_.quiet && !choices.empty()) say("linformer: {}\n", choices);
   if (state_) return;
   state_.emplace(first_model(std::move(given)));
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
@@ -189,10 +191,10 @@ void Trainer::check_nothing_lost() const {
   const bool nothing_lost = has_model ? holds_weights_of(run / "model.safetensors", state_->model) : !has_metrics;
   if (nothing_lost) return;
   throw LostCheckpoints(
-      fmt::format("{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. "
-                  "Put its folder checkpoints "
-                  "back; or choose another --out, or replace the run with --overwrite",
-                  run.string(), has_model ? "model" : "metrics.jsonl"));
+      formatted("{}: holds no checkpoint to resume from, yet has been trained: starting anew would overwrite its {}. "
+                "Put its folder checkpoints "
+                "back; or choose another --out, or replace the run with --overwrite",
+                run.string(), has_model ? "model" : "metrics.jsonl"));
 }
 
 void Trainer::prepare_folder() {
@@ -219,9 +221,8 @@ bool Trainer::due(std::int64_t every) const {
 void Trainer::say_when_nothing_validates() const {
   if (validates() || options_.quiet) return;
   const auto every = config_.train.evaluate_every;
-  fmt::print(stderr, "linformer: {} has no validation part: this run is not evaluated and keeps no best checkpoint{}\n",
-             config_.data.folder,
-             every > 0 ? fmt::format("; train.evaluate_every = {} has no effect", every) : std::string());
+  say("linformer: {} has no validation part: this run is not evaluated and keeps no best checkpoint{}\n",
+      config_.data.folder, every > 0 ? formatted("; train.evaluate_every = {} has no effect", every) : std::string());
 }
 
 std::optional<Evaluation> Trainer::evaluate_and_keep_best() {
@@ -277,15 +278,15 @@ TrainSummary Trainer::run() {
       summary.validation = evaluate_and_keep_best();
       line.update(to_json(*summary.validation, "validation_"));
       line["train_seconds"] = state_->train_seconds;
-      progress.note(fmt::format("step {}: loss {:.4f}, validation {}", state_->step, result.loss,
-                                description_of(*summary.validation)));
+      progress.note(formatted("step {}: loss {:.4f}, validation {}", state_->step, result.loss,
+                              description_of(*summary.validation)));
     }
     metrics.write(line);
     summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;
     state_->seconds = earlier_seconds + session.seconds();
     if (due(config_.train.save_every) || summary.stop_signal)
       save_checkpoint(options_.out, *state_, config_, tokenizer_);
-    progress.update(state_->step, fmt::format("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
+    progress.update(state_->step, formatted("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
   }
   progress.finish();
 

@@ -6,6 +6,7 @@
 
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -127,7 +128,7 @@ std::int64_t automatic_window(const Settings& settings) {
 
 TEST(ModelConfig, AutomaticWindowsFitTheModel) {
   for (std::int64_t length = 6; length < 64; ++length) {
-    const auto window = automatic_window({{"model.length", fmt::format("{}", length)}});
+    const auto window = automatic_window({{"model.length", formatted("{}", length)}});
     EXPECT_EQ(window, std::max<std::int64_t>(length / 4, 1));
     EXPECT_LT(2 * window, length) << "no position would read a slot";
   }

@@ -8,6 +8,7 @@
 #include "config/toml.hpp"
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
+#include "linformer/core/json.hpp"
 #include "support/paths.hpp"
 
 namespace linformer {

@@ -1,4 +1,5 @@
 #include "linformer/core/excerpt.hpp"
+#include "linformer/core/json.hpp"
 
 #include <limits>
 

@@ -1,8 +1,8 @@
 // Folders that one process writes at a time.
 #include "linformer/core/folder_lock.hpp"
+#include "linformer/core/format.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -32,9 +32,9 @@ TEST(FolderLock, TheSecondIsToldWhoHoldsIt) {
   {
     const FolderLock lock(folder.path());
     const auto message = message_of([&] { FolderLock second(folder.path()); });
-    EXPECT_TRUE(holds(message, {folder.path().string(), fmt::format("process {} on ", ::getpid()), ", since 20", " UTC",
+    EXPECT_TRUE(holds(message, {folder.path().string(), formatted("process {} on ", ::getpid()), ", since 20", " UTC",
                                 "wait", "another --out"}));
-    EXPECT_TRUE(holds(line_of(file), {fmt::format("process {}", ::getpid())}));
+    EXPECT_TRUE(holds(line_of(file), {formatted("process {}", ::getpid())}));
   }
   EXPECT_FALSE(fs::exists(file));
   EXPECT_NO_THROW(FolderLock(folder.path()));
@@ -69,7 +69,7 @@ TEST(FolderLock, AKilledProcessHoldsNothing) {
   }
   char byte;
   ASSERT_EQ(::read(pipe_ends[0], &byte, 1), 1);
-  EXPECT_TRUE(holds(message_of([&] { FolderLock second(folder.path()); }), {fmt::format("process {} on", child)}));
+  EXPECT_TRUE(holds(message_of([&] { FolderLock second(folder.path()); }), {formatted("process {} on", child)}));
   ::kill(child, SIGKILL);
   ::waitpid(child, nullptr, 0);
   for (const int end : pipe_ends) ::close(end);

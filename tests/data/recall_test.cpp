@@ -1,5 +1,6 @@
 // Legend: B rows, N length, D pairs.
 #include "linformer/data/recall.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

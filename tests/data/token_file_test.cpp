@@ -1,5 +1,6 @@
 // prepare() and the token files that it writes, whole and damaged.
 #include "linformer/data/token_file.hpp"
+#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,6 +1,7 @@
 // Round trips, the forms of a vocabulary, the corpus vocabulary, streams. Ids against tiktoken:
 // tests/python/test_tokenizer.py.
 #include "linformer/data/tokenizer.hpp"
+#include "linformer/core/json.hpp"
 
 #include <algorithm>
 

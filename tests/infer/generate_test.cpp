@@ -1,4 +1,5 @@
 #include "linformer/infer/generate.hpp"
+#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 

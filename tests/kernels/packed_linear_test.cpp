@@ -1,4 +1,5 @@
 #include "linformer/kernels/packed_linear.hpp"
+#include "linformer/core/format.hpp"
 
 #include <gtest/gtest.h>
 
@@ -95,7 +96,7 @@ double multiply_error(const DecodeKernels& kernels, const Case& c, WeightFormat 
 
 TEST_P(EachIsa, ProductsAreRightInEveryFormat) {
   for (const auto& c : kCases) {
-    SCOPED_TRACE(fmt::format("{}x{}, batch {}", c.rows, c.columns, c.batch));
+    SCOPED_TRACE(formatted("{}x{}, batch {}", c.rows, c.columns, c.batch));
     for (const bool add : {false, true}) {
       EXPECT_LT(multiply_error(kernels_, c, WeightFormat::float32, add), 1e-6);
       EXPECT_LT(multiply_error(kernels_, c, WeightFormat::bfloat16, add), 1.0 / 256);

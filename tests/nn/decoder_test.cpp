@@ -1,5 +1,6 @@
 // The fast decode step against LanguageModel::step, which the tests of the models hold against whole forward passes.
 #include "linformer/nn/decoder.hpp"
+#include "linformer/core/format.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -339,7 +340,7 @@ TEST(Decoder, QualityOfShortWeights) {
   EXPECT_LT(wide, 4) << "it has learnt little";
   const double bfloat16 = bits_a_byte(model, sequences, 8, WeightFormat::bfloat16),
                int8 = bits_a_byte(model, sequences, 8, WeightFormat::int8);
-  RecordProperty("bits_a_byte", fmt::format("float32 {:.5f}, bfloat16 {:.5f}, int8 {:.5f}", wide, bfloat16, int8));
+  RecordProperty("bits_a_byte", formatted("float32 {:.5f}, bfloat16 {:.5f}, int8 {:.5f}", wide, bfloat16, int8));
   EXPECT_NEAR(bfloat16 / wide, 1, 0.005);
   EXPECT_NEAR(int8 / wide, 1, 0.005);
 }

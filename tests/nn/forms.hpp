@@ -6,7 +6,6 @@
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/core/grad_mode.h>
-#include <fmt/format.h>
 
 #include <cmath>
 #include <cstdint>
@@ -15,6 +14,7 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/nn/language_model.hpp"
 #include "support/errors.hpp"
 
@@ -48,7 +48,7 @@ inline Form softmax_form(std::int64_t length = 45) {
 inline Form linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots,
                            Sharing sharing, Summary summary = Summary::running,
                            Projection projection = Projection::linear) {
-  Form form{fmt::format("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
+  Form form{formatted("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
   auto& attention = form.config.attention;
   attention.window = window;
   attention.summary = summary;
@@ -68,7 +68,7 @@ inline void add_normalised(std::vector<Form>& forms, const Form& form) {
       auto variant = form;
       variant.config.attention.normalise = normalise;
       variant.config.attention.slot_bias = bias;
-      variant.name += fmt::format("_{}_{}", enum_name(normalise), std::isnan(bias) ? "unbiased" : "biased");
+      variant.name += formatted("_{}_{}", enum_name(normalise), std::isnan(bias) ? "unbiased" : "biased");
       forms.push_back(variant);
     }
   }

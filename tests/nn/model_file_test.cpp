@@ -1,6 +1,8 @@
 // Safetensors files and model folders: what is written reads back, and whatever else is there is a UserError, never a
 // crash or a large allocation.
 #include "linformer/nn/model_file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -45,7 +47,7 @@ class ModelFile : public ::testing::Test {
     EXPECT_NE(message.find(part), std::string::npos) << "got: " << message << "\nexpected: " << part;
   }
 
-  const fs::path folder_ = fs::temp_directory_path() / fmt::format("linformer_model_file_{}", ::getpid());
+  const fs::path folder_ = fs::temp_directory_path() / formatted("linformer_model_file_{}", ::getpid());
 };
 
 std::string with_length(std::uint64_t length, const std::string& rest) {
@@ -117,7 +119,7 @@ TEST_F(ModelFile, RefusesBadHeaders) {
 
 TEST_F(ModelFile, RefusesBadEntries) {
   const auto entry = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
-    return fmt::format(R"("dtype":"{}","shape":{},"data_offsets":{})", dtype, shape, offsets);
+    return formatted(R"("dtype":"{}","shape":{},"data_offsets":{})", dtype, shape, offsets);
   };
   const std::string data(8, 'x');
   const auto one = [&](const std::string& dtype, const std::string& shape, const std::string& offsets) {

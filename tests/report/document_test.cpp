@@ -1,4 +1,5 @@
 #include "linformer/report/document.hpp"
+#include "linformer/core/json.hpp"
 
 #include <algorithm>
 

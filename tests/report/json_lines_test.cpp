@@ -1,5 +1,6 @@
 #include "report/json_lines.hpp"
 
+#include "linformer/core/json.hpp"
 #include "report/folders.hpp"
 
 namespace linformer::report {

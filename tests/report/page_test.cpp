@@ -1,4 +1,5 @@
 #include "linformer/report/page.hpp"
+#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 

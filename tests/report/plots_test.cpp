@@ -2,6 +2,7 @@
 #include <set>
 
 #include "folders.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/report/document.hpp"
 #include "report/plot.hpp"
 

@@ -1,5 +1,6 @@
 // Grids and tables; the program itself: tests/python/test_ablate.py.
 #include "linformer/study/ablate.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>

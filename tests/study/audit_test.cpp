@@ -1,6 +1,7 @@
 // The audit catches what it should, at the right place, and nothing else. Shape letters: B batch, N length, V
 // vocabulary, X channels.
 #include "linformer/study/audit.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

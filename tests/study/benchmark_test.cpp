@@ -1,4 +1,5 @@
 #include "linformer/study/benchmark.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>

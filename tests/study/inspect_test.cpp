@@ -1,4 +1,5 @@
 #include "linformer/study/inspect.hpp"
+#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "data/draw.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/data/recall.hpp"
 #include "linformer/ops/cross_entropy.hpp"
 #include "train/support.hpp"
@@ -80,7 +81,7 @@ class Accumulation : public testing::Test {
   Accumulation() { at::set_num_threads(1); }
   TokenData data() const {
     std::string text;
-    for (int i = 0; i < 60; ++i) text += fmt::format("line {} of {}; ", i * i, 7919 * i);
+    for (int i = 0; i < 60; ++i) text += formatted("line {} of {}; ", i * i, 7919 * i);
     prepare({.inputs = {folder_.write("text.txt", text).string()},
              .out = folder_ / "data",
              .tokenizer = "bytes",

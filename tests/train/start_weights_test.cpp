@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "train/support.hpp"
 
 namespace linformer {

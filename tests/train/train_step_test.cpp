@@ -8,6 +8,8 @@
 #include <set>
 
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/train/schedule.hpp"
 #include "train/support.hpp"
 
@@ -34,7 +36,7 @@ class TrainStep : public testing::Test {
   }
   static std::string novel() {
     std::string text;
-    for (int i = 0; i < 60; ++i) text += fmt::format("line {} of {}; ", i * i, 7919 * i);
+    for (int i = 0; i < 60; ++i) text += formatted("line {} of {}; ", i * i, 7919 * i);
     return text;
   }
   test::TemporaryFolder folder_;

@@ -10,7 +10,7 @@
 #include "linformer/config/model_config.hpp"
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/config/train_config.hpp"
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "linformer/config/field.hpp"
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

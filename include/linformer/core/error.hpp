@@ -1,11 +1,10 @@
 // Errors that a user can mend.
 #pragma once
 
-#include <fmt/format.h>
-
 #include <stdexcept>
 #include <string>
-#include <utility>
+
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 
@@ -16,16 +15,17 @@ class UserError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Throws UserError with a formatted message.
+/// Throws UserError with a message, as formatted() makes it.
 template <class... Arguments>
-[[noreturn]] void fail(fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-  throw UserError(fmt::format(format, std::forward<Arguments>(arguments)...));
+[[noreturn]] void fail(FormatPattern<Arguments...> pattern, const Arguments&... arguments) {
+  throw UserError(formatted<Arguments...>(pattern, arguments...));
 }
 
-/// Throws UserError with a formatted message unless `condition` holds.
+/// Throws UserError with a message unless `condition` holds; the message is made only then.
 template <class... Arguments>
-void require(bool condition, fmt::format_string<Arguments...> format, Arguments&&... arguments) {
-  if (!condition) fail(format, std::forward<Arguments>(arguments)...);
+void require(bool condition, FormatPattern<Arguments...> pattern, const Arguments&... arguments) {
+  if (!condition) [[unlikely]]
+    fail<Arguments...>(pattern, arguments...);
 }
 
 }  // namespace linformer

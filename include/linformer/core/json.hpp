@@ -6,10 +6,12 @@
 #include <string>
 #include <string_view>
 
-namespace linformer {
+#include "linformer/core/json_fwd.hpp"
 
-/// Keeps the order of keys, so that files read as they were written.
-using json = nlohmann::ordered_json;
+// Compiled once, in core/json.cpp, and not again in each file that reads or writes JSON.
+extern template class nlohmann::basic_json<nlohmann::ordered_map>;
+
+namespace linformer {
 
 /// Parses `text`; a UserError names `source` and the place of the mistake.
 json parse_json(std::string_view text, std::string_view source);

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

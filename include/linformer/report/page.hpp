@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

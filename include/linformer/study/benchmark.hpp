@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 #include "linformer/study/benchmark_plan.hpp"
 
 namespace linformer {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "linformer/config/model_config.hpp"
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

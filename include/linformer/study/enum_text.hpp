@@ -1,13 +1,11 @@
 // Reads the value of an enumeration from text.
 #pragma once
 
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-
 #include <string_view>
 
 #include "linformer/config/field.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 
@@ -18,7 +16,7 @@ Enum enum_of(std::string_view text, std::string_view what) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] == text) return static_cast<Enum>(i);
   }
-  fail("{} is '{}', expected one of {}", what, text, fmt::join(names, ", "));
+  fail("{} is '{}', expected one of {}", what, text, joined(names, ", "));
 }
 
 }  // namespace linformer

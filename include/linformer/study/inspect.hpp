@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 #include "linformer/nn/language_model.hpp"
 
 namespace linformer {

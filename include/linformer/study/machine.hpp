@@ -1,7 +1,7 @@
 // Describes the machine on which something was measured.
 #pragma once
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

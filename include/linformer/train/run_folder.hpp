@@ -9,7 +9,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/config/model_config.hpp"
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 #include "linformer/data/dataset.hpp"
 
 namespace linformer {
