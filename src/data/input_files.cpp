@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // One spelling for each place, so that "./books", "books/" and a link to it are one.
-fs::path canonical(const fs::path& path) {
+fs::path resolved_path(const fs::path& path) {
   std::error_code error;
   auto found = fs::weakly_canonical(fs::absolute(path), error);
   if (error) found = fs::absolute(path).lexically_normal();
@@ -45,7 +45,7 @@ std::string output_of(FolderKind kind) {
 /// Collects the text files of one folder.
 class FolderReader {
  public:
-  FolderReader(const fs::path& folder, const fs::path& out) : folder_(folder), out_(canonical(out)) {
+  FolderReader(const fs::path& folder, const fs::path& out) : folder_(folder), out_(resolved_path(out)) {
     if (leaves_out(folder, why_no_input(folder))) return;
     std::error_code error;
     auto entry = fs::recursive_directory_iterator(folder, error);
@@ -85,7 +85,7 @@ class FolderReader {
   }
 
   std::string why_no_input(const fs::path& folder) const {
-    if (is_inside(canonical(folder), out_)) return "the folder to write";
+    if (is_inside(resolved_path(folder), out_)) return "the folder to write";
     return output_of(folder_kind(folder));
   }
 
@@ -96,7 +96,7 @@ class FolderReader {
     if (entry.is_directory(ignored)) return "a link to a folder";
     if (!entry.is_regular_file(ignored)) return "not a regular file";
     if (entry.is_symlink(ignored)) {
-      const auto folder = canonical(path).parent_path();
+      const auto folder = resolved_path(path).parent_path();
       if (auto reason = why_no_input(folder); !reason.empty()) return reason;
       // Some files of a run lie in a folder of it.
       if (auto reason = why_no_input(folder.parent_path()); !reason.empty()) return reason;

@@ -33,7 +33,7 @@ constexpr std::int64_t kLargeModel = 4'000'000;
 /// The tables. docs/architecture.md prints them, with the measurements behind each row.
 DType automatic_dtype(const Processor& processor);
 ProductLibrary automatic_products(const Processor& processor, bool onednn_available);
-WeightFormat automatic_weights(const Processor& processor, std::int64_t parameters);
+kernels::WeightFormat automatic_weights(const Processor& processor, std::int64_t parameters);
 
 template <class T>
 struct Choice {
@@ -45,7 +45,7 @@ Choice<at::ScalarType> choose_dtype(DType asked, at::Device device = at::kCPU);
 /// UserError: `onednn` where LibTorch can't reach it. `auto` takes `libtorch` there.
 Choice<ProductLibrary> choose_products(ProductLibrary asked);
 /// What `generate --dtype auto` takes.
-Choice<WeightFormat> choose_weights(const LanguageModel& model);
+Choice<kernels::WeightFormat> choose_weights(const LanguageModel& model);
 
 /// A choice that `auto` made, as the user hears of it.
 struct Announcement {
