@@ -124,7 +124,7 @@ TEST_F(PrepareInputs, AFolderThatIsNamedAndIsAnOutputIsLeftOut) {
 
 TEST_F(PrepareInputs, NothingToReadIsAnError) {
   run();
-  const auto message = [&](const fs::path& input) { return testing::message_of([&] { run({input.string()}); }); };
+  const auto message = [&](const fs::path& input) { return test::message_of([&] { run({input.string()}); }); };
   EXPECT_NE(message(folder_.path() / "out").find("out: is the folder to write"), std::string::npos);
   folder_.write("run/config.json", R"({"train":{},"data":{},"seed":0})");
   EXPECT_NE(message(folder_.path() / "run").find("run: is a training run"), std::string::npos);
@@ -243,7 +243,7 @@ TEST_F(PrepareSeparator, BytesHaveNone) {
   EXPECT_EQ(run().separators, 0);
   EXPECT_EQ(text_, "first  second<|endoftext|>third");
   options_.separator = Separator::on;
-  const auto message = testing::message_of([&] { run(); });
+  const auto message = test::message_of([&] { run(); });
   EXPECT_NE(message.find("--separator on"), std::string::npos) << message;
   EXPECT_NE(message.find("bytes"), std::string::npos) << message;
 }

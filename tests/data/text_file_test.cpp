@@ -146,7 +146,7 @@ TEST_F(ReadText, LongFilesConvertAcrossPieces) {
 }
 
 TEST_F(ReadText, WhatIsNotReadNamesTheFileAndTheRemedy) {
-  const auto message = [&](const std::string& content) { return testing::message_of([&] { read(content); }); };
+  const auto message = [&](const std::string& content) { return test::message_of([&] { read(content); }); };
   const std::u16string text = u"Plain words of a text.";
   for (const auto& [content, encoding] : {std::pair{"\xFF\xFE\0\0t\0\0\0"s, "UTF-32"s},
                                           {bytes_of(text, ByteOrder::little), "UTF-16LE"s},

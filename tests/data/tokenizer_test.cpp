@@ -1,4 +1,4 @@
-// Round trips, the forms of a vocabulary, the corpus vocabulary, streams. Ids against tiktoken:
+// Round trips, the forms of a vocabulary, the corpus vocabulary, streams. TokenIds against tiktoken:
 // tests/python/test_tokenizer.py.
 #include "linformer/data/tokenizer.hpp"
 #include "linformer/core/json.hpp"
@@ -14,16 +14,16 @@ namespace linformer {
 namespace {
 
 using namespace std::string_literals;
-using Ids = std::vector<std::int32_t>;
+using TokenIds = std::vector<std::int32_t>;
 using test::gpt2;
 
 TEST(Tokenizer, Gpt2IsTheKnownVocabulary) {
   EXPECT_EQ(gpt2()->size(), 50257);
   EXPECT_EQ(gpt2()->name(), "gpt2");
   EXPECT_EQ(gpt2()->hash(), "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930");
-  EXPECT_EQ(gpt2()->encode("Hello world"), (Ids{15496, 995}));
+  EXPECT_EQ(gpt2()->encode("Hello world"), (TokenIds{15496, 995}));
   EXPECT_EQ(gpt2()->bytes_of(50256), "<|endoftext|>");
-  const Ids ids = gpt2()->encode("<|endoftext|>");
+  const TokenIds ids = gpt2()->encode("<|endoftext|>");
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 50256), 0);
 }
 
@@ -56,7 +56,7 @@ TEST(Tokenizer, LongPiecesMergeAsShortOnesDo) {
     for (int i = 0; i < 50; ++i) {
       std::string piece;
       for (std::size_t j = 0; j < length; ++j) piece += "aeinst"[random() % 6];
-      Ids expected;  // by definition: the lowest rank of all neighbours, leftmost, until there is none
+      TokenIds expected;  // by definition: the lowest rank of all neighbours, leftmost, until there is none
       std::vector<std::string> parts;
       for (const char c : piece) parts.emplace_back(1, c);
       for (;;) {
@@ -80,8 +80,8 @@ TEST(Tokenizer, ThreadsAndStreamsGiveTheIdsOfTheWhole) {
   std::mt19937_64 random(5);
   for (const bool invalid : {false, true}) {
     const std::string text = test::random_text(random, 600'000, invalid);  // long enough for several threads
-    const Ids whole = gpt2()->encode(text);
-    Ids parts, streamed;
+    const TokenIds whole = gpt2()->encode(text);
+    TokenIds parts, streamed;
     StreamEncoder encoder(*gpt2(), [&](auto ids) { streamed.insert(streamed.end(), ids.begin(), ids.end()); });
     for (std::size_t start = 0, count = 1; start < text.size(); start += count) {
       count = 1 + random() % 5000;
@@ -142,12 +142,12 @@ TEST(Tokenizer, ErrorsNameTheFileAndWhatToDo) {
                                       {"few.tiktoken", "IQ== 0\n"},
                                       {"version.json", R"({"format_version":2})"}}) {
     const auto path = folder.write(name, content).string();
-    const auto message = testing::message_of([&] { load_tokenizer(path); });
+    const auto message = test::message_of([&] { load_tokenizer(path); });
     EXPECT_EQ(message.rfind(path + ": ", 0), 0u) << message;
     EXPECT_NE(message.find("Put the file back"), std::string::npos) << message;
   }
   EXPECT_NE(
-      testing::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"),
+      test::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"),
       std::string::npos);
 }
 
@@ -156,7 +156,7 @@ TEST(Tokenizer, FilesOfOtherProgramsAreNamed) {
   const auto refused = [&](const std::string& name, std::string_view content, const std::string& what) {
     const auto path = folder.write(name, content);
     for (const auto& given : {path, path.parent_path()}) {
-      const auto message = testing::message_of([&] { load_tokenizer(given.string()); });
+      const auto message = test::message_of([&] { load_tokenizer(given.string()); });
       EXPECT_NE(message.find(what), std::string::npos) << message;
       EXPECT_NE(message.find("Use --tokenizer gpt2 or bytes"), std::string::npos) << message;
       EXPECT_EQ(message.find("Put the file back"), std::string::npos) << message;
@@ -166,7 +166,7 @@ TEST(Tokenizer, FilesOfOtherProgramsAreNamed) {
       R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[{"id":0,"content":"</s>"}],"normalizer":null,)"
       R"("pre_tokenizer":{"type":"ByteLevel"},"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":["a b"]}})";
   refused("hf/tokenizer.json", kHuggingFace, "Hugging Face's tokenizers, which linformer does not read yet");
-  EXPECT_NE(testing::message_of([&] { tokenizer_from_json(json::parse(kHuggingFace)); }).find("does not read yet"),
+  EXPECT_NE(test::message_of([&] { tokenizer_from_json(json::parse(kHuggingFace)); }).find("does not read yet"),
             std::string::npos);
   refused("piece/spiece.model", "\n\x0E\n\x05<pad>\x15\0\0\0\0\x18\x03\n"s, "SentencePiece");
   refused("word/vocab.txt", "[PAD]\r\n[unused0]\r\n[UNK]\r\nthe\r\n", "WordPiece");
@@ -175,7 +175,7 @@ TEST(Tokenizer, FilesOfOtherProgramsAreNamed) {
   folder.write("pair/vocab.json", vocabulary.dump());
   refused("pair/merges.txt", "#version: 0.2\na b\n", "Hugging Face");
   for (const std::string name : {"pair/vocab.json", "pair/merges.txt"}) {
-    const auto message = testing::message_of([&] { load_tokenizer((folder.path() / name).string()); });
+    const auto message = test::message_of([&] { load_tokenizer((folder.path() / name).string()); });
     EXPECT_NE(message.find("one of the two files"), std::string::npos) << message;
   }
 }
@@ -188,7 +188,7 @@ TEST(Tokenizer, Gpt2sFilesUnderTheirOtherNamesCanBeCopied) {
   std::filesystem::copy(from / "vocab.bpe", folder.path() / "merges.txt");
   EXPECT_TRUE(same_ids(*load_tokenizer(folder.path().string()), *gpt2()));
   EXPECT_NE(
-      testing::message_of([&] { load_tokenizer((folder.path() / "merges.txt").string()); }).find("name the folder"),
+      test::message_of([&] { load_tokenizer((folder.path() / "merges.txt").string()); }).find("name the folder"),
       std::string::npos);
 }
 
@@ -198,7 +198,7 @@ TEST(Tokenizer, OnlyGpt2HasAnEndOfText) {
   EXPECT_EQ(numbers_tokenizer(7)->end_of_text(), std::nullopt);
 }
 
-std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, Ids* renumbered = nullptr) {
+std::shared_ptr<const Tokenizer> vocabulary_of(const std::string& text, TokenIds* renumbered = nullptr) {
   std::vector<bool> used(static_cast<std::size_t>(gpt2()->size()));
   for (const auto id : gpt2()->encode(text)) used[static_cast<std::size_t>(id)] = true;
   return corpus_tokenizer(*gpt2(), used, renumbered);
@@ -210,15 +210,15 @@ TEST(CorpusVocabulary, TheCorpusKeepsItsTokens) {
       "It is a truth universally acknowledged, that a single man in possession of a good fortune "
       "antidisestablishmentarianism " +
       test::random_text(random, 3000, true);
-  Ids renumbered;
+  TokenIds renumbered;
   const auto corpus = vocabulary_of(text, &renumbered);
-  Ids expected = gpt2()->encode(text);
+  TokenIds expected = gpt2()->encode(text);
   for (auto& id : expected) id = renumbered[static_cast<std::size_t>(id)];
   EXPECT_EQ(corpus->encode(text), expected);
   EXPECT_EQ(corpus->name(), "gpt2-corpus");
   EXPECT_LT(corpus->size(), 1000);
   EXPECT_NE(corpus->hash(), gpt2()->hash());
-  Ids kept;  // in rank order
+  TokenIds kept;  // in rank order
   std::copy_if(renumbered.begin(), renumbered.end(), std::back_inserter(kept), [](auto id) { return id >= 0; });
   EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
   EXPECT_EQ(static_cast<std::int64_t>(kept.size()), corpus->size());
@@ -227,7 +227,7 @@ TEST(CorpusVocabulary, TheCorpusKeepsItsTokens) {
 TEST(CorpusVocabulary, KeepsAnEndOfTextThatIsUsed) {
   std::vector<bool> used(50257);
   used[50256] = true;
-  Ids renumbered;
+  TokenIds renumbered;
   const auto with = corpus_tokenizer(*gpt2(), used, &renumbered), without = vocabulary_of("");
   EXPECT_EQ(with->size(), without->size() + 1);
   EXPECT_EQ(with->end_of_text(), without->size());

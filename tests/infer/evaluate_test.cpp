@@ -16,8 +16,8 @@
 namespace linformer {
 namespace {
 
-using linformer::testing::tiny_config;
-using linformer::testing::tiny_model;
+using linformer::test::tiny_config;
+using linformer::test::tiny_model;
 
 const char* const kText =
     "It is a truth universally acknowledged, that a single man in possession of a good fortune, must be in "
@@ -41,7 +41,7 @@ double direct_loss(const LanguageModel& model, const std::string& text) {
 }
 
 class EvaluateForm : public ::testing::TestWithParam<std::string> {};
-INSTANTIATE_TEST_SUITE_P(Forms, EvaluateForm, ::testing::ValuesIn(linformer::testing::kForms));
+INSTANTIATE_TEST_SUITE_P(Forms, EvaluateForm, ::testing::ValuesIn(linformer::test::kForms));
 
 TEST_P(EvaluateForm, EqualsADirectComputationWithAPaddedLastWindow) {
   const auto model = tiny_model(tiny_config(GetParam()));

@@ -11,10 +11,10 @@
 namespace linformer {
 namespace {
 
-using linformer::testing::kForms;
-using linformer::testing::message_of;
-using linformer::testing::tiny_config;
-using linformer::testing::tiny_model;
+using linformer::test::kForms;
+using linformer::test::message_of;
+using linformer::test::tiny_config;
+using linformer::test::tiny_model;
 using Tokens = std::vector<std::int32_t>;
 
 const Tokenizer& bytes_tokenizer() {

@@ -10,7 +10,7 @@
 
 #include "linformer/nn/language_model.hpp"
 
-namespace linformer::testing {
+namespace linformer::test {
 
 /// Names of the causal forms that tiny_config() knows.
 inline const std::vector<std::string> kForms{"softmax", "prefix", "running", "block"};
@@ -44,4 +44,4 @@ inline LanguageModel tiny_model(const ModelConfig& config, std::uint64_t seed = 
   return model;
 }
 
-}  // namespace linformer::testing
+}  // namespace linformer::test

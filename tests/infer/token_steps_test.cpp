@@ -9,9 +9,9 @@
 namespace linformer {
 namespace {
 
-using linformer::testing::kForms;
-using linformer::testing::tiny_config;
-using linformer::testing::tiny_model;
+using linformer::test::kForms;
+using linformer::test::tiny_config;
+using linformer::test::tiny_model;
 
 LanguageModel float_model(const std::string& form) {
   auto model = tiny_model(tiny_config(form));

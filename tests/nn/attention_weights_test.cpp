@@ -9,7 +9,7 @@
 
 #include "nn/forms.hpp"
 
-namespace linformer::testing {
+namespace linformer::test {
 namespace {
 
 std::vector<AttentionWeights> weights_of(const LanguageModel& model, const at::Tensor& ids_BN) {
@@ -113,4 +113,4 @@ TEST(AttentionWeights, SaysWhatIsWrongWithIds) {
 }
 
 }  // namespace
-}  // namespace linformer::testing
+}  // namespace linformer::test

@@ -12,18 +12,18 @@ namespace linformer {
 namespace {
 
 using kernels::Isa;
-using linformer::testing::small_config;
+using linformer::test::small_config;
 
 struct Row {
   Processor processor;
   DType dtype;
   ProductLibrary products;
-  WeightFormat large_weights;
+  kernels::WeightFormat large_weights;
 };
 
 constexpr auto kFloat32 = DType::float32, kBfloat16 = DType::bfloat16;
 constexpr auto kLibtorch = ProductLibrary::libtorch, kOnednn = ProductLibrary::onednn;
-constexpr auto kWide = WeightFormat::float32, kNarrow = WeightFormat::bfloat16;
+constexpr auto kWide = kernels::WeightFormat::float32, kNarrow = kernels::WeightFormat::bfloat16;
 
 constexpr std::array kTable{
     Row{{Vendor::amd, Isa::portable}, kFloat32, kLibtorch, kWide},

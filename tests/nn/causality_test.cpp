@@ -7,7 +7,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 
 // The largest change of a logit before `position` when the token there changes; and of one from there on.
 std::pair<double, double> changes(const LanguageModel& model, const at::Tensor& ids_1N, const at::Tensor& logits_NV,

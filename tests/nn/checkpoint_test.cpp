@@ -14,7 +14,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 
 at::Generator generator() { return at::globalContext().defaultGenerator(at::kCPU); }
 

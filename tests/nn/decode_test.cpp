@@ -10,7 +10,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 
 // The longest distance between what `state` says of tokens from each prompt's length on, and the logits of whole
 // passes; logits_BV and state as prefill gave them.

@@ -17,7 +17,7 @@ namespace linformer {
 namespace {
 
 using Ids = std::vector<std::int64_t>;
-using testing::message_of;
+using test::message_of;
 
 struct Form {
   std::string name;
@@ -28,7 +28,7 @@ std::ostream& operator<<(std::ostream& out, const Form& form) { return out << fo
 constexpr std::int64_t kLength = 26, kWindow = 4;
 
 ModelConfig base() {
-  auto config = testing::small_config(kLength);
+  auto config = test::small_config(kLength);
   config.feed_forward = 37;
   config.vocabulary = 61;
   config.attention.window = kWindow;
@@ -133,7 +133,7 @@ LanguageModel dequantised(const LanguageModel& model, WeightFormat format) {
 
 /// The largest relative difference of the logits over all steps until the longest sequence is full, between a decoder
 /// and the general step on the numbers that the decoder holds.
-double largest_difference(const LanguageModel& packed, const DecoderOptions& options) {
+double largest_logit_difference(const LanguageModel& packed, const DecoderOptions& options) {
   const auto model = dequantised(packed, options.format);
   const c10::NoGradGuard no_grad;
   const auto& config = model.config();
@@ -163,10 +163,10 @@ TEST_P(EachForm, LogitsAreThoseOfTheGeneralStep) {
   auto config = base();
   GetParam().change(config);
   const auto model = model_of(config);
-  EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
-  EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
+  EXPECT_LT(largest_logit_difference(model, {.threads = 1}), 2e-5);
+  EXPECT_LT(largest_logit_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
   // What is multiplied has 16 bits.
-  EXPECT_LT(largest_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
+  EXPECT_LT(largest_logit_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
 }
 
 TEST_P(EachForm, LongSequencesOneByOne) {
@@ -192,13 +192,13 @@ ModelConfig running() { return base(); }
 
 TEST(Decoder, ThreadsAndInstructionSetsAgree) {
   const auto model = model_of(running());
-  for (const int threads : {2, 3}) EXPECT_LT(largest_difference(model, {.threads = threads}), 2e-5) << threads;
+  for (const int threads : {2, 3}) EXPECT_LT(largest_logit_difference(model, {.threads = threads}), 2e-5) << threads;
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);
-    EXPECT_LT(largest_difference(model, {.threads = 1}), 2e-5);
-    EXPECT_LT(largest_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
-    EXPECT_LT(largest_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
+    EXPECT_LT(largest_logit_difference(model, {.threads = 1}), 2e-5);
+    EXPECT_LT(largest_logit_difference(model, {.format = WeightFormat::bfloat16, .threads = 1}), 2e-5);
+    EXPECT_LT(largest_logit_difference(model, {.format = WeightFormat::int8, .threads = 1}), 1e-3);
     EXPECT_NE(Decoder(model, {.threads = 1}).description().find(kernels::isa_name(isa)), std::string::npos);
   }
 }

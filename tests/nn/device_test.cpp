@@ -11,7 +11,7 @@
 namespace linformer {
 namespace {
 
-using linformer::testing::message_of;
+using linformer::test::message_of;
 
 TEST(Device, ParsesItsNames) {
   EXPECT_EQ(parse_device("cpu"), at::Device(at::kCPU));

@@ -18,7 +18,7 @@
 #include "linformer/nn/language_model.hpp"
 #include "support/errors.hpp"
 
-namespace linformer::testing {
+namespace linformer::test {
 
 struct Form {
   std::string name;
@@ -136,4 +136,4 @@ inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
 
-}  // namespace linformer::testing
+}  // namespace linformer::test

@@ -13,7 +13,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 using Shape = std::vector<std::int64_t>;
 using Shapes = std::map<std::string, Shape>;
 

@@ -54,7 +54,7 @@ TEST(LinearProduct, AutomaticGivesTheBitsOfTheLibraryInTheTable) {
   EXPECT_TRUE(at::equal(automatic, by(choose_products(ProductLibrary::automatic).value)));
   EXPECT_TRUE(at::equal(automatic, linear_product(x, weight)));  // the guards are gone
   if (!onednn_available()) {
-    EXPECT_NE(testing::message_of([&] { by(ProductLibrary::onednn); }).find("--products"), std::string::npos);
+    EXPECT_NE(test::message_of([&] { by(ProductLibrary::onednn); }).find("--products"), std::string::npos);
   }
 }
 

@@ -21,7 +21,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 namespace fs = std::filesystem;
 
 class ModelFile : public ::testing::Test {

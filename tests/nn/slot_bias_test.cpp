@@ -8,7 +8,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 
 struct Pass {
   at::Tensor hidden, bias_gradient;

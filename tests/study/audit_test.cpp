@@ -16,7 +16,7 @@
 namespace linformer {
 namespace {
 
-using namespace linformer::testing;  // NOLINT: the test's own helpers
+using namespace linformer::test;  // NOLINT: the test's own helpers
 
 // Outputs are the mean of the inputs so far, plus `leak` times the input `distance` later.
 class Leaky final : public study::AuditSubject {

@@ -103,7 +103,7 @@ TEST(BenchmarkWork, WeightsAreNoMoreThanThoseOfTheModel) {
 }
 
 TEST(BenchmarkPoint, RefusesWhatCannotBeMeasured) {
-  const auto message = [](BenchmarkPoint point) { return testing::message_of([&] { model_of(point); }); };
+  const auto message = [](BenchmarkPoint point) { return test::message_of([&] { model_of(point); }); };
   EXPECT_TRUE(message(tiny(Task::generate, Form::bidirectional)).find("reread") != std::string::npos);
   EXPECT_TRUE(message(tiny(Task::generate, Form::softmax_plain)).find("softmax-plain") != std::string::npos);
   auto point = tiny(Task::forward, Form::running);
@@ -133,7 +133,7 @@ TEST(BenchmarkGrid, HasEveryCombinationOnce) {
   EXPECT_EQ(plan.left_out.size(), 2u + 1u);
   EXPECT_EQ(plan_grid(grid, {.max_length = 64}).points(), 4u);
   grid.lengths = {64}, grid.slots = {100}, grid.forms = {Form::running};
-  EXPECT_TRUE(testing::message_of([&] { plan_grid(grid, {}); }).find("100 slots") != std::string::npos);
+  EXPECT_TRUE(test::message_of([&] { plan_grid(grid, {}); }).find("100 slots") != std::string::npos);
 }
 
 TEST(BenchmarkPresets, AllPointsAreModels) {
@@ -153,7 +153,7 @@ TEST(BenchmarkPresets, AllPointsAreModels) {
       EXPECT_GT(plan.points() + plan.searches.size(), 0u);
     }
   }
-  EXPECT_TRUE(testing::message_of([] { plan_preset("paper-table4", {}); }).find("paper-table3") != std::string::npos);
+  EXPECT_TRUE(test::message_of([] { plan_preset("paper-table4", {}); }).find("paper-table3") != std::string::npos);
 }
 
 TEST(BenchmarkPresets, HaveThePaperSizes) {
@@ -293,7 +293,7 @@ TEST_F(BenchmarkLogTest, PassesOverForeignLinesAndRefusesASecondWriter) {
   BenchmarkLog log(folder_.path(), false);
   EXPECT_EQ(log.remarks().size(), 1u);
   EXPECT_TRUE(log.find(tiny(Task::train, Form::block)));
-  EXPECT_NE(testing::message_of([&] { BenchmarkLog(folder_.path(), false); }).find("is being written by process"),
+  EXPECT_NE(test::message_of([&] { BenchmarkLog(folder_.path(), false); }).find("is being written by process"),
             std::string::npos);
 }
 

@@ -11,7 +11,7 @@
 
 #include "support/errors.hpp"
 
-namespace linformer::testing {
+namespace linformer::test {
 namespace {
 
 TEST(CumulativeSingularValues, OfADiagonalAreItsEntriesInOrder) {
@@ -100,4 +100,4 @@ TEST(Inspect, AveragesOverWindowsAndReadsSharesFromThePositionWhereSlotsBegin) {
 }
 
 }  // namespace
-}  // namespace linformer::testing
+}  // namespace linformer::test

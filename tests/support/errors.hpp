@@ -5,7 +5,7 @@
 
 #include "linformer/core/error.hpp"
 
-namespace linformer::testing {
+namespace linformer::test {
 
 /// What the UserError of `action` says, or "no error".
 template <class Action>
@@ -18,4 +18,4 @@ std::string message_of(Action&& action) {
   return "no error";
 }
 
-}  // namespace linformer::testing
+}  // namespace linformer::test

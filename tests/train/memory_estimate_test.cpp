@@ -9,7 +9,7 @@ namespace {
 using test::holds;
 using test::message_of;
 
-RunConfig config_of(std::int64_t batch) {
+RunConfig estimated_config(std::int64_t batch) {
   RunConfig config;
   config.model = resolved(test::tiny_model(AttentionKind::linformer));
   config.train = test::tiny_train(10);
@@ -20,7 +20,7 @@ RunConfig config_of(std::int64_t batch) {
 TEST(MemoryEstimate, WeightsAreThoseOfTheModel) {
   for (const auto kind : {AttentionKind::softmax, AttentionKind::linformer}) {
     for (const auto position : {Position::learned, Position::sinusoidal}) {
-      auto config = config_of(1);
+      auto config = estimated_config(1);
       config.model = test::tiny_model(kind);
       config.model.position = position;
       config.model = resolved(config.model);
@@ -31,7 +31,7 @@ TEST(MemoryEstimate, WeightsAreThoseOfTheModel) {
 }
 
 TEST(MemoryEstimate, SizesBeyondAnyMachineAreCounted) {
-  auto config = config_of(1);
+  auto config = estimated_config(1);
   config.model.width = config.model.vocabulary = config.model.length = std::int64_t{1} << 30;
   config.model.position = Position::sinusoidal;
   config.model.attention.slots = 1 << 20;
@@ -40,27 +40,27 @@ TEST(MemoryEstimate, SizesBeyondAnyMachineAreCounted) {
 }
 
 TEST(MemoryEstimate, WhatFitsIsLetThrough) {
-  EXPECT_NO_THROW(check_memory(config_of(1), 10e6));
-  EXPECT_NO_THROW(check_memory(config_of(1000), 1e9));
+  EXPECT_NO_THROW(check_memory(estimated_config(1), 10e6));
+  EXPECT_NO_THROW(check_memory(estimated_config(1000), 1e9));
 }
 
 TEST(MemoryEstimate, ABatchThatDoesNotFitIsNamedWithOneThatMay) {
-  const auto message = message_of([] { check_memory(config_of(1'000'000'000), 20e9); });
+  const auto message = message_of([] { check_memory(estimated_config(1'000'000'000), 20e9); });
   EXPECT_TRUE(holds(message, {"at least ", " TB", "there are 20.0 GB", "train.batch = 1000000000", "model.length = 13",
                               "train.accumulate", "train.checkpoint_activations = true"}));
   // The number that it gives is where the estimate ends.
   constexpr std::string_view kBefore = "a train.batch below ";
   const auto below = std::stoll(message.substr(message.find(kBefore) + kBefore.size()));
-  EXPECT_NO_THROW(check_memory(config_of(below - 1), 20e9));
-  EXPECT_THROW(check_memory(config_of(below + 1), 20e9), UserError);
-  auto recomputed = config_of(1'000'000'000);
+  EXPECT_NO_THROW(check_memory(estimated_config(below - 1), 20e9));
+  EXPECT_THROW(check_memory(estimated_config(below + 1), 20e9), UserError);
+  auto recomputed = estimated_config(1'000'000'000);
   recomputed.train.checkpoint_activations = true;
   const auto other = message_of([&] { check_memory(recomputed, 20e9); });
   EXPECT_EQ(other.find("checkpoint_activations"), std::string::npos);
 }
 
 TEST(MemoryEstimate, AModelThatDoesNotFitIsNamed) {
-  const auto message = message_of([] { check_memory(config_of(1), 100e3); });
+  const auto message = message_of([] { check_memory(estimated_config(1), 100e3); });
   EXPECT_TRUE(holds(message, {"there are 100 kB", "weights", "smaller model.width", "model.layers"}));
   EXPECT_EQ(message.find("train.batch below"), std::string::npos);
 }
