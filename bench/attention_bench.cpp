@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
+#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <chrono>
@@ -171,7 +172,7 @@ double distance(const at::Tensor& given, const at::Tensor& expected) {
 
 /// The output, and with `backward` the gradients of what has one.
 std::vector<at::Tensor> results(const Form& form, Path path, const Inputs& in, bool backward) {
-  const at::AutoGradMode mode(backward);
+  const c10::AutoGradMode mode(backward);
   const auto out = form.run(in, path);
   std::vector<at::Tensor> all{out.detach()};
   if (!backward) return all;
@@ -218,7 +219,7 @@ void time_form(benchmark::State& state, const Point& point, std::string& why_not
   if (why_not.empty()) why_not = too_large(point, state.range(0));
   if (!why_not.empty()) return state.SkipWithError(why_not.c_str());
   const auto in = draw(point.form, state.range(0), point.dtype, point.backward);
-  const at::AutoGradMode mode(point.backward);
+  const c10::AutoGradMode mode(point.backward);
   for (auto _ : state) {
     const auto out = point.form.run(in, point.path);
     if (point.backward) out.backward(in.gradient);
@@ -250,7 +251,7 @@ struct Operands {
 /// What the form's products take and nothing else: no softmax, no copies, no memory of their own. Backward has two for
 /// each of them; the kernels make the scores once more there, which is not counted.
 void time_products(benchmark::State& state, const Point& point) {
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   const auto n = state.range(0);
   std::vector<Operands> all;
   for (const auto& product : point.form.products(n)) all.emplace_back(product, point.dtype);

@@ -104,7 +104,7 @@ void FieldFlags::merge(const std::string& config_file) {
     std::vector<std::string> others;
     for (const auto& section : all) {
       const bool own = std::any_of(fields_.begin(), fields_.end(),
-                                   [&](const FieldHandle& field) { return field.name.rfind(section + ".", 0) == 0; });
+                                   [&](const FieldHandle& field) { return field.name.starts_with(section + "."); });
       if (!own) others.push_back(section);
     }
     from_json(fields_, read_toml(config_file), config_file, others);

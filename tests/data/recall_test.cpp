@@ -83,7 +83,8 @@ TEST(Recall, GapsFollowThePowerLaw) {
     double total = 0;
     for (int gap = 1; gap <= 6; ++gap) total += std::pow(gap, power - 1);
     for (int gap = 1; gap <= 6; ++gap) {
-      const auto share = batch.targets.select(1, 2 * gap).ne(kIgnored).to(at::kDouble).mean().item<double>();
+      const auto share =
+          batch.targets.select(1, std::int64_t{2} * gap).ne(kIgnored).to(at::kDouble).mean().item<double>();
       EXPECT_NEAR(share, std::pow(gap, power - 1) / total, 0.025) << power << " " << gap;  // four deviations
     }
   }
