@@ -77,7 +77,7 @@ def test_make_targets_exist():
     targets = {shlex.split(command)[1] for command in commands() if command.startswith("make ")}
     assert {"demo", "test"} <= targets
     told = {word for name in ("CONTRIBUTING.md", "SECURITY.md") for word in re.findall(r"`(?:PRESET=\w+ )?make ([\w-]+)", (SOURCE / name).read_text())}
-    parts = [part.split()[0] for part in shlex.split(re.search(r"parts=\((check.+)\)", (SOURCE / ".ci/run").read_text())[1])]
+    parts = re.search(r"parts=\((check[a-z -]+)\)", (SOURCE / ".ci/run").read_text())[1].split()
     assert "test" in parts and {*parts, "test-perf"} <= told
     for target in targets | told:
         dry = subprocess.run(["make", "-n", target], cwd=SOURCE, capture_output=True, text=True)
