@@ -102,10 +102,18 @@ def test_links_exist():
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/extending.md", "docs/architecture.md"])
 def test_documents_name_what_exists(page):
+    def headings(file):
+        """As links name them: `## What `auto` takes` is #what-auto-takes."""
+        return {re.sub(r"[^\w -]", "", line.lstrip("# ")).lower().replace(" ", "-") for line in file.read_text().splitlines() if line.startswith("#")}
+
     text = (SOURCE / page).read_text(encoding="utf-8")
     paths = re.findall(r"`((?:src|include|cli|tests|docs|bench|cmake|examples|fuzz|tools|configs)/[\w/.-]*)`", text)
-    links = [(SOURCE / page).parent / target for target in re.findall(r"\]\(([^)]+)\)", text)]
-    missing = [str(path) for path in [SOURCE / path for path in paths if "NAME" not in path] + links if not path.exists()]
+    missing = [path for path in paths if "NAME" not in path and not (SOURCE / path).exists()]
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        name, _, heading = target.partition("#")
+        file = (SOURCE / page).parent / name if name else SOURCE / page
+        if not file.exists() or (heading and heading not in headings(file)):
+            missing.append(target)
     assert missing == []
 
 
