@@ -224,7 +224,7 @@ TEST(Generate, RefusesWhatItCannotDo) {
   EXPECT_NE(message_of([&] { run(model, {}, {}); }).find("no prompt"), std::string::npos);
   EXPECT_NE(message_of([&] { run(model, {"a", ""}, {}); }).find("prompt 2 is empty"), std::string::npos);
   EXPECT_NE(message_of([&] { run(model, {"a"}, {}, {.samples = 0}); }).find("samples is 0"), std::string::npos);
-  EXPECT_NE(message_of([&] { run(model, {"a"}, {.top_p = 2}); }).find("top-p is 2"), std::string::npos);
+  EXPECT_NE(message_of([&] { run(model, {"a"}, {.top_p = 2}); }).find("generate.top_p is 2"), std::string::npos);
   config.causal = false;
   EXPECT_NE(message_of([&] { run(tiny_model(config), {"a"}, {}); }).find("bidirectional"), std::string::npos);
   config.causal = true;

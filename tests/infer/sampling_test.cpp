@@ -237,11 +237,11 @@ TEST(SamplingConfig, ChecksEveryValue) {
   EXPECT_NE(message({.max_tokens = 0}).find("generate.max_tokens is 0"), std::string::npos);
   EXPECT_NE(message({.temperature = -1}).find("temperature is -1"), std::string::npos);
   EXPECT_NE(message({.temperature = nan}).find("temperature"), std::string::npos);
-  EXPECT_NE(message({.top_k = -2}).find("top-k is -2"), std::string::npos);
-  EXPECT_NE(message({.top_p = 0}).find("top-p is 0"), std::string::npos);
-  EXPECT_NE(message({.top_p = nan}).find("top-p"), std::string::npos);
-  EXPECT_NE(message({.min_p = 1.5}).find("min-p is 1.5"), std::string::npos);
-  EXPECT_NE(message({.repetition_penalty = 0}).find("repetition-penalty is 0"), std::string::npos);
+  EXPECT_NE(message({.top_k = -2}).find("generate.top_k is -2"), std::string::npos);
+  EXPECT_NE(message({.top_p = 0}).find("generate.top_p is 0"), std::string::npos);
+  EXPECT_NE(message({.top_p = nan}).find("generate.top_p"), std::string::npos);
+  EXPECT_NE(message({.min_p = 1.5}).find("generate.min_p is 1.5"), std::string::npos);
+  EXPECT_NE(message({.repetition_penalty = 0}).find("generate.repetition_penalty is 0"), std::string::npos);
   EXPECT_NE(message({.stop = {"a", ""}}).find("stop"), std::string::npos);
 }
 

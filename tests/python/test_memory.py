@@ -35,7 +35,7 @@ def fields_of(fields):
     ({"train.batch": 9223372036854775807}, ["train.batch = 9223372036854775807", "use a train.batch below"]),
     ({"model.width": 1 << 24}, ["smaller model.width"]),
     ({"model.layers": 4096, "model.width": 4096}, ["fewer model.layers"]),
-    ({"model.length": 12_000, "model.width": 512, "model.layers": 48, "attention.window": 64, "train.batch": 16}, ["use a train.batch below"]),
+    ({"model.length": 1200, "model.width": 512, "model.layers": 12, "attention.window": 64, "train.batch": 16}, ["use a train.batch below"]),
 ])
 def test_a_training_is_refused_before_it_starts(work, tmp_path, fields, parts):
     result = program("train", "--threads", 1, "--data", work / "data", "--out", tmp_path / "run", *fields_of({**BASE, **fields}))
@@ -50,7 +50,7 @@ def test_a_training_is_refused_before_it_starts(work, tmp_path, fields, parts):
     (["--samples", 9_000_000_000_000_000_000], "--samples 9000000000000000000"),
 ])
 def test_what_runs_out_on_its_way_says_what_was_asked_for(work, arguments, part):
-    result = program("generate", "--threads", 1, "--model", work / "model", "--prompt", "The", *arguments)
+    result = program("generate", "--threads", 1, "--model", work / "model", "--prompt", "The", "--overflow", "slide", *arguments)
     assert result.returncode == 2, result.stderr
     message = result.stderr.splitlines()[-1]
     assert re.match(r"linformer: error: out of memory(: [\d.]+ [kMGTPE]B were asked for in one piece)?, with [\d.]+ [MG]B free; use less than ", message)

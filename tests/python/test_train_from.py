@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,7 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("from")
     prepare_text(folder, "data", TEXT)
     prepare_text(folder, "more", "A bird in the hand is worth two in the bush. " * 300)
-    prepare_text(folder, "corpus", TEXT, "--vocabulary", "corpus", "--tokenizer", "gpt2")
+    prepare_text(folder, "corpus", TEXT, "--vocabulary", "corpus", tokenizer="gpt2")
     train("--data", folder / "data", "--out", folder / "model", **BASE)
     return folder
 
@@ -101,7 +102,7 @@ def test_the_text_has_to_have_the_models_vocabulary(work, tmp_path):
 
 
 def test_what_is_no_model_is_refused(work, tmp_path):
-    for folder, part in [("nothing", "expected the folder of a model"), ("data", "config.json")]:
+    for folder, part in [("nothing", "expected a run or checkpoint folder"), ("data", "config.json")]:
         errors = train("--from", work / folder, "--data", work / "data", "--out", tmp_path / "run", status=2, **MORE).stderr
         assert str(work / folder) in errors and part in errors
     errors = train("--from", work / "model", "--resume", "--out", work / "model", status=2).stderr
@@ -160,4 +161,4 @@ def test_info_and_report_name_the_model(work, undisturbed, tmp_path):
     info = json.loads(subprocess.run([PROGRAM, "info", "--json", undisturbed], check=True, capture_output=True).stdout)
     assert info["training"]["from"] == str(work / "model")
     subprocess.run([PROGRAM, "report", "--out", tmp_path / "page.html", undisturbed], check=True, capture_output=True)
-    assert f"--from {work}/model" in (tmp_path / "page.html").read_text()
+    assert re.search(f"linformer train [^\"]* --from '?{work}/model'? ", (tmp_path / "page.html").read_text())

@@ -34,8 +34,8 @@ def live(data, tmp_path):
 def test_the_second_is_refused_and_told_by_which(live, data):
     process, run = live
     held = f"{run}: is being written by process {process.pid} on "
-    for arguments in ["--resume"], ["--overwrite", "--data", data], ["--overwrite", "--data", data, "--model.width", 24]:
-        fields = {} if arguments == ["--resume"] else BASE
+    again = ["--overwrite", "--data", data]
+    for arguments, fields in (["--resume"], {}), (again, BASE), (again, {**BASE, "model.width": 24}):
         errors = train(*arguments, "--out", run, status=2, **fields).stderr
         assert held in errors and ", since 20" in errors and "choose another --out" in errors
     config = json.loads((run / "config.json").read_text())

@@ -73,8 +73,8 @@ def flip(path, place=0.7):
     path.write_bytes(data)
 
 
-def prepare_text(folder, name, text, *arguments):
+def prepare_text(folder, name, text, *arguments, tokenizer="bytes"):
     (folder / f"{name}.txt").write_text(text)
-    subprocess.run([PROGRAM, "prepare", "--input", folder / f"{name}.txt", "--out", folder / name, "--tokenizer", "bytes", *arguments], check=True,
+    subprocess.run([PROGRAM, "prepare", "--input", folder / f"{name}.txt", "--out", folder / name, "--tokenizer", tokenizer, *arguments], check=True,
                    capture_output=True)
     return folder / name
