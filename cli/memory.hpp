@@ -1,4 +1,5 @@
-// How the program's memory is managed, which the libraries leave to whoever runs them; and what is said when it ends.
+// Controls how the program manages its memory, which a library leaves to the program that uses it, and what it says when
+// there is no more.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -12,8 +13,8 @@ namespace linformer::cli {
 /// the first thread starts.
 void keep_freed_memory();
 
-/// What to tell the user when memory ran out in a verb of `app`: what was asked for, as far as `error`, the message of
-/// the exception, says it; what there is; and which of the flags that were given decide it.
+/// The message for a user whose verb ran out of memory. It says how much was asked for, if `error`, the message of the
+/// exception, says it; how much is free; and which of the flags that were given decide it.
 std::string out_of_memory(const CLI::App& app, std::string_view error);
 
 }  // namespace linformer::cli

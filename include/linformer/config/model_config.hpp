@@ -52,10 +52,13 @@ struct AttentionConfig {
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  std::optional<ProjectionStart> projection_start;  ///< of linear and convolution; auto = means for convolution, blocks
-                                                    ///< and bidirectional models, else random
-  bool reassociate = true;  ///< bidirectional: (E·X)·W in place of E·(X·W) where heads share E; same result, less time
-  std::optional<std::int64_t> window;  ///< W; 0 = none (`prefix` when causal); auto = as ModelConfig::window() says
+  /// Where E and F start, for linear and convolution projections. auto = means for convolution, for block summaries and
+  /// for bidirectional models; random for the rest.
+  std::optional<ProjectionStart> projection_start;
+  /// Only for bidirectional models: compute (E·X)·W instead of E·(X·W) where heads share E. Same result, less time.
+  bool reassociate = true;
+  /// W; 0 = no window (a causal model is then `prefix`); for auto see ModelConfig::window().
+  std::optional<std::int64_t> window;
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
   std::optional<double> slot_bias;     ///< value before training; auto = −2 with a window; `none` (NaN) = no bias
@@ -122,8 +125,9 @@ struct ModelConfig {
   std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
-  /// The automatic one is 0, or when causal 64, or in a model shorter than that P/4, so that half of the positions read
-  /// slots; with block summaries the largest of at most that with which a block has a whole number of slots.
+  /// auto = 0 for a bidirectional model, 64 for a causal one. A causal model with fewer than 64 positions takes P/4: then
+  /// half of its positions read slots. With block summaries it is the largest window up to this size that gives each
+  /// block a whole number of slots.
   std::int64_t window() const;
   std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned matrices
   Normalise normalise() const;

@@ -16,7 +16,7 @@ struct SamplingConfig {
   /// Texts that end a sample. TOML writes them as a list ["…", "…"]; on the command line the flag is repeated.
   std::vector<std::string> stop = {};
 
-  /// The part of a name after its dot, with dashes, is a second name of its flag: --max-tokens.
+  /// Each flag has a second, short name: the part after the dot, written with dashes (--max-tokens).
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
     visitor("generate.max_tokens", self.max_tokens, "tokens to make, at most");

@@ -6,15 +6,15 @@
 
 namespace linformer {
 
-/// Holds a folder while it lives. The system frees it when the process ends, in whatever way: a killed process holds
-/// nothing.
+/// Holds a folder while it lives. When the process ends, in whatever way, the system frees the folder: a killed process
+/// holds nothing.
 class FolderLock {
  public:
-  /// The file that is locked. It is gone when the lock is; a killed process leaves it behind, which does no harm.
+  /// The file that is locked. It is removed together with the lock. A killed process leaves it, which does no harm.
   static constexpr std::string_view kFile = ".lock";
 
-  /// `folder` has to exist. UserError when the folder can't be written, or when it is held: the message names the
-  /// process that holds it, and since when. A file system that has no locks is trusted.
+  /// `folder` has to exist. UserError when it can't be written, or when it is held: the message says by which process,
+  /// and since when. On a file system without locks nothing is checked.
   explicit FolderLock(std::filesystem::path folder);
   ~FolderLock();
   FolderLock(FolderLock&& other) noexcept;

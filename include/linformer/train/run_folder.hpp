@@ -20,9 +20,9 @@ struct DataIdentity {
   std::int64_t train_tokens = 0, validation_tokens = 0;  ///< train_tokens 0: generated without end
 };
 
-/// The weights that a run begins with, where they were given and not drawn.
+/// The weights that a run starts with, if they were taken from another model (`train --from`).
 struct StartWeights {
-  std::string folder;  ///< of the model that they are of
+  std::string folder;  ///< of that model
   std::string sha256;  ///< of its model.safetensors
   bool operator==(const StartWeights&) const = default;
 };
@@ -37,25 +37,24 @@ struct RunConfig {
   std::optional<StartWeights> from = std::nullopt;
 };
 
-/// The sections that config.json of a run has beside those of the model: "train", "data", "seed" and, where the run
-/// began with given weights, "from".
+/// The sections of a run's config.json that a model's config.json doesn't have: "train", "data", "seed", and "from" when
+/// the run started with given weights.
 json run_sections(RunConfig config);
 /// The fields of model, training and data. The handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone. From then on the folder is a run. `tokenizer` is what Tokenizer::to_json() gives.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
-/// Whether there is more in a folder than a start that was killed leaves there: its lock, and the temporary of its
-/// first file.
+/// True when a folder holds more than a start that was killed leaves in it: a lock, and the temporary of its first file.
 bool holds_files(const std::filesystem::path& folder);
 bool is_run(const std::filesystem::path& folder);
 /// Reads the config.json of a run or of one of its checkpoints.
 RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
-/// Whether JSON, which config.json is, can hold the text as it is.
+/// True when config.json can hold the text unchanged: JSON is UTF-8.
 bool is_utf8(const std::string& text);
 
-/// The first field, but for those in `free`, that the two lists hold with different values.
+/// The first field with different values in the two lists. Fields named in `free` may differ.
 struct FieldDifference {
   std::string name, first, second;
 };

@@ -27,14 +27,14 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
 struct RunOptions {
   std::filesystem::path out;
   ExistingRun existing = ExistingRun::refuse;
-  std::filesystem::path from = {};  ///< of a new run: the model folder whose weights it begins with
+  std::filesystem::path from = {};  ///< for a new run: start with the weights of this model folder
   at::Device device = at::kCPU;
   bool quiet = false;  ///< no progress on standard error
 };
 struct TrainSummary {
   std::int64_t steps = 0;
   double loss = 0;  ///< of the last step
-  /// Of the final model; none when the run was stopped, or its data has no validation part.
+  /// Of the final model; empty when the run was stopped, or when its data has no validation part.
   std::optional<Evaluation> validation;
   double tokens_per_second = 0;  ///< of steps alone: evaluation and saving don't count
   std::int64_t parameters = 0, peak_memory_bytes = 0;
@@ -46,13 +46,13 @@ struct TrainSummary {
 /// before it touches its folder. A UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
-/// A run: model, data, folder, which it holds while it lives (core/folder_lock.hpp). Its files are described in
-/// docs/model_format.md.
+/// A run: a model, its data and its folder. It holds the folder while it lives (core/folder_lock.hpp). docs/formats.md
+/// describes the files.
 class Trainer {
  public:
-  /// Checks everything before it writes anything: config, data and folder; `config.data.folder` names the data, and a
-  /// vocabulary of 0 is that of the data. On resume loads the newest checkpoint. UserError names what to change: the
-  /// config, the data, the folder, or what doesn't fit into memory.
+  /// Checks config, data, folder and memory before it writes anything. `config.data.folder` names the data; a vocabulary
+  /// of 0 is replaced by the data's vocabulary. When resuming, it loads the newest checkpoint. A UserError names what to
+  /// change.
   Trainer(RunConfig config, RunOptions options);
   /// Trains to the last step, evaluates and saves. UserError when the loss or a gradient is not finite, or when files
   /// can't be written.
