@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer::fuzz {
 
