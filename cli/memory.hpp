@@ -1,5 +1,5 @@
-// Controls how the program manages its memory, which a library leaves to the program that uses it, and what it says when
-// there is no more.
+// Controls how the program manages its memory, which a library leaves to the program that uses it, and what it says
+// when there is no more.
 #pragma once
 
 #include <CLI/CLI.hpp>

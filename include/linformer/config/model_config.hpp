@@ -125,9 +125,9 @@ struct ModelConfig {
   std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
-  /// auto = 0 for a bidirectional model, 64 for a causal one. A causal model with fewer than 64 positions takes P/4: then
-  /// half of its positions read slots. With block summaries it is the largest window up to this size that gives each
-  /// block a whole number of slots.
+  /// auto = 0 for a bidirectional model, 64 for a causal one. A causal model with fewer than 64 positions takes P/4:
+  /// then half of its positions read slots. With block summaries it is the largest window up to this size that gives
+  /// each block a whole number of slots.
   std::int64_t window() const;
   std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned matrices
   Normalise normalise() const;

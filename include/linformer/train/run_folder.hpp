@@ -37,14 +37,15 @@ struct RunConfig {
   std::optional<StartWeights> from = std::nullopt;
 };
 
-/// The sections of a run's config.json that a model's config.json doesn't have: "train", "data", "seed", and "from" when
-/// the run started with given weights.
+/// The sections of a run's config.json that a model's config.json doesn't have: "train", "data", "seed", and "from"
+/// when the run started with given weights.
 json run_sections(RunConfig config);
 /// The fields of model, training and data. The handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone. From then on the folder is a run. `tokenizer` is what Tokenizer::to_json() gives.
 void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
-/// True when a folder holds more than a start that was killed leaves in it: a lock, and the temporary of its first file.
+/// True when a folder holds more than a start that was killed leaves in it: a lock, and the temporary of its first
+/// file.
 bool holds_files(const std::filesystem::path& folder);
 bool is_run(const std::filesystem::path& folder);
 /// Reads the config.json of a run or of one of its checkpoints.

@@ -50,9 +50,9 @@ RunConfig completed(RunConfig config, const Dataset& data);
 /// describes the files.
 class Trainer {
  public:
-  /// Checks config, data, folder and memory before it writes anything. `config.data.folder` names the data; a vocabulary
-  /// of 0 is replaced by the data's vocabulary. When resuming, it loads the newest checkpoint. A UserError names what to
-  /// change.
+  /// Checks config, data, folder and memory before it writes anything. `config.data.folder` names the data; a
+  /// vocabulary of 0 is replaced by the data's vocabulary. When resuming, it loads the newest checkpoint. A UserError
+  /// names what to change.
   Trainer(RunConfig config, RunOptions options);
   /// Trains to the last step, evaluates and saves. UserError when the loss or a gradient is not finite, or when files
   /// can't be written.
