@@ -16,6 +16,7 @@ import pytest
 
 from train_program import (BASE, LONG, PROGRAM, STEPS, TRIES, WEIGHTS, command, flip, metrics_of, prepare_text, start, steps_of, temporaries_of,
                            train, wait_for_step, weights_of)
+from waiting import wait_until
 
 
 @pytest.fixture(scope="module")
