@@ -12,7 +12,7 @@ namespace linformer::report {
 namespace {
 
 // In single quotes gnuplot substitutes nothing; a quote is doubled, and line ends would end the command.
-std::string quoted(std::string text) {
+std::string gnuplot_text(std::string text) {
   std::ranges::replace_if(text, [](unsigned char c) { return c < ' '; }, ' ');
   std::string result = "'";
   for (const char c : text) result += c == '\'' ? std::string("''") : std::string(1, c);
@@ -46,7 +46,7 @@ std::string head_of(const Plot& plot) {
   std::string script =
       "set encoding utf8\nset border 3 lc rgb '#5a6673'\nset tics nomirror\nset grid lc rgb '#d3d9e0' lw 0.5\nset "
       "style fill solid 0.85 noborder\n";
-  script += formatted("set xlabel {}\nset ylabel {}\n", quoted(plot.x), quoted(plot.y));
+  script += formatted("set xlabel {}\nset ylabel {}\n", gnuplot_text(plot.x), gnuplot_text(plot.y));
   script += "set key outside top center horizontal Left reverse samplen 2 width 2\n";
   if (plot.log_x) script += "set logscale x 2\nset format x '%.0f'\n";
   if (plot.log_y) script += log_y_of(plot);
@@ -60,7 +60,7 @@ std::string head_of(const Plot& plot) {
     script += formatted(
         "set arrow from {0:.8g}, graph 0 to {0:.8g}, graph 1 nohead dt 3 lc rgb '#5a6673'\nset label {1} at {0:.8g}, "
         "{2} rotate by 90 offset 0.7,0 tc rgb '#5a6673'\n",
-        x, quoted(label), place);
+        x, gnuplot_text(label), place);
   }
   return script;
 }
@@ -81,7 +81,7 @@ std::string lines_of(const Plot& plot) {
                   line.dots ? formatted(" pt {} ps {}", kMarks[static_cast<std::size_t>(line.mark) % kMarks.size()],
                                         line.mark == 0 ? 0.5 : 0.9)
                             : "",
-                  quoted(line.title));
+                  gnuplot_text(line.title));
   }
   return script + command + "\n";
 }
@@ -93,7 +93,7 @@ std::string bars_of(const Plot& plot) {
   for (std::size_t i = 0; i < plot.bars.size(); ++i) {
     const auto& bar = plot.bars[i];
     script += formatted("{:.8g} {} {:.8g} {:.8g}\n", bar.mean, i, bar.low, bar.high);
-    ticks += formatted("{}{} {}", i == 0 ? "" : ", ", quoted(bar.label), i);
+    ticks += formatted("{}{} {}", i == 0 ? "" : ", ", gnuplot_text(bar.label), i);
     least = std::min(least, bar.low);
     most = std::max(most, bar.high);
   }
@@ -104,7 +104,7 @@ std::string bars_of(const Plot& plot) {
                       "ylabel\nunset key\n"
                       "plot $bars using 1:2:3:4 with xerrorbars lc rgb '#2257cf' lw 2 pt 7 ps 1\n",
                       ticks, static_cast<double>(plot.bars.size()) - 0.4, least - margin, most + margin,
-                      quoted(plot.y));
+                      gnuplot_text(plot.y));
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 
