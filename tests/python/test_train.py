@@ -426,7 +426,8 @@ def test_json_summary(work, tmp_path):
 
 def test_a_log_gets_few_lines(work, tmp_path):
     lines = train("--data", work / "data", "--out", tmp_path / "run", **{**BASE, "train.evaluate_every": 0}).stderr.splitlines()
-    assert len(lines) == 2 and lines[0].startswith(f"step {STEPS}: loss ") and lines[1].startswith(f"training 100% {STEPS}/{STEPS}")
+    assert len(lines) == 3 and lines[0].startswith("linformer: products of evaluations by ")  # what `auto` took
+    assert lines[1].startswith(f"step {STEPS}: loss ") and lines[2].startswith(f"training 100% {STEPS}/{STEPS}")
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
