@@ -84,8 +84,12 @@ Choice<WeightFormat> choose_weights(const LanguageModel& model) {
 
 std::string announcement_of(std::span<const Announcement> choices) {
   std::string text, flags;
-  for (const auto& choice : choices) {
-    text += formatted("{}{} {} (auto: {})", text.empty() ? "" : ", ", choice.what, choice.value, choice.reason);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    const auto& choice = choices[i];
+    text += formatted("{}{} {}", i > 0 ? ", " : "", choice.what, choice.value);
+    // Choices of one reason share it.
+    if (i + 1 == choices.size() || choices[i + 1].reason != choice.reason)
+      text += formatted(" (auto: {})", choice.reason);
     flags += formatted(" {} {}", choice.flag, choice.value);
   }
   return formatted("{}; pin {} with{}", text, choices.size() == 1 ? "it" : "them", flags);

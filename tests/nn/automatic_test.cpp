@@ -12,7 +12,7 @@ namespace linformer {
 namespace {
 
 using kernels::Isa;
-using linformer::test::small_config;
+using linformer::test::softmax_form;
 
 struct Row {
   Processor processor;
@@ -75,10 +75,10 @@ TEST(Automatic, WhatIsAskedForIsTakenWithoutAReason) {
 }
 
 TEST(Automatic, WeightsOfSmallModelsStayWide) {
-  const auto small = choose_weights(LanguageModel(small_config(45), 1));
+  const auto small = choose_weights(LanguageModel(softmax_form().config, 1));
   EXPECT_EQ(small.value, kWide);
   EXPECT_NE(small.reason.find("4000000 parameters"), std::string::npos) << small.reason;
-  auto config = small_config(45);
+  auto config = softmax_form().config;
   config.causal = false;
   config.attention.window = 0;
   EXPECT_EQ(choose_weights(LanguageModel(config, 1)).reason, "the model is bidirectional");
@@ -90,6 +90,10 @@ TEST(Automatic, IsAnnouncedWithTheFlagThatPinsIt) {
   EXPECT_EQ(announcement_of(both),
             "dtype float32 (auto: this AMD processor has avx2), products onednn (auto: so); pin them with --dtype "
             "float32 --products onednn");
+  const std::array alike{both[0], Announcement{"products", "libtorch", both[0].reason, "--products"}};
+  EXPECT_EQ(announcement_of(alike),
+            "dtype float32, products libtorch (auto: this AMD processor has avx2); pin them with --dtype float32 "
+            "--products libtorch");
   EXPECT_EQ(announcement_of(std::span(both).first(1)),
             "dtype float32 (auto: this AMD processor has avx2); pin it with --dtype float32");
 }

@@ -11,10 +11,12 @@ import pytest
 
 PROGRAM = os.path.join(os.environ["LINFORMER_BINARY_DIR"], "linformer")
 REPEATS = 3
+IDS = ",".join(map(str, range(60)))
+QUIET_WAIT = {"OMP_WAIT_POLICY": "passive"}  # threads that spin for each other on a busy machine take minutes for a second's work
 # Above four million parameters, from where `generate --dtype auto` may take short weights, and with products that are large enough
 # for either library (nn/linear_product.cpp).
 FIELDS = {"model.length": 64, "model.width": 256, "model.layers": 6, "model.heads": 4, "attention.window": 16, "attention.slots": 8,
-          "train.steps": 4, "train.batch": 2, "train.evaluate_every": 2}
+          "train.steps": 2, "train.batch": 2}
 
 # Loaded before the program: each reading is up to 50 ms further ahead than time is.
 WILD_CLOCK = """
@@ -44,7 +46,7 @@ __attribute__((destructor)) static void tell(void) { fprintf(stderr, "wild clock
 
 
 def program(*arguments, **variables):
-    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, env={**os.environ, **variables})
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, env={**os.environ, **QUIET_WAIT, **variables})
     assert result.returncode == 0, result.stdout + result.stderr
     return result
 
@@ -96,10 +98,9 @@ def results(work, folder, **variables):
     common = ("--model", work / "run")
     evaluated = program("evaluate", *common, "--data", work / "part.txt", "--json", **variables)
     made = json.loads(program("generate", *common, "--prompt", "and so " * 7, "--max-tokens", 8, "--seed", 3, "--json", **variables).stdout)
-    program("logits", *common, "--ids", ",".join(map(str, range(60))), "--out", folder / "logits", **variables)
     return {"train": result_of_training(folder / "run"), "evaluate": without_times(json.loads(evaluated.stdout)),
             "generate": {key: made[key] for key in ("tokens", "text", "path")},
-            "logits": hashlib.sha256((folder / "logits").read_bytes()).hexdigest()}
+            "logits": logits_of(work, folder / "logits", **variables)[0]}
 
 
 def expect_equal(quiet, others):
@@ -130,7 +131,7 @@ def test_what_auto_took_is_said_stored_and_pinned(work, tmp_path):
     said = train(work, tmp_path / "auto").stderr
     stored = json.loads((tmp_path / "auto/config.json").read_text())["train"]
     assert stored["dtype"] in ("float32", "bfloat16") and stored["products"] in ("libtorch", "onednn")
-    line = next(line for line in said.splitlines() if line.startswith(f"linformer: dtype {stored['dtype']} (auto: "))
+    line = next(line for line in said.splitlines() if line.startswith(f"linformer: dtype {stored['dtype']}") and "(auto: " in line)
     assert f"--train.dtype {stored['dtype']}" in line
     assert (f"--train.products {stored['products']}" in line) == (stored["dtype"] == "float32")
     pinned = train(work, tmp_path / "pinned", "--dtype", stored["dtype"], "--train.products", stored["products"]).stderr
@@ -166,17 +167,18 @@ def test_a_forced_instruction_set_decides_what_auto_takes(work, tmp_path):
     assert "products libtorch (auto: LINFORMER_ISA takes this" in said and "--products libtorch" in said
 
 
-def test_the_library_of_products_is_pinned(work):
-    def evaluate(*flags):
-        result = program("evaluate", "--model", work / "run", "--data", work / "data", "--json", *flags)
-        return without_times(json.loads(result.stdout)), result.stderr
+def logits_of(work, out, *flags, **variables):
+    said = program("logits", "--model", work / "run", "--ids", IDS, "--out", out, *flags, **variables).stderr
+    return hashlib.sha256(out.read_bytes()).hexdigest(), said
 
-    by = {library: evaluate("--products", library) for library in ("auto", "libtorch", "onednn")}
+
+def test_the_library_of_products_is_pinned(work, tmp_path):
+    by = {library: logits_of(work, tmp_path / library, "--products", library) for library in ("auto", "libtorch", "onednn")}
     assert "auto" in by["auto"][1] and "auto" not in by["libtorch"][1] + by["onednn"][1]
     taken = json.loads(program("info", "--json").stdout)["auto"]["products"]
     assert by["auto"][0] == by[taken][0]
-    assert by["libtorch"][0]["loss"] != by["onednn"][0]["loss"], "they round alike here: choose a model that tells them apart"
-    assert abs(by["libtorch"][0]["loss"] - by["onednn"][0]["loss"]) < 1e-4
+    assert by["libtorch"][0] != by["onednn"][0], "they round alike here, so that this test says nothing"
+    assert logits_of(work, tmp_path / "forced", "--products", "onednn", LINFORMER_ISA="portable")[1] == ""
 
 
 def test_generate_says_and_pins_each_choice(work):

@@ -52,7 +52,8 @@ struct Announcement {
   std::string what, value, reason;
   std::string flag;  ///< that pins it
 };
-/// "dtype float32 (auto: REASON), products onednn (auto: REASON); pin them with --dtype float32 --products onednn"
+/// "dtype float32, products onednn (auto: REASON); pin them with --dtype float32 --products onednn"; choices that
+/// follow each other and have one reason share it.
 std::string announcement_of(std::span<const Announcement> choices);
 
 }  // namespace linformer
