@@ -37,7 +37,7 @@ __attribute__((noinline)) void* operator new(std::size_t bytes, std::align_val_t
   const auto whole = (bytes + unit - 1) / unit * unit;
   void* memory = std::aligned_alloc(unit, whole > 0 ? whole : unit);
   if (memory == nullptr) throw std::bad_alloc();
-  return std::memset(memory, kPoison, whole);
+  return std::memset(memory, kPoison, bytes);
 }
 __attribute__((noinline)) void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 __attribute__((noinline)) void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {

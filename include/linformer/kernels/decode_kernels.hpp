@@ -74,8 +74,8 @@ struct DecodeKernels {
   std::int64_t lanes;  ///< floats in one vector register; bfloat16 weights are interleaved to match it
   /// Computes the rows [first, last) of a product. Both must be multiples of 4, and y must have room for them.
   void (*multiply)(const Product& product, std::int64_t first, std::int64_t last);
-  /// x (count) to 16 bits, padded with zeros; no integer is larger than `limit`. Where an x is NaN or infinite the
-  /// scale is NaN.
+  /// Converts x (count) to 16-bit integers, padded with zeros. No integer is larger than `limit`. If an x is NaN or
+  /// infinite, the scale is NaN.
   void (*quantise)(const float* x, std::int64_t count, float limit, std::int16_t* values, float* scale);
   /// Layer norm with epsilon 1e-5.
   void (*normalise)(const float* x, const float* weight, const float* bias, std::int64_t count, float* out);

@@ -9,14 +9,14 @@
 
 namespace linformer::ops {
 
-/// Which implementation runs. `automatic` takes the fastest that serves the case; a forced path that can't
-/// serve it is a UserError. `composed` and `reference` serve every case, and have second derivatives; `fused` is the
-/// engine's own attention, for softmax_attention alone. NaN stays NaN on every path. Logits and their softmax are in
-/// float32 at least. Float16, whose range ends at 65,504, is computed in float32 throughout where it isn't fused.
+/// Which implementation runs. `automatic` takes the fastest one that can compute the case. UserError when a chosen path
+/// can't compute it. `composed` and `reference` compute every case and have second derivatives. `fused` is the engine's
+/// own attention, which only softmax_attention has. On every path NaN stays NaN, and logits and their softmax are in
+/// float32 at least. Float16 ends at 65,504: every path but `fused` computes it in float32.
 enum class Path { automatic, reference, composed, kernel, fused };
 /// "auto", "reference", "composed", "kernel" or "fused".
 std::string_view path_name(Path path);
-/// The path of that name, for operators of PyTorch: none of them is fused. Another name is a UserError.
+/// The path with this name, as PyTorch's operators take it: every path but `fused`. Anything else is a UserError.
 Path parse_path(std::string_view name);
 /// The path that this thread's last operator call took. For `--verbose`, tests and benchmarks.
 Path last_path();
