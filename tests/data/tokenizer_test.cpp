@@ -146,9 +146,8 @@ TEST(Tokenizer, ErrorsNameTheFileAndWhatToDo) {
     EXPECT_EQ(message.rfind(path + ": ", 0), 0u) << message;
     EXPECT_NE(message.find("Put the file back"), std::string::npos) << message;
   }
-  EXPECT_NE(
-      test::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"),
-      std::string::npos);
+  EXPECT_NE(test::message_of([&] { load_tokenizer(folder.path().string()); }).find("tokenizer.json: the file is empty"),
+            std::string::npos);
 }
 
 TEST(Tokenizer, FilesOfOtherProgramsAreNamed) {
@@ -187,9 +186,8 @@ TEST(Tokenizer, Gpt2sFilesUnderTheirOtherNamesCanBeCopied) {
   std::filesystem::copy(from / "vocab.bpe", folder.path() / "vocab.bpe");
   std::filesystem::copy(from / "vocab.bpe", folder.path() / "merges.txt");
   EXPECT_TRUE(same_ids(*load_tokenizer(folder.path().string()), *gpt2()));
-  EXPECT_NE(
-      test::message_of([&] { load_tokenizer((folder.path() / "merges.txt").string()); }).find("name the folder"),
-      std::string::npos);
+  EXPECT_NE(test::message_of([&] { load_tokenizer((folder.path() / "merges.txt").string()); }).find("name the folder"),
+            std::string::npos);
 }
 
 TEST(Tokenizer, OnlyGpt2HasAnEndOfText) {
