@@ -78,7 +78,10 @@ void print(const PrepareSummary& summary, const std::string& out, bool as_json) 
   put("{}: {} tokens to train on, {} to validate\n{} ({} ids), {:.2f} bytes a token, {} file{}{}, {:.1f} s\n", out,
       summary.train_tokens, summary.validation_tokens, summary.tokenizer, summary.vocabulary,
       static_cast<double>(bytes) / static_cast<double>(tokens), summary.files, summary.files == 1 ? "" : "s",
-      summary.separators > 0 ? formatted(" with {} separators between", summary.separators) : "", summary.seconds);
+      summary.separators > 0
+          ? formatted(", {} separator{} between", summary.separators, summary.separators == 1 ? "" : "s")
+          : "",
+      summary.seconds);
 }
 
 void run(PrepareFlags& flags) {

@@ -31,17 +31,21 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-/// Whether `start`, which has no mark, looks like UTF-16 of this order: the upper halves of ASCII characters are NUL,
-/// and a text has many of these (spaces at least, and ends of lines), while its lower halves never are.
+/// Whether `start`, which has no mark, looks like UTF-16 of this order. It must be clean text when read so, and hold
+/// some ASCII characters (spaces and ends of lines at least), whose upper halves are NUL. Then either most characters
+/// are of an alphabet, with upper halves below 20, or the bytes are not UTF-8: in other scripts that is no chance.
 bool is_unmarked_utf16(std::string_view start, ByteOrder order) {
   constexpr std::size_t kFewest = 4;  // a text of a few bytes proves nothing
-  constexpr std::size_t kShare = 8;   // one unit in eight; Cyrillic text has as many spaces
-  std::array<std::size_t, 2> nuls{};  // at even and odd places
-  for (std::size_t place = 0; place < start.size(); ++place) nuls[place % 2] += start[place] == '\0' ? 1 : 0;
   const std::size_t upper = order == ByteOrder::little ? 1 : 0;
-  if (nuls[upper] < kFewest || nuls[1 - upper] > 0 || !is_clean_utf16(start, order)) return false;
-  // Scripts with few spaces, such as Chinese, are not UTF-8 by chance.
-  return nuls[upper] * 2 * kShare >= start.size() || !is_utf8(start);
+  std::size_t units = 0, ascii = 0, alphabetic = 0, lower_nuls = 0;
+  for (std::size_t place = 0; place + 1 < start.size(); place += 2, ++units) {
+    const auto half = static_cast<unsigned char>(start[place + upper]);
+    ascii += half == 0 ? 1 : 0;
+    alphabetic += half < 0x20 ? 1 : 0;
+    lower_nuls += start[place + 1 - upper] == '\0' ? 1 : 0;
+  }
+  if (ascii < kFewest || ascii <= lower_nuls || !is_clean_utf16(start, order)) return false;
+  return 4 * alphabetic >= 3 * units || !is_utf8(start);
 }
 
 /// Reads until `room` is full or the input ends; a pipe gives little at a time.

@@ -40,11 +40,14 @@ class PrepareInputs : public testing::Test {
   PrepareSummary run() { return run({texts().string()}); }
   fs::path texts() const { return folder_.path() / "texts"; }
 
+  /// However the input spelled it, and without following the path itself.
+  std::string below_texts(const fs::path& path) const {
+    return (fs::canonical(path.parent_path()) / path.filename()).lexically_relative(fs::canonical(texts())).string();
+  }
   /// "path: reason" with paths below texts.
   std::vector<std::string> left_out(const PrepareSummary& summary) const {
     std::vector<std::string> lines;
-    for (const auto& [path, reason] : summary.left_out)
-      lines.push_back(fs::relative(path, texts()).string() + ": " + reason);
+    for (const auto& [path, reason] : summary.left_out) lines.push_back(below_texts(path) + ": " + reason);
     return lines;
   }
   using Lines = std::vector<std::string>;

@@ -91,7 +91,10 @@ TEST(TextStart, Utf16WithoutAMarkInManyScripts) {
   for (const std::u16string& text :
        {u"Plain words of a text."s,
         u"\u0416\u0443\u043A \u0431\u044B\u043B \u0437\u0434\u0435\u0441\u044C, \u0434\u0430\r\n"s,
-        u"\u6F22\u5B57\u304B\u306A\u4EA4\u3058\u308A\u6587\u7AE0\u306E\u4F8B\n\u6F22\u5B57\u304B\u306A\u4EA4\u3058"
+        // Characters whose lower halves are NUL: U+4E00, U+3000 and the second half of U+1F600.
+        u"Words, \u4E00 and\u3000\U0001F600 among them.\n"s,
+        u"\u6F22\u5B57\u304B\u306A\u4EA4\u3058\u308A\u6587\u7AE0\u306E\u4E00\u4F8B\n\u6F22\u5B57\u304B\u306A\u4EA4"
+        u"\u3058"
         u"\u308A\n"
         u"\u6F22\u5B57\u304B\u306A\u4EA4\u3058\u308A\u6587\u7AE0\n\u6587\n"s}) {
     EXPECT_EQ(text_start(bytes_of(text, ByteOrder::little)), TextStart::utf16_unmarked_little);
@@ -103,6 +106,15 @@ TEST(TextStart, NumbersOfTwoBytesAreNoText) {
   std::string numbers;  // as a file of ids or samples holds them
   for (int value = 0; value < 500; ++value) numbers += {static_cast<char>(value % 200), '\0'};
   EXPECT_EQ(text_start(numbers), TextStart::binary);
+}
+
+TEST(TextStart, TextWithNulsBetweenIsNotUtf16) {
+  std::string names;
+  for (const char* name : {"notes.txt", "a", "data", "readme", "b1", "config.toml", "x.csv", "main", "it"}) {
+    names += name;
+    names += '\0';
+  }
+  EXPECT_EQ(text_start(names), TextStart::binary);
 }
 
 class ReadText : public testing::Test {

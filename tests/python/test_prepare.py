@@ -153,7 +153,7 @@ def test_separators_reach_training_and_generation(texts, tmp_path):
     assert count(summary) == count(without) + 9
     info = json.loads(run("info", "--json", tmp_path / "out").stdout)
     assert info["separators"] == 9
-    assert "9 separators" in run("prepare", *command).stdout.decode()
+    assert "10 files, 9 separators between" in run("prepare", *command).stdout.decode()
     for name in "bcdefghij":
         (texts / f"{name}.txt").write_text("word" * 3)
     (texts / "a.txt").unlink()

@@ -14,7 +14,7 @@ enum class TextStart {
   marked,                 ///< UTF-8 behind the mark EF BB BF
   utf16_little,           ///< behind the mark FF FE
   utf16_big,              ///< behind the mark FE FF
-  utf16_unmarked_little,  ///< no mark, but every second byte of many is NUL, and all is text when read so
+  utf16_unmarked_little,  ///< no mark, but it is clean text when read so
   utf16_unmarked_big,
   utf32,  ///< behind the mark FF FE 00 00 or 00 00 FE FF
   binary  ///< NUL characters, so most likely no text
