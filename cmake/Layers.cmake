@@ -8,9 +8,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 else()
   list(APPEND LINFORMER_WARNINGS -Wno-deprecated-declarations)  # clang warns of libstdc++'s own, in std::stable_sort
 endif()
-if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  list(APPEND LINFORMER_WARNINGS -Wno-subobject-linkage)  # a class's private parts are of the source that defines it, here an included one
-endif()
 if(LINFORMER_SANITIZE)
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   add_link_options(-fsanitize=address,undefined)
