@@ -133,15 +133,15 @@ def test_second_derivatives_of_given_slots(shape, path):
 
 
 def test_the_path_that_the_kernel_names_has_second_derivatives():
-    def second_derivative(path, dtype=torch.float32):
-        inputs = [x.detach().to(dtype).requires_grad_() for x in make("running", 17, False, torch.float32)]
+    def second_derivative(path, inputs):
         first, = torch.autograd.grad(ops.attention(*inputs, **FORMS["running"], path=path).square().sum(), inputs[0], create_graph=True)
         return torch.autograd.grad(first.sum(), inputs)
 
+    inputs = make("running", 17, False, torch.float32)
     with pytest.raises(RuntimeError, match="no second derivative") as refused:
-        second_derivative("auto")
+        second_derivative("auto", inputs)
     named = re.search(r"path = (\w+)", str(refused.value)).group(1)
-    for got, want in zip(second_derivative(named), second_derivative("reference", torch.float64)):
+    for got, want in zip(second_derivative(named, inputs), second_derivative("reference", in_float64(inputs))):
         assert (got - want).norm() <= 1e-4 * want.norm()
 
 
