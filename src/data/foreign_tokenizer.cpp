@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <fstream>
-#include <set>
 #include <string_view>
-#include <vector>
 
 #include "linformer/core/file.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/lenient_json.hpp"
 
 namespace linformer {
 namespace {
@@ -18,47 +17,6 @@ constexpr auto kHuggingFace = "is a tokenizer.json of Hugging Face's tokenizers,
 constexpr auto kHalf =
     "is one of the two files of a GPT-2 vocabulary; name the folder that holds both, as encoder.json and vocab.bpe "
     "(Hugging Face calls them vocab.json and merges.txt)";
-
-/// The keys of a JSON object and whether each has a number as value, without the tree of a large file.
-class TopLevel final : public nlohmann::json_sax<nlohmann::json> {
- public:
-  std::set<std::string> keys;
-  bool numbers_only = true;
-
-  bool null() override { return value(false); }
-  bool boolean(bool) override { return value(false); }
-  bool number_integer(number_integer_t) override { return value(true); }
-  bool number_unsigned(number_unsigned_t) override { return value(true); }
-  bool number_float(number_float_t, const string_t&) override { return value(false); }
-  bool string(string_t&) override { return value(false); }
-  bool binary(binary_t&) override { return value(false); }
-  bool start_object(std::size_t) override { return value(false), ++depth_, true; }
-  bool end_object() override { return --depth_, true; }
-  bool start_array(std::size_t) override { return value(false), ++depth_, true; }
-  bool end_array() override { return --depth_, true; }
-  bool key(string_t& name) override {
-    if (depth_ == 1) keys.insert(name);
-    return true;
-  }
-  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception&) override { return false; }
-
- private:
-  bool value(bool number) {
-    if (depth_ == 1 && !number) numbers_only = false;
-    return true;
-  }
-  std::int64_t depth_ = 0;
-};
-
-std::string foreign_object(const std::set<std::string>& keys, bool numbers_only) {
-  const auto has = [&](const char* key) { return keys.contains(key); };
-  // The project's own has "kind"; Hugging Face's has "model", and these.
-  if (!has("kind") && has("model") && (has("added_tokens") || has("pre_tokenizer") || has("normalizer")))
-    return kHuggingFace;
-  if (has("tokenizer_class")) return "is a tokenizer_config.json of Hugging Face's, not a vocabulary";
-  if (numbers_only && keys.size() >= 256) return kHalf;
-  return {};
-}
 
 std::string start_of(const fs::path& path) {
   std::string start(4096, '\0');
@@ -90,23 +48,21 @@ bool has_line(std::string_view text, std::string_view line) {
 
 std::string foreign_tokenizer(const json& object) {
   if (!object.is_object()) return {};
-  std::set<std::string> keys;
-  bool numbers_only = true;
-  for (const auto& [key, value] : object.items()) {
-    keys.insert(key);
-    numbers_only = numbers_only && value.is_number_integer();
-  }
-  return foreign_object(keys, numbers_only);
+  const auto has = [&](const char* key) { return object.contains(key); };
+  // The project's own has "kind"; Hugging Face's has "model", and these.
+  if (!has("kind") && has("model") && (has("added_tokens") || has("pre_tokenizer") || has("normalizer")))
+    return kHuggingFace;
+  if (has("tokenizer_class")) return "is a tokenizer_config.json of Hugging Face's, not a vocabulary";
+  constexpr std::size_t kBytes = 256;  // of which every such vocabulary has a token each
+  const bool numbers_only = std::ranges::all_of(object, [](const json& value) { return value.is_number_integer(); });
+  if (numbers_only && object.size() >= kBytes) return kHalf;
+  return {};
 }
 
 std::string foreign_tokenizer_file(const fs::path& path) {
   const std::string start = start_of(path);
   if (start.starts_with("{\"format_version\"")) return {};  // the program's own
-  if (start.starts_with('{')) {
-    TopLevel top;
-    nlohmann::json::sax_parse(read_file(path), &top);
-    return foreign_object(top.keys, top.numbers_only);
-  }
+  if (start.starts_with('{')) return foreign_tokenizer(parse_json_or_discard(read_file(path)));
   if (is_sentencepiece(start)) return "is a SentencePiece model, which linformer does not read yet";
   if (start.starts_with("#version: ")) return kHalf;
   if (has_line(start, "[UNK]")) return "is a WordPiece vocabulary, which linformer does not read as a tokenizer";
