@@ -22,6 +22,7 @@
 
 namespace {
 
+using linformer::formatted;
 using linformer::ops::Path;
 constexpr std::int64_t B = 1, H = 6, D = 64, K = 64, W = 64, C = 64;
 constexpr std::int64_t r = K * W / 2048;  // of `block`: K slots over 2048 positions, and so many more over longer texts

@@ -30,7 +30,7 @@ void train(const std::filesystem::path& text, const std::filesystem::path& folde
   Trainer trainer(config, {.out = folder / "run", .existing = ExistingRun::overwrite, .quiet = true});
   const auto summary = trainer.run();
   std::cout << formatted("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps,
-                         summary.validation.loss, std::log(256.0));
+                         summary.validation->loss, std::log(256.0));
 }
 
 }  // namespace
