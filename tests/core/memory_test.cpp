@@ -17,7 +17,8 @@ TEST(Memory, WhatThereIs) {
   EXPECT_GT(before, 1 << 20);
   const std::vector<char> block(64 << 20, 1);
   EXPECT_GT(resident_bytes(), before + (60 << 20));
-  EXPECT_GE(resident_peak_bytes(), resident_bytes());
+  const auto now = resident_bytes();
+  EXPECT_GE(resident_peak_bytes() + (1 << 20), now);  // the system counts the peak in batches of pages
   EXPECT_GT(available_memory_bytes(), 0);
   EXPECT_GT(available_memory_and_swap_bytes(), 0);
 }
