@@ -1,5 +1,13 @@
 #include "config/toml.hpp"
 
+// toml++ asserts some of what a file says, such as the first character of a table's name in "[$]", and an assertion
+// ends the process. Without assertions it goes on as if they held. So they are on, and throw.
+#undef NDEBUG
+namespace linformer {
+struct BrokenToml {};
+[[noreturn]] static void throw_broken_toml() { throw BrokenToml(); }
+}  // namespace linformer
+#define TOML_ASSERT(condition) ((condition) ? static_cast<void>(0) : ::linformer::throw_broken_toml())
 #define TOML_HEADER_ONLY 1
 #define TOML_MAX_NESTED_VALUES 64
 #include <toml++/toml.h>
@@ -102,6 +110,9 @@ json parse_toml(std::string_view text, std::string_view source) {
   } catch (const toml::parse_error& error) {
     const auto place = error.source().begin;
     fail("{}: line {}, column {}: {}", source, place.line, place.column, excerpt(error.description(), kReasonBytes));
+  } catch (const BrokenToml&) {
+    fail("{}: not valid TOML; look for a table's name between [ and ] that doesn't begin with a letter, digit or quote",
+         source);
   }
 }
 

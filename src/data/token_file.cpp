@@ -6,6 +6,7 @@
 
 #include "data/token_format.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/hash.hpp"
 
 namespace linformer {
@@ -141,7 +142,8 @@ TokenData TokenData::open(const std::filesystem::path& folder) {
       "{} was made with another vocabulary ({}, {} ids) than the tokenizer.json beside it ({}, {} ids); make the "
       "folder again with "
       "`linformer prepare`",
-      impl->source, impl->header.tokenizer, impl->header.vocabulary, tokenizer.name(), tokenizer.size());
+      impl->source, excerpt(impl->header.tokenizer), impl->header.vocabulary, excerpt(tokenizer.name()),
+      tokenizer.size());
   TokenData data;
   data.impl_ = std::move(impl);
   return data;

@@ -46,7 +46,8 @@ Request parse_request(std::string_view bytes) {
   const auto line = bytes.substr(0, bytes.find("\r\n"));
   const auto first = line.find(' '), last = line.rfind(' ');
   Request request;
-  if (first == std::string_view::npos || last == first || !line.substr(last + 1).starts_with("HTTP/1.")) return request;
+  const bool three_words = first != std::string_view::npos && first > 0 && last > first;
+  if (!three_words || !line.substr(last + 1).starts_with("HTTP/1.")) return request;
   request.method = line.substr(0, first);
   const auto target = line.substr(first + 1, last - first - 1);
   request.path = target.substr(0, target.find('?'));

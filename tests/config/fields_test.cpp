@@ -191,6 +191,14 @@ TEST(Toml, ErrorsNameFileLineAndColumn) {
   EXPECT_TRUE(holds(message_of([&] { read_toml(folder / "nothing.toml"); }), {"nothing.toml", "No such file"}));
 }
 
+// The library asserts these, which would end the process.
+TEST(Toml, WhatTheLibraryAssertsIsAnError) {
+  for (const auto* text : {"[$]\n", "[[$]]\n", "[a]\n[ $b]\n", "x = {$ = 1}\n", "[=]\n"}) {
+    const auto message = message_of([&] { parse_toml(text, "f"); });
+    EXPECT_TRUE(message.starts_with("f: ")) << text << message;
+  }
+}
+
 TEST(Toml, DepthIsBounded) {
   const auto repeated = [](std::string_view part, std::size_t times) {
     std::string text;

@@ -9,6 +9,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/data/prepare.hpp"
+#include "support/errors.hpp"
 #include "support/paths.hpp"
 
 namespace linformer {
@@ -182,6 +183,15 @@ TEST_F(DamagedTokens, AnotherVocabularyIsAnError) {
   EXPECT_THROW(TokenData::open(out()), UserError);
   fs::remove(out() / "tokenizer.json");
   EXPECT_THROW(TokenData::open(out()), UserError);
+}
+
+TEST_F(DamagedTokens, ANameInAMessageIsOneLineOfText) {
+  folder_.write("out/tokenizer.json", load_tokenizer("bytes")->to_json().dump());
+  std::string bad = good_;
+  bad.replace(56, 4, "a\nb\x1b");
+  bad.replace(192, 64, sha256(std::string_view(bad).substr(0, 192)));
+  const auto message = test::message_of([&] { read(bad); });
+  EXPECT_NE(message.find("another vocabulary (a?b?"), std::string::npos) << message;
 }
 
 TEST_F(DamagedTokens, ReadsOutsideTheSplitAreErrors) {

@@ -10,11 +10,11 @@ namespace {
 
 using namespace linformer::test;  // NOLINT: the test's own helpers
 
-struct Pass {
+struct BiasPass {
   at::Tensor hidden, bias_gradient;
 };
 
-Pass bfloat16_pass(const LanguageModel& model, double bias) {
+BiasPass bfloat16_pass(const LanguageModel& model, double bias) {
   const AutocastGuard autocast(at::kBFloat16);
   at::Tensor first_bias;
   for (const auto& [name, parameter] : model.parameters()) {

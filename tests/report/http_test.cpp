@@ -13,8 +13,9 @@ TEST(Http, ParsesARequest) {
 }
 
 TEST(Http, OtherBytesAreNoRequest) {
-  for (const auto* bytes : {"", "\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET / SPDY\r\n\r\n", "\x16\x03\x01"})
-    EXPECT_EQ(parse_request(bytes).method, "") << bytes;
+  for (const auto* bytes :
+       {"", "\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET / SPDY\r\n\r\n", " / HTTP/1.1\r\n\r\n", "\x16\x03\x01"})
+    EXPECT_TRUE(parse_request(bytes).method.empty() && parse_request(bytes).path.empty()) << bytes;
   EXPECT_EQ(parse_request("GET / HTTP/1.1\r\nAccept: x\r\n\r\nHost: 127.0.0.1:1\r\n\r\n").host, "")
       << "of the body, not the head";
 }
