@@ -175,7 +175,7 @@ void add_generate(CLI::App& app) {
   verb->add_option("--model", flags->model, "run or checkpoint folder")->required();
   verb->add_option("--prompt", flags->prompts, "text to continue; may be given several times")->allow_extra_args(false);
   verb->add_option("--prompt-file", flags->prompt_file,
-                   "file with a text to continue, used unchanged; -: standard input");
+                   "file with a text to continue, as UTF-8 or as UTF-16 with a mark; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();
   verb->add_option(
           "--overflow", flags->overflow,

@@ -53,9 +53,10 @@ int run(int argc, char** argv) {
   } catch (const UserError& error) {
     return report(error.what(), 2);
   } catch (const std::exception& error) {
-    // length_error: a size that no address can hold.
-    const bool memory = is_out_of_memory(error.what()) || dynamic_cast<const std::length_error*>(&error) != nullptr;
-    if (memory) return report(cli::out_of_memory(app, error.what()), 2);
+    if (is_out_of_memory(error.what())) return report(cli::out_of_memory(app, error.what()), 2);
+    // A size that no address can hold, or a mistake of the program: its own words are kept.
+    if (dynamic_cast<const std::length_error*>(&error) != nullptr)
+      return report(cli::out_of_memory(app, error.what()) + " (" + error.what() + ")", 2);
     // LibTorch appends a backtrace; its first line says what happened.
     const std::string text = error.what();
     return report(text.substr(0, text.find('\n')), 1);

@@ -81,7 +81,7 @@ if [ "$(cat $stamp 2>/dev/null)" != "$wanted $alone${site:+ beside $site}" ]; th
   echo "$wanted $alone${site:+ beside $site}" >$stamp
 fi
 
-if [ -n "$with_format" ] && [ "$(.venv/bin/clang-format --version 2>/dev/null | grep -o '[0-9.]*$')" != "${clang_format#*==}" ]; then
+if [ -n "$with_format" ] && [ "$(.venv/bin/clang-format --version 2>/dev/null | grep -oE '[0-9]+[.][0-9]+[.][0-9]+' | head -1)" != "${clang_format#*==}" ]; then
   say "installing into .venv: $clang_format"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check "$clang_format" || stop "pip could not install: $clang_format"
 fi

@@ -64,8 +64,13 @@ FolderLock::FolderLock(fs::path folder) : folder_(std::move(folder)) {
 
 bool FolderLock::take() {
   const auto path = folder_ / kFile;
-  Descriptor file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
+  // The folder may be somebody else's: what lies under this name is written to only where it is a file of its own, and
+  // no link to another.
+  Descriptor file{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666)};
   require(file.valid(), "{}: can't be written: {}", path.string(), system_reason());
+  struct stat found{};
+  const bool plain = ::fstat(file.get(), &found) == 0 && S_ISREG(found.st_mode) && found.st_nlink <= 1;
+  require(plain, "{}: expected a file that only this name belongs to; remove it", path.string());
   const bool locked = ::flock(file.get(), LOCK_EX | LOCK_NB) == 0;
   const bool held = !locked && errno == EWOULDBLOCK;
   require(!held, "{}: is being written by {}; wait until it ends, or choose another --out", folder_.string(),
@@ -77,7 +82,7 @@ bool FolderLock::take() {
 // Whether the locked file is the one that others find under its name.
 bool FolderLock::stands() const {
   struct stat own{}, there{};
-  return ::fstat(descriptor_, &own) == 0 && ::stat((folder_ / kFile).c_str(), &there) == 0 &&
+  return ::fstat(descriptor_, &own) == 0 && ::lstat((folder_ / kFile).c_str(), &there) == 0 &&
          own.st_dev == there.st_dev && own.st_ino == there.st_ino;
 }
 

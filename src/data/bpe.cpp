@@ -39,7 +39,8 @@ std::uint64_t hash_piece(std::string_view piece) {
   return hash * kMultiplier;
 }
 
-Ranks::Ranks(std::vector<std::string> tokens, std::size_t ordinary) : tokens_(std::move(tokens)) {
+Ranks::Ranks(std::vector<std::string> tokens, std::size_t special) : tokens_(std::move(tokens)) {
+  const auto ordinary = tokens_.size() - special;
   slots_.resize(std::bit_ceil(std::max<std::size_t>(tokens_.size() * 2, 512)));
   std::fill(std::begin(byte_ids_), std::end(byte_ids_), kNone);
   for (std::size_t id = 0; id < std::min(ordinary, tokens_.size()); ++id) {

@@ -15,9 +15,9 @@ std::uint64_t hash_piece(std::string_view piece);
 class Ranks {
  public:
   static constexpr std::int32_t kNone = -1;
-  /// `tokens[id]`. Ids from `ordinary` on can't be found by their bytes. UserError when a token is empty or comes
+  /// `tokens[id]`. The last `special` ids can't be found by their bytes. UserError when a token is empty or comes
   /// twice, or when one of the 256 single bytes is missing.
-  Ranks(std::vector<std::string> tokens, std::size_t ordinary);
+  Ranks(std::vector<std::string> tokens, std::size_t special);
 
   std::int32_t find(std::string_view bytes) const { return find(bytes, hash_piece(bytes)); }
   std::int32_t find(std::string_view bytes, std::uint64_t hash) const;

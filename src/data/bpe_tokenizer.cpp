@@ -73,7 +73,7 @@ std::vector<std::size_t> section_ends(std::string_view text, std::size_t length)
 BpeTokenizer::BpeTokenizer(BpeVocabulary vocabulary)
     : name_(std::move(vocabulary.name)),
       end_of_text_(vocabulary.end_of_text),
-      ranks_(std::move(vocabulary.tokens), vocabulary.tokens.size() - (end_of_text_ ? 1 : 0)),
+      ranks_(std::move(vocabulary.tokens), end_of_text_ ? 1 : 0),
       hash_(sha256(rank_file(ranks_.tokens(), ordinary()))) {}
 
 BpeTokenizer::~BpeTokenizer() = default;

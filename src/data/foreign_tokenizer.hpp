@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "linformer/core/json.hpp"
+#include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
 

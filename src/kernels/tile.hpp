@@ -15,15 +15,16 @@ template <class Element>
 struct Rows {
   const Element* data;
   Index stride;
-  Rows from(Index row) const { return {data + row * stride, stride}; }
+  Rows from(Index row) const { return {data == nullptr ? data : data + row * stride, stride}; }
 };
 
 template <class Element>
 Rows<Element> rows_of(const ConstView& view, Index batch, Index head) {
+  if (view.data == nullptr) return {nullptr, view.row};  // of no slots; an offset from nowhere is undefined
   return {static_cast<const Element*>(view.data) + batch * view.batch + head * view.head, view.row};
 }
 inline float* rows_of(const FloatView& view, Index batch, Index head) {
-  return view.data + batch * view.batch + head * view.head;
+  return view.data == nullptr ? nullptr : view.data + batch * view.batch + head * view.head;
 }
 
 /// The distance from one row of a tile to the next, in numbers: a multiple of the vector width.

@@ -7,6 +7,7 @@
 
 #include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
@@ -72,7 +73,7 @@ LanguageModel with_config(const LanguageModel& model, const ModelConfig& config,
   if (const auto different = first_difference(fields_of(own), fields_of(given), kFree)) {
     const bool length = different->name == "model.length";
     fail("{} is {}, but the weights of {} were trained with {}{}; leave it out, or train without --from",
-         different->name, different->second, weights.folder, different->first,
+         different->name, excerpt(different->second), weights.folder, excerpt(different->first),
          length ? ", and are neither stretched nor cut" : "");
   }
   std::map<std::string, at::Tensor> values;

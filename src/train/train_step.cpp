@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <vector>
 
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/cross_entropy.hpp"
@@ -47,11 +48,12 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
   StepResult result{.loss = 0, .gradient_norm = 0, .learning_rate = learning_rate_at(config, step), .finite = true};
   const ForwardOptions forward{.training = true, .checkpoint = config.checkpoint_activations};
   const auto first = state.step * config.accumulate, last = first + config.accumulate;
+  std::vector<Batch> micro_batches;  // ids alone, which are small
   double all_targets = 0;
-  for (auto index = first; index < last; ++index) all_targets += targets_of(batches.at(index));
+  for (auto index = first; index < last; ++index)
+    all_targets += targets_of(micro_batches.emplace_back(batches.at(index)));
   auto loss_sum = at::full({}, all_targets > 0 ? 0 : std::nan(""), at::kDouble);
-  for (auto index = first; index < last; ++index) {
-    const auto batch = batches.at(index);
+  for (const auto& batch : micro_batches) {
     // The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is 1 / accumulate
     // to the last bit.
     const auto share = targets_of(batch) / all_targets;

@@ -89,6 +89,26 @@ TEST(FolderLock, WhatStandsInAForeignFileIsNotRepeated) {
   ::close(other);
 }
 
+// A folder may come from somebody else, with a link under the lock's name.
+TEST(FolderLock, LinksAreNotFollowed) {
+  const test::TemporaryFolder folder;
+  const fs::path other = folder.write("other", "precious"), held = folder.path() / "run";
+  fs::create_directory(held);
+  const auto refused = [&] {
+    EXPECT_TRUE(holds(message_of([&] { FolderLock lock(held); }), {".lock"}));
+    EXPECT_EQ(line_of(other), "precious");
+    fs::remove(held / FolderLock::kFile);
+  };
+  fs::create_symlink(other, held / FolderLock::kFile);
+  refused();
+  fs::create_hard_link(other, held / FolderLock::kFile);
+  refused();
+  fs::create_symlink(folder.path() / "nothing", held / FolderLock::kFile);
+  refused();
+  EXPECT_FALSE(fs::exists(folder.path() / "nothing"));
+  EXPECT_NO_THROW(FolderLock{held});
+}
+
 TEST(FolderLock, AFolderThatTookItsPlaceIsLeftAlone) {
   const test::TemporaryFolder folder;
   fs::create_directory(folder / "a");
