@@ -32,9 +32,12 @@ class Scanner {
  public:
   explicit Scanner(std::string_view text) : rest_(text) {}
 
-  /// The line in which a key has more parts than kMostDots allows; 0: none has. toml++ makes a table for each part, and
-  /// ends them in calls that lie in each other, so that a key of 150,000 parts runs out of stack.
-  std::size_t line_of_deep_key() {
+  /// What toml++ would fail over, with its line; "" where there is nothing of the kind. It makes a table for each part
+  /// of a key, and ends them in calls that lie in each other, so that a key of 150,000 parts runs out of stack. And it
+  /// has no answer to some letters outside ASCII, which TOML allows in strings and comments alone.
+  std::string mistake() {
+    constexpr std::string_view kMark = "\xEF\xBB\xBF";
+    if (rest_.starts_with(kMark)) skip(kMark.size());
     for (std::size_t dots = 0; !rest_.empty();) {
       const char c = rest_.front();
       if (c == '"' || c == '\'') {
@@ -45,11 +48,14 @@ class Scanner {
         skip(std::min(rest_.find('\n'), rest_.size()));
         continue;
       }
-      if (c == '.' && ++dots > kMostDots) return line_;
+      if (static_cast<unsigned char>(c) >= 0x80)
+        return formatted("line {}: a letter outside ASCII, which needs quotes around it", line_);
+      if (c == '.' && ++dots > kMostDots)
+        return formatted("line {}: a key has more than {} dots; a field's name has one", line_, kMostDots);
       if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) dots = 0;
       skip(1);
     }
-    return 0;
+    return "";
   }
 
  private:
@@ -103,8 +109,7 @@ json to_json(const toml::node& node, std::string_view source, std::size_t depth 
 }  // namespace
 
 json parse_toml(std::string_view text, std::string_view source) {
-  if (const auto line = Scanner(text).line_of_deep_key(); line > 0)
-    fail("{}: line {}: a key has more than {} dots; a field's name has one", source, line, kMostDots);
+  if (const auto mistake = Scanner(text).mistake(); !mistake.empty()) fail("{}: {}", source, mistake);
   try {
     return to_json(toml::parse(text, source), source);
   } catch (const toml::parse_error& error) {

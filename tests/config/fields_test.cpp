@@ -193,10 +193,13 @@ TEST(Toml, ErrorsNameFileLineAndColumn) {
 
 // The library asserts these, which would end the process.
 TEST(Toml, WhatTheLibraryAssertsIsAnError) {
-  for (const auto* text : {"[$]\n", "[[$]]\n", "[a]\n[ $b]\n", "x = {$ = 1}\n", "[=]\n"}) {
+  for (const auto* text : {"[$]\n", "[[$]]\n", "[a]\n[ $b]\n", "x = {$ = 1}\n", "[=]\n", "x = [1, \u01A2]\n"}) {
     const auto message = message_of([&] { parse_toml(text, "f"); });
     EXPECT_TRUE(message.starts_with("f: ")) << text << message;
   }
+  const auto texts = parse_toml("\uFEFFx = '\u01A2' # \u01A2\ny = \"\"\"\n\u01A2\"\"\"\n", "f");
+  EXPECT_EQ(texts["x"], "\u01A2");
+  EXPECT_EQ(texts["y"], "\u01A2");
 }
 
 TEST(Toml, DepthIsBounded) {
