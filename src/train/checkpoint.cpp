@@ -11,6 +11,7 @@
 #include "linformer/core/format.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/core/json.hpp"
+#include "train/file_hash.hpp"
 
 namespace linformer {
 namespace {
@@ -38,8 +39,6 @@ class Damage : public UserError {
  public:
   using UserError::UserError;
 };
-
-std::string hash_of_file(const fs::path& path) { return sha256(MappedFile(path).bytes()); }
 
 void check_present(const fs::path& path) {
   std::error_code ignored;

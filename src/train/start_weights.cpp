@@ -11,6 +11,7 @@
 #include "linformer/core/file.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
+#include "train/file_hash.hpp"
 
 namespace linformer {
 namespace {
@@ -19,11 +20,9 @@ namespace fs = std::filesystem;
 
 const fs::path kWeights = "model.safetensors";
 
-std::string hash_of(const fs::path& file) { return sha256(MappedFile(file).bytes()); }
-
 bool holds(const fs::path& folder, const StartWeights& weights) {
   std::error_code ignored;
-  return fs::is_regular_file(folder / kWeights, ignored) && hash_of(folder / kWeights) == weights.sha256;
+  return fs::is_regular_file(folder / kWeights, ignored) && hash_of_file(folder / kWeights) == weights.sha256;
 }
 
 bool is_inside(const fs::path& inner, const fs::path& outer) {
@@ -42,7 +41,7 @@ StartWeights name_start_weights(const fs::path& folder, const fs::path& run) {
   require(is_utf8(path),
           "--from {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",
           dump(path));
-  return {.folder = path, .sha256 = hash_of(folder / kWeights)};
+  return {.folder = path, .sha256 = hash_of_file(folder / kWeights)};
 }
 
 LoadedModel load_start_weights(const StartWeights& weights, const fs::path& run) {

@@ -1,7 +1,6 @@
 #include "linformer/train/trainer.hpp"
 
 #include <ATen/ATen.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
@@ -32,12 +31,6 @@ class Stopwatch {
  private:
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
-
-std::int64_t peak_memory_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
-}
 
 // What `auto` leaves open is decided once, and config.json holds it, so that a resumed run keeps it. The text says what
 // was decided, and what of the run does not suit this processor; it is empty where there is nothing to say.
@@ -295,7 +288,7 @@ TrainSummary Trainer::run() {
   summary.tokens_per_second =
       static_cast<double>(state_->step * tokens_per_step(config_)) / std::max(state_->train_seconds, 1e-9);
   summary.parameters = state_->model.parameter_count();
-  summary.peak_memory_bytes = peak_memory_bytes();
+  summary.peak_memory_bytes = resident_peak_bytes();
   summary.seconds = earlier_seconds + session.seconds();
   return summary;
 }
