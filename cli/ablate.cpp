@@ -1,11 +1,11 @@
 // linformer ablate: trains a grid of models that differ in named fields, and compares them.
 #include "linformer/study/ablate.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <memory>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/nn/device.hpp"
 #include "verbs.hpp"

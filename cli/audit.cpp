@@ -1,7 +1,5 @@
 // linformer audit: does a model see what comes after?
 #include "linformer/study/audit.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -10,6 +8,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"

@@ -1,7 +1,5 @@
 // linformer benchmark: time and memory of forward passes, training steps and generation, next to the Transformer.
 #include "linformer/study/benchmark.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/Parallel.h>
 #include <signal.h>
@@ -14,6 +12,8 @@
 #include "benchmark_table.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/study/enum_text.hpp"

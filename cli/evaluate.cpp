@@ -1,13 +1,13 @@
 // linformer evaluate: loss, perplexity and bits per byte of a model over prepared data or a text.
 #include "linformer/infer/evaluate.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"

@@ -1,13 +1,13 @@
 // linformer generate: writes text with a model, while it is made.
 #include "linformer/infer/generate.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <cstdio>
 #include <memory>
 
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/study/enum_text.hpp"
 #include "open_model.hpp"

@@ -1,7 +1,5 @@
 // linformer inspect: the rank of attention, what slots read and how much they are used, over a text.
 #include "linformer/study/inspect.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -11,6 +9,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"

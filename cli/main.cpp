@@ -39,15 +39,11 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
     cli::flush();
     return 0;
-  } catch (const CLI::RequiredError& error) {
-    // CLI11 only says that a verb is missing, even when a wrong word stands in its place.
-    const std::string first = argc > 1 ? argv[1] : "-";
-    const auto named = app.get_subcommands([&](const CLI::App* verb) { return verb->get_name() == first; });
-    const bool known = first.empty() || first[0] == '-' || !named.empty();
-    return known ? (app.exit(error), 2) : report("unknown verb '" + first + "'; linformer --help lists the verbs", 2);
+  } catch (const CLI::Success& asked) {  // --help and --version
+    app.exit(asked);
+    return std::cout.flush() ? 0 : report("standard output can't be written", 2);
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error) != 0) return 2;
-    return std::cout.flush() ? 0 : report("standard output can't be written", 2);  // of --help and --version
+    return report(cli::command_line_error(app, error), 2);
   } catch (const cli::Exit& exit) {
     return exit.status;
   } catch (const UserError& error) {

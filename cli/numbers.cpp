@@ -1,6 +1,5 @@
 // Numbers on the command line. CLI11 takes 010 as 8, 0x10 as 16 and -1 as the largest seed, so each option that holds a
 // number gets a check of the text, by its type: a new option can't be without it.
-
 #include <cstdint>
 #include <limits>
 

@@ -1,6 +1,5 @@
 // linformer prepare: text files to a token file with a train and a validation part.
 #include "linformer/data/prepare.hpp"
-#include "linformer/core/format.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -8,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
@@ -91,6 +91,11 @@ void run(PrepareFlags& flags) {
   flags.options.separator = enum_of<Separator>(flags.separator, "--separator");
   const PrepareSummary summary = prepare(flags.options);
   say_inputs(summary);
+  if (summary.validation_tokens == 0 && flags.options.validation > 0) {
+    say("linformer: --validation {} of {} tokens is less than one, so nothing is kept apart and training will not "
+        "evaluate\n",
+        flags.options.validation, summary.train_tokens);
+  }
   print(summary, flags.out, flags.common.json);
 }
 

@@ -1,6 +1,4 @@
 // linformer report: runs, benchmarks, ablations and inspections as one page.
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 #include "linformer/report/document.hpp"
 
 #include <filesystem>
@@ -8,6 +6,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/report/page.hpp"
 #include "linformer/report/pictures.hpp"

@@ -1,5 +1,4 @@
 // linformer tokenize: text to ids and back, as a stream.
-
 #include <chrono>
 #include <memory>
 #include <optional>

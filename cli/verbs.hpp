@@ -72,6 +72,10 @@ constexpr const char* kFieldGroup = "Fields";
 /// when all options are there.
 void check_numbers(CLI::App& app);
 
+/// The message for a command line that can't be parsed: what was given, what was expected, and the name that was
+/// probably meant. `app` has tried to parse it.
+std::string command_line_error(const CLI::App& app, const CLI::ParseError& error);
+
 // Each adds its verb to `app`; its callback does the work.
 void add_prepare(CLI::App& app);
 void add_tokenize(CLI::App& app);

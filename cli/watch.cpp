@@ -1,9 +1,9 @@
 // linformer watch: shows the report of a run while it trains, at an address of this machine.
 #include "linformer/report/watch.hpp"
-#include "linformer/core/format.hpp"
 
 #include <memory>
 
+#include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/core/stop_signal.hpp"

@@ -1,5 +1,4 @@
 // From a text file to a trained model: train_tiny TEXT FOLDER
-
 #include <cmath>
 #include <filesystem>
 #include <iostream>

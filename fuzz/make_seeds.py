@@ -91,6 +91,14 @@ def lines():
     put("metrics_lines", "inspect", '{"type":"spectrum","layer":0,"head":null,"values":[0.5,1]}\n{"type":"projection","layer":0}\n')
 
 
+def texts():
+    text = "The fox, a hen – día 你好 😀\r\n" * 3
+    for encoding in ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-32", "latin-1"):
+        put("text_file", encoding, text.encode(encoding, "replace"))
+    for order in ("le", "be"):
+        put("text_file", f"utf-16-{order}-marked", ("\ufeff" + text).encode(f"utf-16-{order}") + b"\0")
+
+
 def requests():
     put("http_request", "page", "GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nAccept: */*\r\n\r\n")
     put("http_request", "data", "HEAD /data.json?x=1 HTTP/1.0\r\nhost:  LOCALHOST \r\n\r\nbody")
@@ -113,7 +121,7 @@ def main():
             path.unlink()
     with tempfile.TemporaryDirectory() as folder:
         run_folder(program, pathlib.Path(folder))
-    for make in (tokenizers, tensors, lines, requests, configs):
+    for make in (tokenizers, tensors, lines, texts, requests, configs):
         make()
 
 

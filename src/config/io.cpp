@@ -8,9 +8,17 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/number.hpp"
 
 namespace linformer {
 namespace {
+
+// A number that is written well, and refused all the same.
+std::string_view remark_on_number(std::string_view text) {
+  if (is_whole_number(text) && !parse_number<std::int64_t>(text)) return "; this one has too many digits";
+  if (is_decimal_number(text) && !parse_number<double>(text)) return "; this one is too large, or too near to 0";
+  return "";
+}
 
 template <class T>
 FieldHandle handle(const char* name, T& value, const char* help) {
@@ -25,7 +33,7 @@ FieldHandle handle(const char* name, T& value, const char* help) {
                     .to_json = {}};
   field.parse = [name = field.name, &value](const std::string& text) {
     auto parsed = C::parse(text);
-    if (!parsed) fail("{} is '{}', expected {}", name, excerpt(text), C::expected());
+    if (!parsed) fail("{} is '{}', expected {}{}", name, excerpt(text), C::expected(), remark_on_number(text));
     value = std::move(*parsed);
   };
   field.text = [&value] { return C::text(value); };

@@ -5,26 +5,18 @@
 
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/utf8.hpp"
 
 namespace linformer {
 namespace {
 
 constexpr std::string_view kMore = "…";
 
-/// Bytes of the UTF-8 character at `place`; 0 where none stands there.
-std::size_t character_bytes(std::string_view text, std::size_t place) {
-  const auto first = static_cast<unsigned char>(text[place]);
-  const std::size_t size = first < 0x80   ? 1
-                           : first < 0xC2 ? 0
-                           : first < 0xE0 ? 2
-                           : first < 0xF0 ? 3
-                           : first < 0xF5 ? 4
-                                          : 0;
-  if (size > text.size() - place) return 0;
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((static_cast<unsigned char>(text[place + i]) & 0xC0) != 0x80) return 0;
-  }
-  return size;
+/// What would move a terminal's cursor or turn the order of what follows: controls (C0, delete, C1) and the marks of
+/// direction.
+bool is_control(char32_t code) {
+  const auto within = [code](char32_t first, char32_t last) { return code >= first && code <= last; };
+  return code < U' ' || within(0x7F, 0x9F) || within(0x202A, 0x202E) || within(0x2066, 0x2069);
 }
 
 /// The beginning of a value as text. Each part writes a byte or more before it goes deeper, so that the room bounds the
@@ -78,12 +70,11 @@ class Writer {
 std::string excerpt(std::string_view text, std::size_t limit) {
   std::string shown;
   for (std::size_t place = 0; place < text.size();) {
-    const auto size = character_bytes(text, place);
-    std::string_view character = size > 0 ? text.substr(place, size) : "\uFFFD";
-    if (size == 1 && (text[place] < ' ' || text[place] == '\x7f')) character = "?";
+    const auto [code, bytes] = utf8_character(text, place);
+    const auto character = bytes == 0 ? "\uFFFD" : is_control(code) ? "?" : text.substr(place, bytes);
     if (shown.size() + character.size() > limit) return shown.append(kMore);
     shown += character;
-    place += std::max<std::size_t>(size, 1);
+    place += std::max<std::size_t>(bytes, 1);
   }
   return shown;
 }

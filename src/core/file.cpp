@@ -31,6 +31,7 @@ std::string read_file(const std::filesystem::path& path) {
   const auto file = open_to_read(path, status);
   std::string content;
   constexpr std::size_t kStep = std::size_t{1} << 16;
+  constexpr std::size_t kMostOfPipe = std::size_t{1} << 28;  // /dev/zero has no end
   // One byte more than the size, so that the read that finds the end needs no growth; pipes have size 0 and grow.
   content.resize(S_ISREG(status.st_mode) ? static_cast<std::size_t>(status.st_size) + 1 : kStep);
   std::size_t size = 0;
@@ -41,6 +42,9 @@ std::string read_file(const std::filesystem::path& path) {
     require(count >= 0, "{}: can't be read: {}", path.string(), system_reason());
     if (count == 0) break;
     size += static_cast<std::size_t>(count);
+    require(S_ISREG(status.st_mode) || size <= kMostOfPipe,
+            "{}: is no regular file and gives more than {} bytes; save what it gives as a file, and name that",
+            path.string(), kMostOfPipe);
   }
   content.resize(size);
   return content;

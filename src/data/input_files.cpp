@@ -7,24 +7,13 @@
 #include "linformer/config/output_folder.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/core/path.hpp"
 #include "linformer/data/text_file.hpp"
 
 namespace linformer {
 namespace {
 
 namespace fs = std::filesystem;
-
-// One spelling for each place, so that "./books", "books/" and a link to it are one.
-fs::path resolved_path(const fs::path& path) {
-  std::error_code error;
-  auto found = fs::weakly_canonical(fs::absolute(path), error);
-  if (error) found = fs::absolute(path).lexically_normal();
-  return found.has_filename() ? found : found.parent_path();
-}
-
-bool is_inside(const fs::path& path, const fs::path& folder) {
-  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
-}
 
 std::string output_of(FolderKind kind) {
   switch (kind) {
@@ -85,7 +74,7 @@ class FolderReader {
   }
 
   std::string why_no_input(const fs::path& folder) const {
-    if (is_inside(resolved_path(folder), out_)) return "the folder to write";
+    if (is_inside(folder, out_)) return "the folder to write";
     return output_of(folder_kind(folder));
   }
 

@@ -131,7 +131,8 @@ PrepareSummary prepare(const PrepareOptions& options) {
   write_folder_atomically(options.out, [&](const fs::path& folder) {
     const fs::path encoded_path = folder / "encoded.part";
     Encoded encoded = encode_files(files, *base, separator, options.quiet, encoded_path);
-    require(encoded.tokens > 0, "the input is empty: {} of no text", files.size() == 1 ? files[0] : "all files");
+    require(encoded.tokens > 0, "the input is empty: {} no text",
+            files.size() == 1 ? files[0] + " holds" : "its files hold");
     // The corpus has the same tokens under its own vocabulary, so that its ids are only renumbered.
     std::vector<std::int32_t> renumbered;
     const auto tokenizer = options.corpus_vocabulary ? corpus_tokenizer(*base, encoded.used, &renumbered) : base;

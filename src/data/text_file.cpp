@@ -9,10 +9,10 @@
 #include <cstring>
 
 #include "core/descriptor.hpp"
-#include "data/unicode.hpp"
 #include "data/utf16.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/core/utf8.hpp"
 
 namespace linformer {
 namespace {
@@ -20,16 +20,6 @@ namespace {
 using namespace std::string_view_literals;
 
 constexpr std::size_t kPiece = 4 << 20;  // bytes of text at a time: enough for several threads
-
-bool is_utf8(std::string_view text) {
-  constexpr std::size_t kCut = 3;  // bytes that a character may lack at the end of what was read
-  for (std::size_t place = 0; place < text.size();) {
-    const auto character = unicode::character_at(text, place);
-    if (character.type == unicode::Class::kInvalid) return place + kCut >= text.size();
-    place += character.length;
-  }
-  return true;
-}
 
 /// Whether `start`, which has no mark, looks like UTF-16 of this order. It must be clean text when read so, and hold
 /// some ASCII characters (spaces and ends of lines at least), whose upper halves are NUL. Then either most characters
@@ -45,7 +35,7 @@ bool is_unmarked_utf16(std::string_view start, ByteOrder order) {
     lower_nuls += start[place + 1 - upper] == '\0' ? 1 : 0;
   }
   if (ascii < kFewest || ascii <= lower_nuls || !is_clean_utf16(start, order)) return false;
-  return 4 * alphabetic >= 3 * units || !is_utf8(start);
+  return 4 * alphabetic >= 3 * units || !is_utf8(start.substr(0, start.size() - unfinished_utf8(start)));
 }
 
 /// Reads until `room` is full or the input ends; a pipe gives little at a time.
@@ -170,7 +160,9 @@ std::string remark_of(const TextReading& reading) {
     case TextStart::utf16_big: {
       const auto order = reading.start == TextStart::utf16_big ? "big" : "little";
       auto text = formatted("UTF-16 ({}-endian), converted to UTF-8", order);
-      if (reading.replaced > 0) text += formatted("; {} broken characters became U+FFFD", reading.replaced);
+      if (reading.replaced > 0)
+        text += formatted("; {} broken {} became U+FFFD", reading.replaced,
+                          reading.replaced == 1 ? "character" : "characters");
       return text;
     }
     case TextStart::binary:

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "linformer/core/utf8.hpp"
+
 namespace linformer::unicode {
 namespace detail {
 namespace {
@@ -35,22 +37,10 @@ const std::uint8_t* class_table() {
 }
 
 Character long_character(std::string_view text, std::size_t place) {
-  constexpr Character kInvalid{Class::kInvalid, 1};
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
-  const std::uint32_t lead = byte(place);
-  if (lead < 0xC2 || lead > 0xF4) return kInvalid;
-  const std::uint8_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  if (text.size() - place < length) return kInvalid;
-  std::uint32_t code = lead & (0x7Fu >> length);
-  for (std::uint8_t i = 1; i < length; ++i) {
-    const std::uint32_t next = byte(place + i);
-    if ((next & 0xC0) != 0x80) return kInvalid;
-    code = code << 6 | (next & 0x3F);
-  }
-  const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
-  if (overlong || code >= kCodePoints || (code >= 0xD800 && code < 0xE000)) return kInvalid;
+  const auto [code, bytes] = utf8_character(text, place);
+  if (bytes == 0) return {Class::kInvalid, 1};
   static const std::uint8_t* const table = class_table();
-  return {static_cast<Class>(table[code]), length};
+  return {static_cast<Class>(table[code]), bytes};
 }
 
 }  // namespace detail

@@ -37,8 +37,7 @@ constexpr std::array<Class, 128> ascii_classes() {
 }
 inline constexpr auto kAscii = ascii_classes();
 
-/// The character of two bytes or more at `place`. Surrogates, overlong forms and incomplete sequences are invalid (RFC
-/// 3629).
+/// The character of two bytes or more at `place`; invalid where core's utf8_character finds none.
 Character long_character(std::string_view text, std::size_t place);
 
 }  // namespace detail

@@ -25,6 +25,18 @@ at::Tensor softmax_for(const at::Tensor& logits, const at::Tensor& values) {
   return at::softmax(logits, -1).to(values.scalar_type());
 }
 
+/// `x` with one zero more along `dim`, the inner one of a product, where that makes it even. The engine reads short
+/// floats in pairs; of an odd row the last pair reaches into the next row, and a NaN there survives the zero it meets.
+at::Tensor in_pairs(const at::Tensor& x, std::int64_t dim) {
+  if (x.scalar_type() != at::kBFloat16 || x.size(dim) % 2 == 0) return x;
+  return at::cat({x, at::zeros_like(x.narrow(dim, 0, 1))}, dim);
+}
+
+/// What rows of weights (…,M,X) mix from the values (…,X,D).
+at::Tensor mix(const at::Tensor& weights, const at::Tensor& values) {
+  return at::matmul(in_pairs(weights, -1), in_pairs(values, -2));
+}
+
 /// A zero on whose graph the tensors are, so that what a call doesn't read has the gradient 0 and not none.
 /// Reads no element: they may be NaN.
 at::Tensor unread_zero(const at::Tensor& like, std::initializer_list<at::Tensor> unread) {
@@ -48,7 +60,7 @@ at::Tensor attend_slots(const at::Tensor& query_BHND, const at::Tensor& key, con
   const auto slot_value_BHKD = slots.value.to(query_BHND.scalar_type());
   auto logits_BHNK = logits_of(wide(query_BHND) * scale_or_default(options.scale, query_BHND), slot_key_BHKD);
   if (options.slot_bias) logits_BHNK = logits_BHNK + bias_like(*options.slot_bias, logits_BHNK);
-  return at::matmul(softmax_for(logits_BHNK, slot_value_BHKD), slot_value_BHKD);
+  return mix(softmax_for(logits_BHNK, slot_value_BHKD), slot_value_BHKD);
 }
 
 /// True where a row of a block doesn't see a column of [previous block, its own block]: (W,2W).
@@ -74,7 +86,7 @@ at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at
     logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, 2 * window}));
   }
   logits_BHTWX.masked_fill_(at::constant_pad_nd(hidden_in_window(window, logits_BHTWX), {slots, 0}), minus_infinity);
-  return at::matmul(softmax_for(logits_BHTWX, value_BHTXD), value_BHTXD);
+  return mix(softmax_for(logits_BHTWX, value_BHTXD), value_BHTXD);
 }
 
 /// `slots` (B,H,G,D), r a block; row block t sees those of blocks 0..t.
@@ -90,9 +102,8 @@ at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::
   auto window_logits = logits_of(query, tail.key_BHTXD);
   window_logits.masked_fill_(hidden_in_window(window, window_logits), minus_infinity);
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
-  const auto from_slots =
-      at::matmul(weights.narrow(-1, 0, slots).flatten(2, 3), slot_value).unflatten(2, {blocks, window});
-  return from_slots + at::matmul(weights.narrow(-1, slots, 2 * window), tail.value_BHTXD);
+  const auto from_slots = mix(weights.narrow(-1, 0, slots).flatten(2, 3), slot_value).unflatten(2, {blocks, window});
+  return from_slots + mix(weights.narrow(-1, slots, 2 * window), tail.value_BHTXD);
 }
 
 /// The rows of blocks 0 and 1, which see everything before them exactly and no slot. The engine's fused attention has
@@ -101,7 +112,7 @@ at::Tensor attend_head(const at::Tensor& query, const at::Tensor& key, const at:
   auto logits = logits_of(query, key);
   const auto later = at::ones({query.size(2), query.size(2)}, logits.options().dtype(at::kBool)).triu(1);
   logits.masked_fill_(later, minus_infinity);
-  return at::matmul(softmax_for(logits, value), value);
+  return mix(softmax_for(logits, value), value);
 }
 
 /// Blocks 1… and 2… side by side: what each of blocks 2… sees exactly.
@@ -154,7 +165,8 @@ at::Tensor times_projection_transposed(const at::Tensor& x, const at::Tensor& pr
 
 /// x E of each chunk: x (B,H,T,C,K) → (B,H,T,C,C).
 at::Tensor times_projection(const at::Tensor& x, const at::Tensor& projection) {
-  return at::einsum(projection.dim() == 3 ? "bhtck,kts->bhtcs" : "bhtck,hkts->bhtcs", {x, projection});
+  return at::einsum(projection.dim() == 3 ? "bhtck,kts->bhtcs" : "bhtck,hkts->bhtcs",
+                    {in_pairs(x, -1), in_pairs(projection, -3)});
 }
 
 }  // namespace
@@ -195,8 +207,8 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
   const auto logits_BHTCK =
       logits_of(query_BHTCD, sums_before(e, key_BHTCD)) + times_projection_transposed(own_BHTCC, wide(e));
   const auto weights_BHTCK = softmax_for(logits_BHTCK, value_BHTCD);
-  const auto out_BHTCD = at::matmul(weights_BHTCK, sums_before(f, value_BHTCD)) +
-                         at::matmul(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
+  const auto out_BHTCD =
+      mix(weights_BHTCK, sums_before(f, value_BHTCD)) + mix(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
   return out_BHTCD.flatten(2, 3).narrow(2, 0, length);
 }
 

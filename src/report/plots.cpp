@@ -1,5 +1,4 @@
 // The plots of a document: the same choices as the page's.
-
 #include <algorithm>
 #include <array>
 #include <cmath>

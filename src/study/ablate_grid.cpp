@@ -1,5 +1,4 @@
 // Grid files.
-
 #include <algorithm>
 #include <map>
 #include <set>

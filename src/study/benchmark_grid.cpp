@@ -1,5 +1,4 @@
 // A user's grid as points. Letters: N length, K slots, W window, d width.
-
 #include <algorithm>
 #include <numeric>
 

@@ -1,5 +1,4 @@
 // The presets' points. Letters: N length, K slots, W window, B batch, d width.
-
 #include <algorithm>
 
 #include "linformer/core/error.hpp"

@@ -1,5 +1,4 @@
 // An inspection as text.
-
 #include <algorithm>
 #include <array>
 #include <cmath>

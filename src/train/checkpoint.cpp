@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "linformer/core/error.hpp"
@@ -56,9 +57,11 @@ json parse_state(const fs::path& source) {
   }
 }
 
-// Reads state.json, which holds the hashes of the files beside it, and a hash of itself.
+constexpr std::array kHashed{"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors"};
+
+// Writes state.json, which holds the hashes of the files beside it, and a hash of itself.
 void write_state(const fs::path& folder, json object) {
-  for (const auto* name : {"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors"}) {
+  for (const auto* name : kHashed) {
     if (fs::exists(folder / name)) object["files"][name] = hash_of_file(folder / name);
   }
   object["sha256"] = sha256(object.dump());
@@ -78,6 +81,10 @@ json read_state(const fs::path& folder) {
     if (own != sha256(object.dump()))
       throw Damage(formatted("{}: is damaged: its sha256 is not the one it holds", source.string()));
     for (const auto& [name, expected] : object.at("files").items()) {
+      // A name such as ../other would lead out of the folder.
+      if (std::ranges::find(kHashed, name) == kHashed.end())
+        throw Damage(
+            formatted("{}: is damaged: it names {}, which no checkpoint holds", source.string(), excerpt(name)));
       const auto file = folder / name;
       check_present(file);
       const auto found = hash_of_file(file);

@@ -118,8 +118,6 @@ RunConfig read_config_file(const fs::path& path) {
   return config;
 }
 
-bool is_utf8(const std::string& text) { return parse_json(dump(text), "text") == json(text); }
-
 std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& first,
                                                 const std::vector<FieldHandle>& second,
                                                 const std::set<std::string>& free) {

@@ -9,7 +9,8 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
-#include "linformer/core/hash.hpp"
+#include "linformer/core/path.hpp"
+#include "linformer/core/utf8.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
 #include "train/file_hash.hpp"
 
@@ -23,11 +24,6 @@ const fs::path kWeights = "model.safetensors";
 bool holds(const fs::path& folder, const StartWeights& weights) {
   std::error_code ignored;
   return fs::is_regular_file(folder / kWeights, ignored) && hash_of_file(folder / kWeights) == weights.sha256;
-}
-
-bool is_inside(const fs::path& inner, const fs::path& outer) {
-  const auto way = fs::weakly_canonical(inner).lexically_relative(fs::weakly_canonical(outer));
-  return !way.empty() && *way.begin() != "..";
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "linformer/core/memory.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
+#include "linformer/core/utf8.hpp"
 #include "linformer/nn/automatic.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/train/metrics.hpp"

@@ -1,9 +1,9 @@
 #include "linformer/core/excerpt.hpp"
-#include "linformer/core/json.hpp"
 
 #include <limits>
 
 #include "core/support.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {
@@ -24,7 +24,10 @@ TEST(Excerpt, LongTextIsCutBetweenCharacters) {
 
 TEST(Excerpt, ShowsOneLineOfText) {
   EXPECT_EQ(excerpt("a\nb\x1b[2J\x7f"), "a?b?[2J?");
-  for (const auto* no_text : {"\xff", "\xc3", "\xc0\x80", "\xf8\x88\x80\x80\x80"}) {
+  EXPECT_EQ(excerpt("a\u009b2Jb\u202Ec"), "a?2Jb?c");
+  // A lone start, overlong forms, half of a surrogate pair, beyond the last code point.
+  for (const auto* no_text :
+       {"\xff", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80"}) {
     EXPECT_TRUE(excerpt(no_text).starts_with("\uFFFD")) << no_text;
   }
 }

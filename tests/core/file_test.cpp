@@ -238,5 +238,14 @@ TEST(WriteFolderAtomically, Errors) {
   EXPECT_EQ(read_file(folder / "file"), "mine");
 }
 
+TEST(ReadFile, ADeviceWithoutEndIsAnError) {
+  try {
+    read_file("/dev/zero");
+    FAIL() << "it ended";
+  } catch (const UserError& error) {
+    EXPECT_TRUE(std::string_view(error.what()).starts_with("/dev/zero: is no regular file"));
+  }
+}
+
 }  // namespace
 }  // namespace linformer

@@ -1,6 +1,5 @@
 // Folders that one process writes at a time.
 #include "linformer/core/folder_lock.hpp"
-#include "linformer/core/format.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -11,6 +10,7 @@
 #include <optional>
 
 #include "core/support.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {

@@ -1,6 +1,5 @@
 // Legend: B rows, N length, D pairs.
 #include "linformer/data/recall.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -10,6 +9,7 @@
 #include <set>
 
 #include "core/support.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/data/dataset.hpp"
 #include "linformer/data/prepare.hpp"
 

@@ -1,6 +1,5 @@
 // prepare() and the token files that it writes, whole and damaged.
 #include "linformer/data/token_file.hpp"
-#include "linformer/core/json.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -8,6 +7,7 @@
 #include "data/support.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/hash.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/data/prepare.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"

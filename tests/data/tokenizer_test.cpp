@@ -1,13 +1,13 @@
 // Round trips, the forms of a vocabulary, the corpus vocabulary, streams. TokenIds against tiktoken:
 // tests/python/test_tokenizer.py.
 #include "linformer/data/tokenizer.hpp"
-#include "linformer/core/json.hpp"
 
 #include <algorithm>
 
 #include "data/bpe_tokenizer.hpp"
 #include "data/support.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 #include "support/errors.hpp"
 
 namespace linformer {

@@ -1,5 +1,4 @@
 #include "linformer/infer/evaluate.hpp"
-#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 
@@ -11,6 +10,7 @@
 #include "infer/tiny_models.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/data/prepare.hpp"
 
 namespace linformer {

@@ -1,11 +1,11 @@
 #include "linformer/infer/generate.hpp"
-#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
 #include "infer/tiny_models.hpp"
+#include "linformer/core/json.hpp"
 #include "support/errors.hpp"
 
 namespace linformer {

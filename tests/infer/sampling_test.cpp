@@ -1,5 +1,4 @@
 #include "linformer/infer/sampling.hpp"
-#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +9,7 @@
 #include <random>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {

@@ -28,28 +28,6 @@ Pieces single_bytes(const std::string& text) {
   return result;
 }
 
-TEST(UnfinishedUtf8, CountsTheBeginningOfACharacter) {
-  EXPECT_EQ(unfinished_utf8(""), 0u);
-  EXPECT_EQ(unfinished_utf8("abc"), 0u);
-  EXPECT_EQ(unfinished_utf8("a\xC3"), 1u);
-  EXPECT_EQ(unfinished_utf8("a\xC3\xA9"), 0u);
-  EXPECT_EQ(unfinished_utf8("\xE2\x82"), 2u);
-  EXPECT_EQ(unfinished_utf8("\xF0\x9F\x98"), 3u);
-  EXPECT_EQ(unfinished_utf8("\xF0\x9F\x98\x80"), 0u);
-}
-
-TEST(UnfinishedUtf8, LetsThroughWhatCanNeverBeACharacter) {
-  for (const std::string text : {"\x80", "\xC0", "\xC1", "\xF5", "\xFF", "\xE0\x9F", "\xED\xA0", "\xF0\x8F", "\xF4\x90",
-                                 "\xC3\x28", "\xE2\x28", "\x80\x80\x80\x80", "\xF0\x9F\x28"}) {
-    EXPECT_EQ(unfinished_utf8(text), 0u) << ::testing::PrintToString(text);
-  }
-  EXPECT_EQ(unfinished_utf8("\xE0\xA0"), 2u);
-  EXPECT_EQ(unfinished_utf8("\xED\x9F"), 2u);
-  EXPECT_EQ(unfinished_utf8("\xF0\x90"), 2u);
-  EXPECT_EQ(unfinished_utf8("\xF4\x8F"), 2u);
-  EXPECT_EQ(unfinished_utf8("\xFF\xC3"), 1u);
-}
-
 TEST(TextStream, ShowsWholeCharactersOnly) {
   const std::string text = "aé€😀.";
   EXPECT_EQ(pieces_of(TextStream({}), single_bytes(text)),

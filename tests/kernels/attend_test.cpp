@@ -77,7 +77,6 @@ class Attend : public testing::TestWithParam<Isa> {
  protected:
   void SetUp() override {
     if (!isa_supported(GetParam())) GTEST_SKIP() << "this processor has no " << isa_name(GetParam());
-    at::manual_seed(1);
   }
   void TearDown() override { at::set_num_threads(threads_); }
 
@@ -96,13 +95,19 @@ TEST_P(Attend, EqualsTheReferenceWithGradients) {
   }
 }
 
+/// The form with so many sequences that errors of rounding, which are luck for a few numbers, even out.
+Form with_many_numbers(Form form) {
+  while (form.batch * form.heads * form.slots * form.width < 512) form.batch *= 2;
+  return form;
+}
+
 TEST_P(Attend, EqualsTheReferenceInBfloat16) {
   const ForcedIsa isa(GetParam());
   for (const int threads : {1, 2}) {
     at::set_num_threads(threads);
     for (const auto& form : forms) {
       SCOPED_TRACE(testing::Message() << form << " threads " << threads);
-      expect_reference(form, inputs_of(form, at::kBFloat16));
+      expect_reference(form, inputs_of(with_many_numbers(form), at::kBFloat16));
     }
   }
 }

@@ -1,5 +1,4 @@
 #include "linformer/kernels/packed_linear.hpp"
-#include "linformer/core/format.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,6 +7,7 @@
 #include <random>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer::kernels {
 namespace {

@@ -1,6 +1,5 @@
 // The fast decode step against LanguageModel::step, which the tests of the models hold against whole forward passes.
 #include "linformer/nn/decoder.hpp"
-#include "linformer/core/format.hpp"
 
 #include <ATen/ATen.h>
 #include <c10/core/GradMode.h>
@@ -10,6 +9,7 @@
 #include <random>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/kernels/isa.hpp"
 #include "nn/forms.hpp"
 

@@ -1,8 +1,6 @@
 // Safetensors files and model folders: what is written reads back, and whatever else is there is a UserError, never a
 // crash or a large allocation.
 #include "linformer/nn/model_file.hpp"
-#include "linformer/core/format.hpp"
-#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -16,6 +14,8 @@
 #include <random>
 
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
+#include "linformer/core/json.hpp"
 #include "nn/forms.hpp"
 
 namespace linformer {

@@ -84,8 +84,23 @@ def test_missing_flag(verb):
 
 
 def test_no_verb_and_unknown_verb():
-    run(status=2)
-    expect(run("transmogrify", status=2).stderr, "transmogrify")
+    expect(error_of(), "expected a verb")
+    expect(error_of("transmogrify"), "'transmogrify'", "lists the verbs")
+    expect(error_of("trian"), "did you mean train?")
+    expect(error_of("--seed"), "unknown flag --seed")
+
+
+@pytest.mark.parametrize("given, meant", [("--train.setps", "--train.steps"), ("--setps=9", "--train.steps"), ("--dta", "--data"),
+                                          ("--theads", "--threads")])
+def test_a_wrong_flag_is_told_which_was_meant(given, meant):
+    """Before what is missing, too: without --data the flag is the first mistake."""
+    expect(error_of("train", given, "3"), f"train: unknown flag {given.split('=')[0]}; did you mean {meant}?")
+
+
+def test_what_is_given_too_much_is_named():
+    expect(error_of("info", "one", "two"), "info: 'two' was not expected")
+    assert len(error_of("info", "--" + "x" * 5000)) < 300
+    assert len(error_of("generate", "--model", "x", "--overflow", "y" * 5000)) < 500
     assert re.fullmatch(r"linformer \d+\.\d+\.\d+\n", run("--version").stdout)
 
 

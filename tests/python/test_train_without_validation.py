@@ -74,3 +74,11 @@ def test_automatic_windows_fit_short_models(work, tmp_path):
         assert json.loads((run / "config.json").read_text())["attention"]["window"] == window
     train("--resume", "--out", tmp_path / "run24")
     assert len(weights_of(tmp_path / "run24")) > 0
+
+
+def test_a_share_of_less_than_one_token_is_said(tmp_path):
+    (tmp_path / "text.txt").write_text("a" * 40)
+    say = program("prepare", "--input", tmp_path / "text.txt", "--out", tmp_path / "data", "--tokenizer", "bytes", "--validation", 0.01)
+    assert "--validation 0.01 of 40 tokens is less than one" in say.stderr
+    say = program("prepare", "--input", tmp_path / "text.txt", "--out", tmp_path / "none", "--tokenizer", "bytes", "--validation", 0)
+    assert "less than one" not in say.stderr

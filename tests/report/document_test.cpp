@@ -1,9 +1,9 @@
 #include "linformer/report/document.hpp"
-#include "linformer/core/json.hpp"
 
 #include <algorithm>
 
 #include "folders.hpp"
+#include "linformer/core/json.hpp"
 
 namespace linformer {
 namespace {

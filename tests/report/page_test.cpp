@@ -1,8 +1,8 @@
 #include "linformer/report/page.hpp"
-#include "linformer/core/json.hpp"
 
 #include <gtest/gtest.h>
 
+#include "linformer/core/json.hpp"
 #include "linformer/report/document.hpp"
 
 namespace linformer {

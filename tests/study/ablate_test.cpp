@@ -1,6 +1,5 @@
 // Grids and tables; the program itself: tests/python/test_ablate.py.
 #include "linformer/study/ablate.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -11,6 +10,7 @@
 
 #include "core/support.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "study/ablate_read.hpp"
 
 namespace linformer {

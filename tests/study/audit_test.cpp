@@ -1,7 +1,6 @@
 // The audit catches what it should, at the right place, and nothing else. Shape letters: B batch, N length, V
 // vocabulary, X channels.
 #include "linformer/study/audit.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -9,6 +8,7 @@
 #include <limits>
 #include <set>
 
+#include "linformer/core/json.hpp"
 #include "nn/forms.hpp"
 #include "study/audit_subject.hpp"
 #include "support/errors.hpp"

@@ -1,5 +1,4 @@
 #include "linformer/study/benchmark.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -14,6 +13,7 @@
 #include "core/support.hpp"
 #include "linformer/config/io.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/nn/language_model.hpp"
 #include "study/benchmark_log.hpp"
 #include "study/benchmark_session.hpp"

@@ -1,5 +1,4 @@
 #include "linformer/study/inspect.hpp"
-#include "linformer/core/json.hpp"
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -9,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "linformer/core/json.hpp"
 #include "support/errors.hpp"
 
 namespace linformer::test {

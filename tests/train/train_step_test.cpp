@@ -9,6 +9,7 @@
 
 #include "linformer/core/file.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/core/hash.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/train/schedule.hpp"
 #include "train/support.hpp"
@@ -229,6 +230,22 @@ TEST_F(Checkpoints, AnyDamageIsSeen) {
     write_atomically(entry.path(), good);
     EXPECT_EQ(load()->step, 2);
   }
+}
+
+TEST_F(Checkpoints, NameNoFileBeyondTheirFolder) {
+  auto state = fresh();
+  take(state, 1);
+  save(state);
+  take(state, 1);
+  save(state);
+  const auto path = checkpoint_path(run_, 2) / "state.json";
+  auto object = parse_json(read_file(path), "state.json");
+  object.erase("sha256");
+  object["files"]["/dev/zero"] = "0";  // whoever reads it never ends
+  object["sha256"] = sha256(object.dump());
+  write_atomically(path, object.dump());
+  EXPECT_EQ(load()->step, 1);
+  EXPECT_TRUE(holds(notes_, {"checkpoint of step 2 can't be used", "/dev/zero"})) << notes_;
 }
 
 TEST_F(Checkpoints, OfAnotherRunAreRefused) {

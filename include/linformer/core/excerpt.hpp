@@ -11,8 +11,8 @@ namespace linformer {
 
 constexpr std::size_t kExcerptBytes = 60;
 
-/// `text`, or its beginning and "…": at most `limit` bytes and that mark. Bytes that are no text, and those that would
-/// move a terminal's cursor, become U+FFFD and "?".
+/// `text`, or its beginning and "…": at most `limit` bytes and that mark. Bytes that are no text become U+FFFD; what
+/// would move a terminal's cursor or turn the order of the text becomes "?".
 std::string excerpt(std::string_view text, std::size_t limit = kExcerptBytes);
 
 /// The beginning of a value as JSON; numbers that JSON does not have are nan, inf and -inf. However deep or long the

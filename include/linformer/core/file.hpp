@@ -11,7 +11,8 @@
 
 namespace linformer {
 
-/// Returns the whole content of a file. UserError when the file is missing, is a folder, or can't be read.
+/// Returns the whole content of a file. UserError when the file is missing, is a folder, or can't be
+/// read, and when a pipe or a device gives more than 256 MiB.
 std::string read_file(const std::filesystem::path& path);
 
 /// A file that is being written. UserError, with the system's reason, when a write fails: for example when the disk is

@@ -7,10 +7,6 @@
 
 namespace linformer {
 
-/// The number of bytes at the end of `text` that start a UTF-8 character but don't complete it (RFC 3629). 0 when the
-/// end is complete or is not valid UTF-8.
-std::size_t unfinished_utf8(std::string_view text);
-
 /// Passes text on in whole UTF-8 characters, and ends it before the first stop text. Stop texts are searched in the
 /// bytes, so it doesn't matter where tokens end. The match that ends first counts; of two that end at the same place,
 /// the one that starts first. Bytes wait while they could be the start of a stop text or of an unfinished character.

@@ -52,8 +52,6 @@ bool is_run(const std::filesystem::path& folder);
 RunConfig read_config_file(const std::filesystem::path& path);
 /// UserError when the folder holds no run.
 RunConfig read_run_config(const std::filesystem::path& run);
-/// True when config.json can hold the text unchanged: JSON is UTF-8.
-bool is_utf8(const std::string& text);
 
 /// The first field with different values in the two lists. Fields named in `free` may differ.
 struct FieldDifference {
