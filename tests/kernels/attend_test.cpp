@@ -95,9 +95,11 @@ TEST_P(Attend, EqualsTheReferenceWithGradients) {
   }
 }
 
-/// The form with so many sequences that errors of rounding, which are luck for a few numbers, even out.
+/// The form with so many sequences that errors of rounding even out. In a few rows they are luck: the error of one
+/// weight is in each number of its row, and a few large numbers decide. Over 2048 sequences the kernels err up to 1.5
+/// times as much as the composed path.
 Form with_many_numbers(Form form) {
-  while (form.batch * form.heads * form.slots * form.width < 512) form.batch *= 2;
+  while (form.batch * form.heads * form.length * form.width < (1 << 14)) form.batch *= 2;
   return form;
 }
 
@@ -106,7 +108,7 @@ TEST_P(Attend, EqualsTheReferenceInBfloat16) {
   for (const int threads : {1, 2}) {
     at::set_num_threads(threads);
     for (const auto& form : forms) {
-      SCOPED_TRACE(testing::Message() << form << " threads " << threads);
+      SCOPED_TRACE(testing::Message() << form << ' ' << isa_name(GetParam()) << " threads " << threads);
       expect_reference(form, inputs_of(with_many_numbers(form), at::kBFloat16));
     }
   }
