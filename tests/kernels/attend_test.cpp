@@ -99,7 +99,7 @@ TEST_P(Attend, EqualsTheReferenceWithGradients) {
 /// weight is in each number of its row, and a few large numbers decide. Over 2048 sequences the kernels err up to 1.5
 /// times as much as the composed path.
 Form with_many_numbers(Form form) {
-  while (form.batch * form.heads * form.length * form.width < (1 << 14)) form.batch *= 2;
+  while (form.batch * form.heads * form.length * form.width < (1 << 15)) form.batch *= 2;
   return form;
 }
 
