@@ -34,14 +34,20 @@ class Scanner {
 
   /// What toml++ would fail over, with its line; "" where there is nothing of the kind. It makes a table for each part
   /// of a key, and ends them in calls that lie in each other, so that a key of 150,000 parts runs out of stack. And it
-  /// has no answer to some letters outside ASCII, which TOML allows in strings and comments alone.
+  /// has no answer to some letters outside ASCII, which TOML allows in strings and comments alone. A quote begins a
+  /// string only where a key or a value may begin; in the middle of a word it takes the quote for one of its letters.
   std::string mistake() {
     constexpr std::string_view kMark = "\xEF\xBB\xBF";
     if (rest_.starts_with(kMark)) skip(kMark.size());
+    char before = '\n';  // the last one that is no space
     for (std::size_t dots = 0; !rest_.empty();) {
       const char c = rest_.front();
       if (c == '"' || c == '\'') {
+        if (std::string_view("\n=,[]{}.").find(before) == std::string_view::npos)
+          return formatted("line {}: a quote behind '{}'; a text begins behind one of = , [ {{ or on a line of its own",
+                           line_, excerpt(std::string_view(&before, 1)));
         skip_string(c);
+        before = c;
         continue;
       }
       if (c == '#') {
@@ -53,6 +59,7 @@ class Scanner {
       if (c == '.' && ++dots > kMostDots)
         return formatted("line {}: a key has more than {} dots; a field's name has one", line_, kMostDots);
       if (std::string_view("\n=,[]{}").find(c) != std::string_view::npos) dots = 0;
+      if (c != ' ' && c != '\t' && c != '\r') before = c;
       skip(1);
     }
     return "";

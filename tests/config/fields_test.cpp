@@ -193,13 +193,16 @@ TEST(Toml, ErrorsNameFileLineAndColumn) {
 
 // The library asserts these, which would end the process.
 TEST(Toml, WhatTheLibraryAssertsIsAnError) {
-  for (const auto* text : {"[$]\n", "[[$]]\n", "[a]\n[ $b]\n", "x = {$ = 1}\n", "[=]\n", "x = [1, \u01A2]\n"}) {
+  for (const auto* text : {"[$]\n", "[[$]]\n", "[a]\n[ $b]\n", "x = {$ = 1}\n", "[=]\n", "x = [1, \u01A2]\n",
+                           "x = -\"\u01A2\"\n", "x = 1 '\u01A2'\n", "x\"\u01A2\" = 1\n", "x = 'a''\u01A2'\n"}) {
     const auto message = message_of([&] { parse_toml(text, "f"); });
     EXPECT_TRUE(message.starts_with("f: ")) << text << message;
   }
   const auto texts = parse_toml("\uFEFFx = '\u01A2' # \u01A2\ny = \"\"\"\n\u01A2\"\"\"\n", "f");
   EXPECT_EQ(texts["x"], "\u01A2");
   EXPECT_EQ(texts["y"], "\u01A2");
+  EXPECT_EQ(parse_toml("\"a\" . 'b' = [ 'x' ,\"y\",\n  'z' ]\r\n \"c\" = { \"d\"='e' }\n", "f").dump(),
+            R"({"a":{"b":["x","y","z"]},"c":{"d":"e"}})");
 }
 
 TEST(Toml, DepthIsBounded) {
