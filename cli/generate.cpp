@@ -6,6 +6,7 @@
 
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
@@ -116,7 +117,7 @@ void run(GenerateFlags& flags) {
   const auto& sampling = flags.sampling;
   check(sampling);
   require(flags.overflow == "error" || flags.overflow == "slide", "--overflow is '{}', but must be error or slide",
-          flags.overflow);
+          excerpt(flags.overflow));
   const auto prompts = read_prompts(flags);
   auto model_flags = flags.common;
   if (model_flags.dtype == "int8") model_flags.dtype = "float32";  // int8 is for weights alone

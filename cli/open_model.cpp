@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
 #include "linformer/study/enum_text.hpp"
@@ -11,7 +12,7 @@ namespace linformer::cli {
 
 OpenedModel open_model(const std::string& folder, const Common& common) {
   require(common.dtype == "auto" || common.dtype == "float32" || common.dtype == "bfloat16",
-          "--dtype is '{}', but must be auto (float32 here), float32 or bfloat16", common.dtype);
+          "--dtype is '{}', but must be auto (float32 here), float32 or bfloat16", excerpt(common.dtype));
   const auto device = parse_device(common.device);
   auto loaded = load_model(folder);
   auto tokenizer = tokenizer_of(loaded);

@@ -5,6 +5,7 @@
 
 #include "linformer/config/field.hpp"
 #include "linformer/core/error.hpp"
+#include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 
 namespace linformer {
@@ -16,7 +17,7 @@ Enum enum_of(std::string_view text, std::string_view what) {
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] == text) return static_cast<Enum>(i);
   }
-  fail("{} is '{}', expected one of {}", what, text, joined(names, ", "));
+  fail("{} is '{}', expected one of {}", what, excerpt(text), joined(names, ", "));
 }
 
 }  // namespace linformer
