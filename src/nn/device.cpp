@@ -74,8 +74,8 @@ at::Device parse_device(const std::string& name) {
 ProductRates measure_products(at::Device device) {
   const c10::InferenceMode guard;
   ProductRates rates;
-  // Where nothing multiplies bfloat16 in hardware, a product of 256 takes seconds. The small one is no measure of a good
-  // one either: setting it up takes longer than it does.
+  // Where nothing multiplies bfloat16 in hardware, a product of 256 takes seconds. The small one is no measure of a
+  // good one either: setting it up takes longer than it does.
   for (const std::int64_t n : {128, 256, 1024}) {
     rates.bfloat16 = product_rate(n, at::kBFloat16, device);
     rates.float32 = product_rate(n, at::kFloat, device);
