@@ -53,22 +53,37 @@ json parameters_of(const LanguageModel& model) {
   return parts;
 }
 
+const char* name_of(Form form) {
+  switch (form) {
+    case Form::softmax:
+      return "softmax, causal";
+    case Form::bidirectional_softmax:
+      return "softmax, bidirectional";
+    case Form::bidirectional:
+      return "linformer, bidirectional";
+    case Form::prefix:
+      return "linformer, prefix";
+    case Form::running:
+    case Form::block:
+      break;  // which of them, `summary` says
+  }
+  return "linformer, window";
+}
+
 json layer_of(const ModelConfig& config, std::int64_t layer) {
   const auto& attention = config.attention;
-  if (attention.kind == AttentionKind::softmax)
-    return {{"layer", layer}, {"form", config.causal ? "softmax, causal" : "softmax, bidirectional"}};
+  const auto form = form_of(config);
+  if (attention.kind == AttentionKind::softmax) return {{"layer", layer}, {"form", name_of(form)}};
   const auto window = config.window();
   json object = {{"layer", layer},
-                 {"form", !config.causal ? "linformer, bidirectional"
-                          : window > 0   ? "linformer, window"
-                                         : "linformer, prefix"},
+                 {"form", name_of(form)},
                  {"slots", config.slots_of(layer)},
                  {"sharing", enum_name(attention.sharing)},
                  {"projection", enum_name(attention.projection)}};
   if (window == 0) return object;
   object["window"] = window;
   object["summary"] = enum_name(attention.summary);
-  if (attention.summary == Summary::block) object["slots_a_block"] = config.block_slots_of(layer);
+  if (form == Form::block) object["slots_a_block"] = config.block_slots_of(layer);
   object["normalise"] = enum_name(config.normalise());
   object["slot_bias"] = config.slot_bias() ? json(*config.slot_bias()) : json("none");
   return object;

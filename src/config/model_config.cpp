@@ -190,7 +190,7 @@ std::int64_t ModelConfig::window() const {
 std::optional<ProjectionStart> ModelConfig::projection_start() const {
   const bool convolution = attention.projection == Projection::convolution;
   if (attention.projection != Projection::linear && !convolution) return std::nullopt;
-  const bool block = window() > 0 && attention.summary == Summary::block;
+  const bool block = form_of(*this) == Form::block;
   // A random slot of a bidirectional model sums all positions, so nearby positions can't be told from the others
   // (docs/RESULTS.md).
   return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means
@@ -206,6 +206,13 @@ std::optional<double> ModelConfig::slot_bias() const {
   const auto start = attention.slot_bias.value_or(kAutomaticSlotBias);
   if (window() == 0 || std::isnan(start)) return std::nullopt;
   return start;
+}
+
+Form form_of(const ModelConfig& config) {
+  if (config.attention.kind == AttentionKind::softmax)
+    return config.causal ? Form::softmax : Form::bidirectional_softmax;
+  if (config.window() > 0) return config.attention.summary == Summary::block ? Form::block : Form::running;
+  return config.causal ? Form::prefix : Form::bidirectional;
 }
 
 ModelConfig resolved(ModelConfig config) {

@@ -106,10 +106,19 @@ ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int6
 }
 
 std::unique_ptr<Attention> make_attention(const LayerContext& context) {
-  const auto& config = context.config;
-  if (config.attention.kind == AttentionKind::softmax) return make_softmax(context);
-  if (!config.causal) return make_bidirectional(context);
-  return config.window() > 0 ? make_window(context) : make_prefix(context);
+  switch (form_of(context.config)) {
+    case Form::softmax:
+    case Form::bidirectional_softmax:
+      return make_softmax(context);
+    case Form::bidirectional:
+      return make_bidirectional(context);
+    case Form::prefix:
+      return make_prefix(context);
+    case Form::running:
+    case Form::block:
+      return make_window(context);
+  }
+  fail("no attention for this form");
 }
 
 }  // namespace nn

@@ -37,14 +37,14 @@ void HeadRows::grow(std::int64_t length) {
 }
 
 DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer, const FindParameter& find)
-    : heads_(config.heads),
+    : form_(form_of(config)),
+      heads_(config.heads),
       width_(config.head_width()),
       stride_(padded(width_)),
       window_(config.window()),
       length_(config.length) {
-  if (config.attention.kind == AttentionKind::softmax) return;
-  const bool block = config.attention.summary == Summary::block;
-  kind_ = window_ == 0 ? Kind::prefix : block ? Kind::block : Kind::running;
+  if (form_ == Form::softmax) return;
+  const bool block = form_ == Form::block;
   slots_ = block ? config.block_slots_of(layer) : config.slots_of(layer);
   const auto local = [&](const std::string& name) { return find(layer, "attention." + name); };
   const auto norm = [&](const std::string& name) {
@@ -82,7 +82,7 @@ DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer
     case Projection::linear: {
       const auto own = [&](const at::Tensor& given) {
         if (config.attention.projection == Projection::linear)
-          return (kind_ == Kind::prefix ? given.transpose(-1, -2) : given).contiguous();
+          return (form_ == Form::prefix ? given.transpose(-1, -2) : given).contiguous();
         // A kernel (segment) or (H,segment) along the diagonal of (r,W).
         const auto diagonal = at::eye(slots_).unsqueeze(-1) * given.unsqueeze(-2).unsqueeze(-2);
         return diagonal.flatten(-2).contiguous();
@@ -98,17 +98,17 @@ DecoderAttention::DecoderAttention(const ModelConfig& config, std::int64_t layer
 }
 
 DecoderAttention::Scratch DecoderAttention::scratch() const {
-  const auto most = kind_ == Kind::softmax ? length_
-                    : kind_ == Kind::block ? slots_ * (length_ / window_ + 1) + 2 * window_
+  const auto most = form_ == Form::softmax ? length_
+                    : form_ == Form::block ? slots_ * (length_ / window_ + 1) + 2 * window_
                                            : slots_ + 2 * window_;
   const auto floats = [](std::int64_t count) { return std::vector<float>(static_cast<std::size_t>(count)); };
   return {floats(stride_), floats(padded(most) + kernels::kPadding), floats(stride_),
-          floats(kind_ == Kind::block ? slots_ * window_ : 0)};
+          floats(form_ == Form::block ? slots_ * window_ : 0)};
 }
 
 void DecoderAttention::load(const LayerState& state, const std::vector<std::int64_t>& positions) {
   const auto sequences = static_cast<std::int64_t>(positions.size());
-  if (kind_ == Kind::softmax) {
+  if (form_ == Form::softmax) {
     const auto longest = *std::max_element(positions.begin(), positions.end());
     const auto room = std::min(length_, padded(longest + longest / 2 + 1));
     key_ = HeadRows(sequences, heads_, room, width_);
@@ -117,7 +117,7 @@ void DecoderAttention::load(const LayerState& state, const std::vector<std::int6
       key_.copy(i, 0, state.tensors.at(0)[i].narrow(1, 0, positions[static_cast<std::size_t>(i)]));
       value_.copy(i, 0, state.tensors.at(1)[i].narrow(1, 0, positions[static_cast<std::size_t>(i)]));
     }
-  } else if (kind_ == Kind::prefix) {
+  } else if (form_ == Form::prefix) {
     slot_key_ = HeadRows(sequences, heads_, slots_, width_);
     slot_value_ = HeadRows(sequences, heads_, slots_, width_);
     for (std::int64_t i = 0; i < sequences; ++i) {
@@ -143,7 +143,7 @@ void DecoderAttention::load_window(const LayerState& state, const std::vector<st
       rows.copy(i, half * window_, from[i].narrow(1, window_, window_));
     }
   };
-  const auto room = kind_ == Kind::block ? slots_ * (length_ / window_ + 1) : slots_;
+  const auto room = form_ == Form::block ? slots_ * (length_ / window_ + 1) : slots_;
   for (const bool is_key : {true, false}) {
     const std::size_t first = is_key ? 0 : 3;
     const auto columns = part(first), raw = part(first + 1), sums = part(first + 2);
@@ -166,13 +166,13 @@ void DecoderAttention::load_window(const LayerState& state, const std::vector<st
   };
   normed(window_key_norm_, key_, normed_key_);
   normed(window_value_norm_, value_, normed_value_);
-  if (kind_ == Kind::block) return;
+  if (form_ == Form::block) return;
   normed(slot_key_norm_, slot_key_, normed_slot_key_);
   normed(slot_value_norm_, slot_value_, normed_slot_value_);
 }
 
 void DecoderAttention::make_room(std::int64_t position) {
-  if (kind_ != Kind::softmax || position < key_.length()) return;
+  if (form_ != Form::softmax || position < key_.length()) return;
   const auto length = std::min(length_, std::max(position + 1, 2 * key_.length()));
   key_.grow(length);
   value_.grow(length);
@@ -196,11 +196,11 @@ void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequenc
   };
   VisibleKeys visible[3];
   int parts = 1;
-  if (kind_ == Kind::softmax) {
+  if (form_ == Form::softmax) {
     put(key_, position, token.key);
     put(value_, position, token.value);
     visible[0] = {key_.row(sequence, head, 0), value_.row(sequence, head, 0), position + 1, 0.0F};
-  } else if (kind_ == Kind::prefix) {
+  } else if (form_ == Form::prefix) {
     // S += E[:, t]·kᵀ, U += F[:, t]·vᵀ (maths 3).
     const auto column = [&](const at::Tensor& projection_PK) {
       return projection_PK.const_data_ptr<float>() +
@@ -237,7 +237,7 @@ int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& toke
   if (!window_value_norm_.empty()) normalise(kernels, window_value_norm_, value_, normed_value_, token, place, 1);
   int parts = 0;
   if (current >= 2 && slots_ > 0) {
-    const auto count = kind_ == Kind::block ? (current - 1) * slots_ : slots_;
+    const auto count = form_ == Form::block ? (current - 1) * slots_ : slots_;
     visible[parts++] = {row(seen_slot_key(), 0), row(seen_slot_value(), 0), count,
                         slot_bias_[static_cast<std::size_t>(token.head)]};
   }
@@ -249,7 +249,7 @@ int DecoderAttention::see_window(const DecodeKernels& kernels, const Token& toke
 // Makes slots from the block that leaves the window. The block is stored in the half that the new block will overwrite.
 void DecoderAttention::freeze(const DecodeKernels& kernels, const Token& token, std::int64_t block, Scratch& scratch) {
   const auto half = block % 2 * window_;
-  const bool running = kind_ == Kind::running;
+  const bool running = form_ == Form::running;
   const auto first = running ? 0 : block * slots_;
   for (auto* slots : {&slot_key_, &slot_value_}) {
     const bool is_key = slots == &slot_key_;

@@ -73,7 +73,6 @@ class DecoderAttention {
   std::int64_t score_rows() const { return dynamic_ ? heads_ * slots_ : 0; }
 
  private:
-  enum class Kind { softmax, prefix, running, block };
   struct Token {
     std::int64_t sequence, head, position;
     const float *query, *key, *value, *scores;
@@ -90,12 +89,12 @@ class DecoderAttention {
                  const Token& token, std::int64_t first, std::int64_t count) const;
   HeadRows& seen_key() { return window_key_norm_.empty() ? key_ : normed_key_; }
   HeadRows& seen_value() { return window_value_norm_.empty() ? value_ : normed_value_; }
-  HeadRows& seen_slot_key() { return slot_key_norm_.empty() || kind_ == Kind::block ? slot_key_ : normed_slot_key_; }
+  HeadRows& seen_slot_key() { return slot_key_norm_.empty() || form_ == Form::block ? slot_key_ : normed_slot_key_; }
   HeadRows& seen_slot_value() {
-    return slot_value_norm_.empty() || kind_ == Kind::block ? slot_value_ : normed_slot_value_;
+    return slot_value_norm_.empty() || form_ == Form::block ? slot_value_ : normed_slot_value_;
   }
 
-  Kind kind_ = Kind::softmax;
+  Form form_;
   std::int64_t heads_, width_, stride_, window_, length_;
   std::int64_t slots_ = 0;    // K, or r of block summaries
   std::int64_t segment_ = 0;  // of max pooling

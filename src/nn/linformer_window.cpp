@@ -29,7 +29,7 @@ class WindowAttention final : public Attention {
   explicit WindowAttention(const LayerContext& context)
       : Attention(context),
         window_(context.config.window()),
-        block_(context.config.attention.summary == Summary::block),
+        block_(form_of(context.config) == Form::block),
         maker_(context, block_) {
     const auto norm = [&](const char* name) {
       return Norm(context.parameters, context.name + "." + name, head_width_);

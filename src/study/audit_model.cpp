@@ -20,9 +20,7 @@ constexpr std::int64_t kChunk = 64;  // of `prefix` attention
 
 // Lengths that end inside, at and just after the borders of blocks and chunks, up to `longest`.
 std::vector<std::int64_t> lengths_of(const ModelConfig& config, std::int64_t longest) {
-  const auto block = config.causal && config.attention.kind == AttentionKind::linformer && config.window() > 0
-                         ? config.window()
-                         : kChunk / 2;
+  const auto block = config.window() > 0 ? config.window() : kChunk / 2;
   std::set<std::int64_t> lengths{longest, longest % 2 == 0 ? longest - 1 : longest};
   for (const auto length : {2 * block - 1, 2 * block + 1, 4 * block + block / 2 + 1}) {
     if (length >= 3 && length <= longest) lengths.insert(length);
@@ -36,7 +34,7 @@ class ModelSubject final : public AuditSubject {
   ModelSubject(const LanguageModel& model, at::ScalarType dtype, std::int64_t length)
       : model_(first_blocks(model, model.config().layers)) {
     const auto& config = model_.config();
-    const auto window = config.causal && config.attention.kind == AttentionKind::linformer ? config.window() : 0;
+    const auto window = config.window();
     require(length >= 0 && length <= config.length,
             "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
     longest_ = length > 0

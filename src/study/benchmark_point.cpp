@@ -11,24 +11,31 @@
 
 namespace linformer {
 
-using Form = BenchmarkForm;
 using Task = BenchmarkTask;
 
-bool is_plain(Form form) { return form == Form::softmax_plain || form == Form::bidirectional_softmax_plain; }
-
-bool is_softmax(Form form) { return form == Form::softmax || form == Form::bidirectional_softmax || is_plain(form); }
-
-bool is_causal(Form form) {
-  return form != Form::bidirectional && form != Form::bidirectional_softmax &&
-         form != Form::bidirectional_softmax_plain;
+bool is_plain(BenchmarkForm form) {
+  return form == BenchmarkForm::softmax_plain || form == BenchmarkForm::bidirectional_softmax_plain;
 }
 
-Form transformer_of(Form form) { return is_causal(form) ? Form::softmax : Form::bidirectional_softmax; }
+bool is_softmax(BenchmarkForm form) {
+  return form == BenchmarkForm::softmax || form == BenchmarkForm::bidirectional_softmax || is_plain(form);
+}
+
+bool is_causal(BenchmarkForm form) {
+  return form != BenchmarkForm::bidirectional && form != BenchmarkForm::bidirectional_softmax &&
+         form != BenchmarkForm::bidirectional_softmax_plain;
+}
+
+BenchmarkForm transformer_of(BenchmarkForm form) {
+  return is_causal(form) ? BenchmarkForm::softmax : BenchmarkForm::bidirectional_softmax;
+}
 
 BenchmarkPoint canonical(BenchmarkPoint point) {
-  const bool no_window = is_softmax(point.form) || point.form == Form::bidirectional || point.form == Form::prefix;
+  const bool no_window =
+      is_softmax(point.form) || point.form == BenchmarkForm::bidirectional || point.form == BenchmarkForm::prefix;
   if (no_window) point.window = 0;
-  if (is_softmax(point.form) || point.form == Form::window_only) point.slots = 0, point.sharing = Sharing::headwise;
+  if (is_softmax(point.form) || point.form == BenchmarkForm::window_only)
+    point.slots = 0, point.sharing = Sharing::headwise;
   if (point.task != Task::train) point.dropout = 0;
   if (point.task != Task::generate) point.tokens = 0, point.decode = BenchmarkDecode::stream;
   return point;
@@ -64,7 +71,7 @@ BenchmarkPoint point_of(const json& line) {
   const auto number = [&](const char* key) { return line.at(key).get<std::int64_t>(); };
   if (line.at("preset").is_string()) point.preset = line.at("preset").get<std::string>();
   point.task = enum_of<Task>(line.at("task").get<std::string>(), "task");
-  point.form = enum_of<Form>(line.at("form").get<std::string>(), "form");
+  point.form = enum_of<BenchmarkForm>(line.at("form").get<std::string>(), "form");
   if (line.contains("decode")) point.decode = enum_of<BenchmarkDecode>(line.at("decode").get<std::string>(), "decode");
   if (line.contains("generated")) point.tokens = number("generated");
   if (line.contains("sharing")) point.sharing = enum_of<Sharing>(line.at("sharing").get<std::string>(), "sharing");
@@ -106,8 +113,8 @@ ModelConfig model_of(const BenchmarkPoint& given) {
   attention.kind = is_softmax(point.form) ? AttentionKind::softmax : AttentionKind::linformer;
   if (attention.kind == AttentionKind::softmax) return resolved(config);
   attention.slots = point.slots, attention.window = point.window, attention.sharing = point.sharing;
-  if (point.form == Form::block) attention.summary = Summary::block;
-  require(point.window > 0 || point.form == Form::prefix || point.form == Form::bidirectional,
+  if (point.form == BenchmarkForm::block) attention.summary = Summary::block;
+  require(point.window > 0 || point.form == BenchmarkForm::prefix || point.form == BenchmarkForm::bidirectional,
           "form {} needs a window of at least 1", enum_name(point.form));
   return resolved(config);
 }

@@ -10,10 +10,9 @@ namespace linformer {
 namespace {
 
 using Points = std::vector<BenchmarkPoint>;
-using Form = BenchmarkForm;
 using Sizes = std::vector<std::int64_t>;
 
-BenchmarkPoint with_form(BenchmarkPoint point, Form form, std::int64_t slots = 0) {
+BenchmarkPoint with_form(BenchmarkPoint point, BenchmarkForm form, std::int64_t slots = 0) {
   point.form = form, point.slots = slots;
   return canonical(point);
 }
@@ -30,12 +29,12 @@ Points inference_group(std::int64_t length, std::int64_t batch, bool quick) {
                       .vocabulary = 50257,
                       .tokens = 1000};
   if (quick) base.width = 128, base.layers = 2, base.heads = 2, base.vocabulary = 1024, base.tokens = 100;
-  Points group{with_form(base, Form::softmax)};
+  Points group{with_form(base, BenchmarkForm::softmax)};
   const Sizes slots = quick ? Sizes{32, 64} : Sizes{32, 64, 128, 256};
-  for (const auto k : slots) group.push_back(with_form(base, Form::running, k));
+  for (const auto k : slots) group.push_back(with_form(base, BenchmarkForm::running, k));
   base.decode = BenchmarkDecode::reread;
-  group.push_back(with_form(base, Form::softmax));
-  for (const auto k : slots) group.push_back(with_form(base, Form::bidirectional, k));
+  group.push_back(with_form(base, BenchmarkForm::softmax));
+  for (const auto k : slots) group.push_back(with_form(base, BenchmarkForm::bidirectional, k));
   return group;
 }
 
@@ -55,15 +54,15 @@ BenchmarkPoint seed_point(bool quick) {
 
 BenchmarkPlan seed_training(bool quick) {
   const auto point = seed_point(quick);
-  return {.groups = {{with_form(point, Form::softmax), canonical(point)}}};
+  return {.groups = {{with_form(point, BenchmarkForm::softmax), canonical(point)}}};
 }
 
 BenchmarkPlan seed_memory(bool quick) {
   auto point = seed_point(quick);
   point.batch = 1, point.dropout = 0;
   BenchmarkPlan plan{.default_budget_gib = quick ? 0.25 : 4.0};
-  for (const auto form : {Form::softmax, Form::running}) {
-    auto start = with_form(point, form, form == Form::softmax ? 0 : point.slots);
+  for (const auto form : {BenchmarkForm::softmax, BenchmarkForm::running}) {
+    auto start = with_form(point, form, form == BenchmarkForm::softmax ? 0 : point.slots);
     plan.searches.push_back(
         {.what = "length", .start = start, .step = quick ? 128 : 512, .most = quick ? 16384 : 131072});
     start.width = 64, start.heads = 1;
@@ -74,7 +73,7 @@ BenchmarkPlan seed_memory(bool quick) {
 
 BenchmarkPoint paper_encoder(bool quick) {
   // The paper's encoder has 12 such layers; one has the same ratios, since inference keeps nothing from layer to layer.
-  BenchmarkPoint point{.form = Form::bidirectional, .width = 768, .layers = 1, .heads = 12};
+  BenchmarkPoint point{.form = BenchmarkForm::bidirectional, .width = 768, .layers = 1, .heads = 12};
   if (quick) point.width = 128, point.heads = 2;
   return point;
 }
@@ -85,9 +84,10 @@ BenchmarkPlan paper_table3(bool quick) {
        quick ? Sizes{256, 512, 1024, 2048} : Sizes{512, 1024, 2048, 4096, 8192, 16384, 32768, 65536}) {
     auto point = paper_encoder(quick);
     point.length = length, point.batch = std::max<std::int64_t>((quick ? 1024 : 8192) / length, 1);
-    Points group{with_form(point, Form::bidirectional_softmax), with_form(point, Form::bidirectional_softmax_plain)};
+    Points group{with_form(point, BenchmarkForm::bidirectional_softmax),
+                 with_form(point, BenchmarkForm::bidirectional_softmax_plain)};
     for (const auto k : quick ? Sizes{64, 128, 256} : Sizes{128, 256, 512, 1024, 2048}) {
-      if (k < length) group.push_back(with_form(point, Form::bidirectional, k));
+      if (k < length) group.push_back(with_form(point, BenchmarkForm::bidirectional, k));
     }
     plan.groups.push_back(group);
   }
@@ -100,9 +100,9 @@ BenchmarkPlan paper_figure2(bool quick) {
   for (auto length = quick ? std::int64_t{256} : std::int64_t{512}; length <= tokens; length *= 2) {
     auto point = paper_encoder(quick);
     point.length = length, point.batch = tokens / length;
-    Points group{with_form(point, Form::bidirectional_softmax)};
+    Points group{with_form(point, BenchmarkForm::bidirectional_softmax)};
     for (const auto k : quick ? Sizes{64, 128} : Sizes{128, 256, 512})
-      group.push_back(with_form(point, Form::bidirectional, k));
+      group.push_back(with_form(point, BenchmarkForm::bidirectional, k));
     plan.groups.push_back(group);
   }
   return plan;
@@ -123,12 +123,12 @@ BenchmarkPlan crossover(bool quick) {
       BenchmarkPoint point{.task = task, .length = length, .tokens = 64};
       if (quick) point.width = 128, point.layers = 1, point.heads = 2, point.slots = 32, point.window = 32;
       const auto k = point.slots;
-      Points group{with_form(point, Form::softmax), with_form(point, Form::prefix, k),
-                   with_form(point, Form::running, k),
-                   with_form(point, Form::block, block_slots(k, point.window, length))};
+      Points group{with_form(point, BenchmarkForm::softmax), with_form(point, BenchmarkForm::prefix, k),
+                   with_form(point, BenchmarkForm::running, k),
+                   with_form(point, BenchmarkForm::block, block_slots(k, point.window, length))};
       if (task != BenchmarkTask::generate) {
-        group.push_back(with_form(point, Form::bidirectional_softmax));
-        group.push_back(with_form(point, Form::bidirectional, k));
+        group.push_back(with_form(point, BenchmarkForm::bidirectional_softmax));
+        group.push_back(with_form(point, BenchmarkForm::bidirectional, k));
       }
       plan.groups.push_back(group);
     }

@@ -50,7 +50,7 @@ json projection_line(const ModelConfig& config, std::int64_t layer, const json& 
                      const at::Tensor& projection_KP) {
   const auto& attention = config.attention;
   const bool convolution = attention.projection == Projection::convolution;
-  const bool block = config.window() > 0 && attention.summary == Summary::block;
+  const bool block = form_of(config) == Form::block;
   json object = {{"type", "projection"},
                  {"model", ""},
                  {"layer", layer},

@@ -304,5 +304,23 @@ TEST(NearestName, MeansSlipsOnly) {
   EXPECT_EQ(nearest_name("x", {}), "");
 }
 
+TEST(Form, FollowsFromTheConfig) {
+  ModelConfig config;
+  EXPECT_EQ(form_of(config), Form::running);
+  config.attention.slots = 0;  // a window alone
+  EXPECT_EQ(form_of(config), Form::running);
+  config.attention.summary = Summary::block;
+  EXPECT_EQ(form_of(config), Form::block);
+  config.attention.window = 0;
+  EXPECT_EQ(form_of(config), Form::prefix);
+  config.causal = false;
+  EXPECT_EQ(form_of(config), Form::bidirectional);
+  config.attention.kind = AttentionKind::softmax;
+  EXPECT_EQ(form_of(config), Form::bidirectional_softmax);
+  config.causal = true;
+  config.attention.window = 8;  // not used
+  EXPECT_EQ(form_of(config), Form::softmax);
+}
+
 }  // namespace
 }  // namespace linformer

@@ -134,6 +134,12 @@ struct ModelConfig {
   std::optional<double> slot_bias() const;  ///< value before training; std::nullopt = the model has no slot bias
 };
 
+/// What a query sees, of each layer of a model (docs/maths.md). bidirectional and prefix see slots alone; running and
+/// block see slots and a causal window.
+enum class Form { softmax, bidirectional_softmax, bidirectional, prefix, running, block };
+
+Form form_of(const ModelConfig& config);
+
 /// Replaces every `auto`, and every 0 that stands for a default, by its value. Then checks sizes and combinations. A
 /// UserError names the field, its value, what was expected and what to change. Call it before you build a model.
 ModelConfig resolved(ModelConfig config);
