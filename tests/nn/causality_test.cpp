@@ -31,7 +31,7 @@ std::pair<double, double> gradients(const LanguageModel& model, const at::Tensor
           gradient_Pd.narrow(0, 0, position).abs().max().item<double>()};
 }
 
-class EveryCausalForm : public ::testing::TestWithParam<Form> {};
+class EveryCausalForm : public ::testing::TestWithParam<FormCase> {};
 INSTANTIATE_TEST_SUITE_P(Causality, EveryCausalForm, ::testing::ValuesIn(causal_forms()),
                          [](const auto& form) { return form.param.name; });
 
@@ -94,8 +94,8 @@ void copy_weights(const LanguageModel& from, const LanguageModel& to) {
 TEST(Window, OfHalfTheLengthIsTheTransformer) {
   const at::NoGradGuard no_grad;
   for (const std::int64_t length : {std::int64_t{14}, std::int64_t{13}, std::int64_t{9}}) {
-    std::vector<Form> forms{linformer_form("running", length, 7, 3, Sharing::headwise),
-                            linformer_form("running", length, 7, 3, Sharing::none)};
+    std::vector<FormCase> forms{linformer_form("running", length, 7, 3, Sharing::headwise),
+                                linformer_form("running", length, 7, 3, Sharing::none)};
     if (length == 14) {
       for (const auto projection : {Projection::linear, Projection::dynamic, Projection::max}) {
         forms.push_back(linformer_form("block", length, 7, 1, Sharing::headwise, Summary::block, projection));

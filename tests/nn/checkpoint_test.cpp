@@ -38,7 +38,7 @@ Pass pass(const LanguageModel& model, const at::Tensor& ids_BN, bool checkpoint,
   return {loss.detach(), std::move(gradients), generator().get_state()};
 }
 
-void expect_equal_passes(const Form& form, at::ScalarType dtype) {
+void expect_equal_passes(const FormCase& form, at::ScalarType dtype) {
   auto config = form.config;
   config.dropout = 0.3;
   config.layers = 3;

@@ -27,7 +27,7 @@ double distance_of_steps(const LanguageModel& model, const at::Tensor& ids_BN, c
   }
 }
 
-class EveryForm : public ::testing::TestWithParam<Form> {};
+class EveryForm : public ::testing::TestWithParam<FormCase> {};
 INSTANTIATE_TEST_SUITE_P(Decode, EveryForm, ::testing::ValuesIn(causal_forms()),
                          [](const auto& form) { return form.param.name; });
 
@@ -75,7 +75,7 @@ TEST_P(EveryForm, PromptsOfDifferentLengthsAndRowsThatLeave) {
   EXPECT_LT(distance_of_steps(model, ids_BN, forced_BNV, logits_BV, state), 1e-9);
 }
 
-std::vector<std::int64_t> bytes_by_position(const Form& form) {
+std::vector<std::int64_t> bytes_by_position(const FormCase& form) {
   const auto model = lively_model(form.config, at::kFloat);
   auto [logits_BV, state] = model.prefill({{1}});
   std::vector<std::int64_t> bytes{state.bytes()};

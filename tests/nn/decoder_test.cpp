@@ -19,11 +19,11 @@ namespace {
 using Ids = std::vector<std::int64_t>;
 using test::message_of;
 
-struct Form {
+struct FormCase {
   std::string name;
   std::function<void(ModelConfig&)> change;
 };
-std::ostream& operator<<(std::ostream& out, const Form& form) { return out << form.name; }
+std::ostream& operator<<(std::ostream& out, const FormCase& form) { return out << form.name; }
 
 constexpr std::int64_t kLength = 26, kWindow = 4;
 
@@ -36,8 +36,8 @@ ModelConfig base() {
   return config;
 }
 
-std::vector<Form> forms() {
-  std::vector<Form> all{
+std::vector<FormCase> forms() {
+  std::vector<FormCase> all{
       {"softmax", [](auto& c) { c.attention.kind = AttentionKind::softmax; }},
       {"softmax_tied_sinusoidal",
        [](auto& c) { c.attention.kind = AttentionKind::softmax, c.tied = true, c.position = Position::sinusoidal; }},
@@ -155,7 +155,7 @@ double largest_logit_difference(const LanguageModel& packed, const DecoderOption
   return worst;
 }
 
-class EachForm : public ::testing::TestWithParam<Form> {};
+class EachForm : public ::testing::TestWithParam<FormCase> {};
 INSTANTIATE_TEST_SUITE_P(Forms, EachForm, ::testing::ValuesIn(forms()),
                          [](const auto& form) { return form.param.name; });
 

@@ -20,12 +20,12 @@
 
 namespace linformer::test {
 
-struct Form {
+struct FormCase {
   std::string name;
   ModelConfig config;
 };
 /// How GoogleTest prints one.
-inline void PrintTo(const Form& form, std::ostream* out) { *out << form.name; }
+inline void PrintTo(const FormCase& form, std::ostream* out) { *out << form.name; }
 
 inline ModelConfig small_config(std::int64_t length) {
   ModelConfig config;
@@ -38,17 +38,17 @@ inline ModelConfig small_config(std::int64_t length) {
   return config;
 }
 
-inline Form softmax_form(std::int64_t length = 45) {
-  Form form{"softmax", small_config(length)};
+inline FormCase softmax_form(std::int64_t length = 45) {
+  FormCase form{"softmax", small_config(length)};
   form.config.attention.kind = AttentionKind::softmax;
   return form;
 }
 
 /// `block` summaries: windows of 6, P a multiple of 6; `slots` counts a block.
-inline Form linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots,
-                           Sharing sharing, Summary summary = Summary::running,
-                           Projection projection = Projection::linear) {
-  Form form{formatted("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
+inline FormCase linformer_form(const std::string& name, std::int64_t length, std::int64_t window, std::int64_t slots,
+                               Sharing sharing, Summary summary = Summary::running,
+                               Projection projection = Projection::linear) {
+  FormCase form{formatted("{}_{}_{}", name, enum_name(projection), enum_name(sharing)), small_config(length)};
   auto& attention = form.config.attention;
   attention.window = window;
   attention.summary = summary;
@@ -62,7 +62,7 @@ inline Form linformer_form(const std::string& name, std::int64_t length, std::in
 constexpr Sharing kSharings[]{Sharing::none, Sharing::headwise, Sharing::key_value, Sharing::layerwise};
 
 /// Each with every way to normalise, with a slot bias and without.
-inline void add_normalised(std::vector<Form>& forms, const Form& form) {
+inline void add_normalised(std::vector<FormCase>& forms, const FormCase& form) {
   for (const auto normalise : {Normalise::none, Normalise::keys, Normalise::both}) {
     for (const double bias : {-0.7, std::nan("")}) {
       auto variant = form;
@@ -75,15 +75,15 @@ inline void add_normalised(std::vector<Form>& forms, const Form& form) {
 }
 
 /// Slots of each layer on their own.
-inline Form by_layer(Form form, std::vector<std::int64_t> slots) {
+inline FormCase by_layer(FormCase form, std::vector<std::int64_t> slots) {
   form.name += "_by_layer";
   form.config.attention.slots_by_layer = std::move(slots);
   return form;
 }
 
 /// Every legal causal combination of kind, projection, sharing, normalisation, slot bias and slots by layer.
-inline std::vector<Form> causal_forms() {
-  std::vector<Form> forms{softmax_form()};
+inline std::vector<FormCase> causal_forms() {
+  std::vector<FormCase> forms{softmax_form()};
   for (const auto sharing : kSharings) {
     forms.push_back(linformer_form("prefix", 137, 0, 5, sharing));  // beyond two chunks of 64
     add_normalised(forms, linformer_form("running", 45, 7, 5, sharing));

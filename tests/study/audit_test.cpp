@@ -135,8 +135,8 @@ TEST(AuditChecks, PositionsAreSpread) {
 }
 
 // One of each kind, projection and sharing; the others differ in norms and biases, which act on each position alone.
-std::vector<Form> forms() {
-  std::vector<Form> chosen;
+std::vector<FormCase> forms() {
+  std::vector<FormCase> chosen;
   for (const auto& form : causal_forms()) {
     const bool other =
         form.name.find("_none_") != std::string::npos || form.name.find("keys_unbiased") != std::string::npos ||
@@ -146,7 +146,7 @@ std::vector<Form> forms() {
   return chosen;
 }
 
-class EveryCausalForm : public ::testing::TestWithParam<Form> {};
+class EveryCausalForm : public ::testing::TestWithParam<FormCase> {};
 INSTANTIATE_TEST_SUITE_P(Audit, EveryCausalForm, ::testing::ValuesIn(forms()),
                          [](const auto& form) { return form.param.name; });
 
