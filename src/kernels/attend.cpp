@@ -77,7 +77,8 @@ class SharedGradients {
         border_(shape_.window * shape_.width),
         slots_(shape_.kind == SlotKind::running
                    ? 0
-                   : (shape_.kind == SlotKind::block ? cut.blocks : 1) * shape_.slots * shape_.width),
+                   : (shape_.kind == SlotKind::block ? shape_.first_block + cut.blocks : 1) * shape_.slots *
+                         shape_.width),
         memory_(cut.runs > 1 ? static_cast<std::size_t>(cut.items * 2 * (border_ + slots_)) : 0),
         bias_(static_cast<std::size_t>(cut.items)) {}
 
@@ -96,7 +97,8 @@ class SharedGradients {
       const auto item = sequence * cut_.runs + run;
       const auto range = cut_.range(shape_, item);
       const auto shares = of(item);
-      const auto width = shape_.width, rows = slots_ / width, before = (range.first - 1) * shape_.window;
+      const auto width = shape_.width, rows = slots_ / width,
+                 before = shape_.past() + (range.first - 1) * shape_.window;
       if (shares.slot_key != nullptr) {
         add_rows(shares.slot_key, rows, width, head_of(gradients.slot_key, range), gradients.slot_key.row);
         add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range), gradients.slot_value.row);

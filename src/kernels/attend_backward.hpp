@@ -144,8 +144,9 @@ struct GradientPlaces {
       columns.grad_key = shares.border_key + (at - border) * width, columns.grad_key_stride = width;
       columns.grad_value = shares.border_value + (at - border) * width, columns.grad_value_stride = width;
     } else {
-      columns.grad_key = rows_of(gradients.key, range.batch, range.head) + at * gradients.key.row;
-      columns.grad_value = rows_of(gradients.value, range.batch, range.head) + at * gradients.value.row;
+      const Index row = inputs.shape.past() + at;
+      columns.grad_key = rows_of(gradients.key, range.batch, range.head) + row * gradients.key.row;
+      columns.grad_value = rows_of(gradients.value, range.batch, range.head) + row * gradients.value.row;
       columns.grad_key_stride = gradients.key.row, columns.grad_value_stride = gradients.value.row;
     }
   }

@@ -143,24 +143,25 @@ bool take(const Columns<Element>& columns, Held* held) {
   return true;
 }
 
-/// A tile of queries: rows [first, last) of the sequence, in block `block`.
+/// A tile of queries: rows [first, last) of all queries, in their block `block`.
 struct QueryTile {
   Index batch, head, block, first, last;
 };
 
-/// How many slots the rows of a block see.
-inline Index visible_slots(const AttendShape& shape, Index block) {
+/// How many slots the rows of a block of queries see.
+inline Index visible_slots(const AttendShape& shape, Index block_of_queries) {
+  const Index block = shape.first_block + block_of_queries;
   if (shape.kind == SlotKind::whole) return shape.slots;
   if (block < 2) return 0;
   return shape.kind == SlotKind::running ? shape.slots : shape.slots * (block - 1);
 }
 
-/// Calls `visit(first row of all keys, count, diagonal)` for the window's tiles: the diagonal one first, so
-/// that every row has seen a finite logit before the others.
+/// Calls `visit(first row, count, diagonal)` for the window's tiles: the diagonal one first, so that every row has seen
+/// a finite logit before the others. Rows of keys are counted from the first query's; those before it are negative.
 template <class Visit>
 void for_window_tiles(const AttendShape& shape, const QueryTile& tile, const Visit& visit) {
   visit(tile.first, tile.last - tile.first, true);
-  const Index own = tile.block * shape.window, before = tile.block > 0 ? own - shape.window : 0;
+  const Index own = tile.block * shape.window, before = tile.block > 0 || shape.past() > 0 ? own - shape.window : 0;
   for (Index at = before; at < own; at += tile_rows) visit(at, smaller(tile_rows, own - at), false);
   for (Index at = own; at < tile.first; at += tile_rows) visit(at, smaller(tile_rows, tile.first - at), false);
 }
@@ -183,8 +184,8 @@ template <class Element, class Gradients, class Visit>
 void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients, const Visit& visit) {
   const auto& shape = inputs.shape;
   if (shape.window > 0) {
-    const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head),
-               value = rows_of<Element>(inputs.value, tile.batch, tile.head);
+    const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head).from(shape.past()),
+               value = rows_of<Element>(inputs.value, tile.batch, tile.head).from(shape.past());
     for_window_tiles(shape, tile, [&](Index at, Index count, bool diagonal) {
       Columns<Element> columns{key.from(at), value.from(at), count, false, diagonal, nullptr, nullptr, 0, 0};
       gradients.of_window(at, columns);

@@ -22,7 +22,9 @@ at::Tensor to_float(const at::Tensor& x) { return x.to(at::kFloat); }
 
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options) {
-  check_query_key_value(query, key, value, options.causal);
+  check_query_key_value(query, key, value);
+  require(!options.causal || query.size(2) <= key.size(2),
+          "query has {} positions and key {}; a causal form needs at least as many keys", query.size(2), key.size(2));
   check_padding_mask(options.key_padding_mask, key);
   // With all weights in one piece there is nothing to cut: composed is the reference.
   return choose_path(options.path, Path::fused, fused::unserved(key)) == Path::fused
@@ -50,8 +52,10 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options) {
-  check_query_key_value(query, key, value, true);
+  check_query_key_value(query, key, value);
+  check_same_length(query, key);
   check_projections(projection_key, projection_value, key, key.size(2), false);
+  check_sums(options.before, key, projection_key.size(-2));
   require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more", options.chunk);
   if (is_half(query)) {
     return prefix_attention(to_float(query), to_float(key), to_float(value), to_float(projection_key),
@@ -72,7 +76,8 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   require(!options.causal || !options.key_padding_mask,
           "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at "
           "the end");
-  check_query_key_value(query, key, value, options.causal);
+  check_query_key_value(query, key, value);
+  if (options.causal) check_same_length(query, key);
   const SummariseOptions summarise{
       .window = options.window, .block = options.block, .key_padding_mask = options.key_padding_mask};
   check_summarise(summarise, key);

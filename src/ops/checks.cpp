@@ -22,21 +22,24 @@ void check_attention_tensor(std::string_view name, const at::Tensor& tensor, std
           name, shape_text(tensor));
 }
 
-void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query, std::int64_t window) {
+void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query,
+                       const AttendOptions& options) {
+  const auto window = options.window;
   const auto blocks = window > 0 ? ceil_divide(query.size(2), window) : 0;
+  const auto all_blocks = window > 0 ? options.first / window + blocks : 0;
   const bool running = window > 0 && slot.defined() && slot.dim() == 5;
   const bool dims = slot.defined() && (slot.dim() == 4 || running);
   const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == query.size(1) &&
                      slot.size(-1) == query.size(3) && (!running || slot.size(2) == blocks) &&
-                     (running || window == 0 || slot.size(2) % blocks == 0) && (slot.size(-2) > 0 || window > 0);
-  require(sizes, "{} has shape {}; expected {}, as query is {} and window {}", name,
+                     (running || window == 0 || slot.size(2) % all_blocks == 0) && (slot.size(-2) > 0 || window > 0);
+  require(sizes, "{} has shape {}; expected {}, as query is {}, window {} and first {}", name,
           slot.defined() ? shape_text(slot) : "undefined",
           window > 0 ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
                                  "for running ones",
-                                 query.size(0), query.size(1), blocks, query.size(3), query.size(0), query.size(1),
+                                 query.size(0), query.size(1), all_blocks, query.size(3), query.size(0), query.size(1),
                                  blocks, query.size(3))
                      : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
-          shape_text(query), window);
+          shape_text(query), window, options.first);
 }
 
 }  // namespace
@@ -54,13 +57,16 @@ void check_key_value(const at::Tensor& key, const at::Tensor& value) {
           shape_text(key));
 }
 
-void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length) {
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
   check_attention_tensor("query", query, "(B,H,N,D)");
   check_key_value(key, value);
   require(key.size(0) == query.size(0) && key.size(1) == query.size(1) && key.size(3) == query.size(3),
           "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), as query is {}", shape_text(key), query.size(0),
           query.size(1), query.size(3), shape_text(query));
-  require(!same_length || key.size(2) == query.size(2),
+}
+
+void check_same_length(const at::Tensor& query, const at::Tensor& key) {
+  require(key.size(2) == query.size(2),
           "key has {} positions and query {}; a causal form needs as many of both. Cross attention is for the "
           "bidirectional form (causal = false)",
           key.size(2), query.size(2));
@@ -98,14 +104,32 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
           "causal attention to given slots needs a window of 1 or more (window is 0): slots that sum the "
           "whole sequence "
           "would show each position its future. The form without a window is `prefix`, made by `attention`");
-  check_query_key_value(query, key, value, options.causal);
-  check_slot_tensor("slot_key", slots.key, query, options.window);
-  check_slot_tensor("slot_value", slots.value, query, options.window);
+  check_query_key_value(query, key, value);
+  require(options.first == 0 || (options.window > 0 && options.first > 0 && options.first % options.window == 0),
+          "first is {}; expected 0, or a multiple of the window, {}", options.first, options.window);
+  if (options.causal && options.first == 0) check_same_length(query, key);
+  require(
+      options.first == 0 || key.size(2) == query.size(2) + options.window,
+      "key has {} positions and query {}; from first = {} on key begins one block of {} earlier, so {} are expected",
+      key.size(2), query.size(2), options.first, options.window, query.size(2) + options.window);
+  check_slot_tensor("slot_key", slots.key, query, options);
+  check_slot_tensor("slot_value", slots.value, query, options);
   require(slots.key.sizes() == slots.value.sizes(), "slot_value has shape {}; expected that of slot_key, {}",
           shape_text(slots.value), shape_text(slots.key));
   if (!options.slot_bias) return;
   require(options.slot_bias->dim() == 1 && options.slot_bias->size(0) == query.size(1),
           "slot_bias has shape {}; expected (H) = ({})", shape_text(*options.slot_bias), query.size(1));
+}
+
+void check_sums(const std::optional<Slots>& sums, const at::Tensor& key, std::int64_t slots) {
+  if (!sums) return;
+  for (const auto* tensor : {&sums->key, &sums->value}) {
+    require(tensor->defined() && tensor->dim() == 4 && tensor->size(0) == key.size(0) &&
+                tensor->size(1) == key.size(1) && tensor->size(2) == slots && tensor->size(3) == key.size(3),
+            "the sums before have shape {}; expected (B,H,K,D) = ({},{},{},{}), as key is {}",
+            tensor->defined() ? shape_text(*tensor) : "undefined", key.size(0), key.size(1), slots, key.size(3),
+            shape_text(key));
+  }
 }
 
 void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
@@ -116,6 +140,11 @@ void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
           "key_padding_mask is for the bidirectional form; a causal form needs none when padding stands at "
           "the end");
   check_padding_mask(options.key_padding_mask, key);
+  require(
+      !options.before || (options.window > 0 && !options.block && key.size(2) > options.window),
+      "sums of the text before go with running slots, and with key positions past its first block; window is {} and "
+      "key is {}",
+      options.window, shape_text(key));
 }
 
 Path choose_path(Path wanted, Path fastest, std::string_view unserved) {
@@ -183,6 +212,7 @@ void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const 
   check_key_value(key, value);
   check_summarise(options, key);
   check_projections(projection_key, projection_value, key, options.block ? options.window : key.size(2), options.block);
+  check_sums(options.before, key, projection_key.size(-2));
 }
 
 }  // namespace linformer::ops

@@ -15,8 +15,10 @@ namespace linformer::ops {
 /// "(2, 3, 45, 8)".
 std::string shape_text(const at::Tensor& tensor);
 
-/// query (B,H,N,D), key and value (B,H,M,D), floating point, N = M where `same_length`.
-void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool same_length);
+/// query (B,H,N,D), key and value (B,H,M,D), floating point.
+void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value);
+/// N = M, for a causal form.
+void check_same_length(const at::Tensor& query, const at::Tensor& key);
 void check_key_value(const at::Tensor& key, const at::Tensor& value);
 /// (rows, columns) or (H, rows, columns), where `columns` is at least, or with `exact` just, `length`.
 void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length,
@@ -30,6 +32,8 @@ void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const 
 void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor& key);
 void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);
+/// The sums of the text before, (B,H,K,D), if there are any.
+void check_sums(const std::optional<Slots>& sums, const at::Tensor& key, std::int64_t slots);
 void check_summarise(const SummariseOptions& options, const at::Tensor& key);
 
 /// The path that runs: the forced one; for automatic `fastest`, or composed where that can't serve the case

@@ -89,16 +89,16 @@ at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at
   return mix(softmax_for(logits_BHTWX, value_BHTXD), value_BHTXD);
 }
 
-/// `slots` (B,H,G,D), r a block; row block t sees those of blocks 0..t.
-at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::Tensor& slot_value,
-                        const std::optional<at::Tensor>& slot_bias) {
+/// `slots` (B,H,G,D), r a block; row block t sees those of blocks 0..earlier+t.
+at::Tensor attend_block(const Tail& tail, std::int64_t earlier, const at::Tensor& slot_key,
+                        const at::Tensor& slot_value, const std::optional<at::Tensor>& slot_bias) {
   const auto& query = tail.query_BHTWD;
   const auto blocks = query.size(2), window = query.size(3), slots = slot_key.size(2);
   auto slot_logits =
       logits_of(query.flatten(2, 3), slot_key).view({query.size(0), query.size(1), blocks, window, slots});
   if (slot_bias) slot_logits.add_(bias_like(*slot_bias, slot_logits));
-  const auto later_TT = at::ones({blocks, blocks}, slot_logits.options().dtype(at::kBool)).triu(1);
-  slot_logits.masked_fill_(later_TT.repeat_interleave(slots / blocks, 1).unsqueeze(1), minus_infinity);
+  const auto later = at::ones({blocks, earlier + blocks}, slot_logits.options().dtype(at::kBool)).triu(earlier + 1);
+  slot_logits.masked_fill_(later.repeat_interleave(slots / (earlier + blocks), 1).unsqueeze(1), minus_infinity);
   auto window_logits = logits_of(query, tail.key_BHTXD);
   window_logits.masked_fill_(hidden_in_window(window, window_logits), minus_infinity);
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
@@ -106,47 +106,57 @@ at::Tensor attend_block(const Tail& tail, const at::Tensor& slot_key, const at::
   return from_slots + mix(weights.narrow(-1, slots, 2 * window), tail.value_BHTXD);
 }
 
-/// The rows of blocks 0 and 1, which see everything before them exactly and no slot. The engine's fused attention has
-/// no second derivative. `query` wide and scaled.
+/// The rows of blocks 0 and 1 of the text, which see everything before them exactly and no slot: those of the last of
+/// these keys. The engine's fused attention has no second derivative. `query` wide and scaled.
 at::Tensor attend_head(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
   auto logits = logits_of(query, key);
-  const auto later = at::ones({query.size(2), query.size(2)}, logits.options().dtype(at::kBool)).triu(1);
+  const auto past = key.size(2) - query.size(2);
+  const auto later = at::ones({query.size(2), key.size(2)}, logits.options().dtype(at::kBool)).triu(past + 1);
   logits.masked_fill_(later, minus_infinity);
   return mix(softmax_for(logits, value), value);
 }
 
-/// Blocks 1… and 2… side by side: what each of blocks 2… sees exactly.
-at::Tensor previous_and_own(const at::Tensor& x, std::int64_t blocks, std::int64_t window) {
-  const auto from_one = to_blocks(x, window, blocks + 1, window);
-  return at::cat({from_one.narrow(2, 0, blocks), from_one.narrow(2, 1, blocks)}, 3);
+/// The block that begins at `start` and those after it, each beside the next: what the tail's blocks see exactly.
+at::Tensor previous_and_own(const at::Tensor& x, std::int64_t start, std::int64_t blocks, std::int64_t window) {
+  const auto all = to_blocks(x, start, blocks + 1, window);
+  return at::cat({all.narrow(2, 0, blocks), all.narrow(2, 1, blocks)}, 3);
 }
 
 at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                          const AttendOptions& options) {
-  const auto window = options.window, length = query.size(2), tail_blocks = ceil_divide(length, window) - 2;
+  const auto window = options.window, length = query.size(2), past = key.size(2) - length;
+  // The head is what is here of the text's blocks 0 and 1; the tail is the rest.
+  const auto head = std::min(length, std::max<std::int64_t>(2 * window - options.first, 0));
+  const auto tail_blocks = ceil_divide(length - head, window);
   const auto scaled = wide(query) * scale_or_default(options.scale, query);
   const auto bias = options.slot_bias.value_or(at::Tensor());
-  const auto head = std::min(length, 2 * window);
-  const auto out_head = attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, head), value.narrow(2, 0, head));
-  if (tail_blocks <= 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
+  const auto out_head =
+      head > 0 ? attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, past + head), value.narrow(2, 0, past + head))
+               : at::Tensor();
+  if (tail_blocks == 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
 
-  const Tail tail{to_blocks(scaled, 2 * window, tail_blocks, window), previous_and_own(key, tail_blocks, window),
-                  previous_and_own(value, tail_blocks, window)};
+  const auto before_tail = past + head - window;
+  const Tail tail{to_blocks(scaled, head, tail_blocks, window), previous_and_own(key, before_tail, tail_blocks, window),
+                  previous_and_own(value, before_tail, tail_blocks, window)};
   const bool running = slots.key.dim() == 5;
-  // Only what some block sees: entries 2… of running slots, all but the last two blocks' slots otherwise.
-  const auto visible = running ? tail_blocks : slots.key.size(2) / (tail_blocks + 2) * tail_blocks;
-  const auto slot_key = slots.key.narrow(2, running ? 2 : 0, visible).to(query.scalar_type());
-  const auto slot_value = slots.value.narrow(2, running ? 2 : 0, visible).to(query.scalar_type());
-  const auto out_tail = running ? attend_running(tail, slot_key, slot_value, options.slot_bias)
-                                : attend_block(tail, slot_key, slot_value, options.slot_bias);
-  return at::cat({out_head, out_tail.flatten(2, 3).narrow(2, 0, length - head)}, 2);
+  // Only what some block sees: the tail's entries of running slots, all but the last two blocks' slots otherwise.
+  const auto seen_blocks = (options.first + head) / window - 2 + tail_blocks;
+  const auto visible = running ? tail_blocks : slots.key.size(2) / (seen_blocks + 2) * seen_blocks;
+  const auto slot_key = slots.key.narrow(2, running ? head / window : 0, visible).to(query.scalar_type());
+  const auto slot_value = slots.value.narrow(2, running ? head / window : 0, visible).to(query.scalar_type());
+  const auto out_tail = running
+                            ? attend_running(tail, slot_key, slot_value, options.slot_bias)
+                            : attend_block(tail, seen_blocks - tail_blocks, slot_key, slot_value, options.slot_bias);
+  const auto rows = out_tail.flatten(2, 3).narrow(2, 0, length - head);
+  return head > 0 ? at::cat({out_head, rows}, 2) : rows;
 }
 
-/// Sums of the chunks before each one: x (B,H,T,C,D) → (B,H,T,K,D); the first entry is zero.
-at::Tensor sums_before(const at::Tensor& projection, const at::Tensor& x) {
+/// Sums of what is before each chunk: x (B,H,T,C,D) → (B,H,T,K,D); the first entry is `start`, or zero without one.
+at::Tensor sums_before(const at::Tensor& projection, const at::Tensor& x, const at::Tensor& start) {
   const auto before = x.size(2) - 1;
   const auto sums = project_blocks(projection.narrow(-2, 0, before), x.narrow(2, 0, before));
-  return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, 1, 0});
+  const auto all = at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, 1, 0});
+  return start.defined() ? all + start.unsqueeze(2).to(all.scalar_type()) : all;
 }
 
 /// The columns of E (K,P) or (H,K,P) that `length` positions use, zero-padded and cut into chunks: (K,T,C) or
@@ -203,12 +213,13 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
   const auto e = chunked_projection(projection_key.to(dtype), length, chunks, chunk);
   const auto f = chunked_projection(projection_value.to(dtype), length, chunks, chunk);
 
+  const auto before = options.before.value_or(Slots{});
   const auto own_BHTCC = logits_of(query_BHTCD, key_BHTCD).tril();
   const auto logits_BHTCK =
-      logits_of(query_BHTCD, sums_before(e, key_BHTCD)) + times_projection_transposed(own_BHTCC, wide(e));
+      logits_of(query_BHTCD, sums_before(e, key_BHTCD, before.key)) + times_projection_transposed(own_BHTCC, wide(e));
   const auto weights_BHTCK = softmax_for(logits_BHTCK, value_BHTCD);
-  const auto out_BHTCD =
-      mix(weights_BHTCK, sums_before(f, value_BHTCD)) + mix(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
+  const auto out_BHTCD = mix(weights_BHTCK, sums_before(f, value_BHTCD, before.value)) +
+                         mix(times_projection(weights_BHTCK, f).tril(), value_BHTCD);
   return out_BHTCD.flatten(2, 3).narrow(2, 0, length);
 }
 

@@ -45,7 +45,7 @@ at::Tensor empty_by_position(const at::Tensor& like, at::ScalarType dtype) {
 /// The tensors and numbers of one call.
 struct Call {
   at::Tensor query, key, value, slot_key, slot_value, slot_bias;  // slot_bias float32 or undefined
-  std::int64_t window;
+  std::int64_t window, first;
   double scale;
 
   kernels::AttendInputs inputs() const {
@@ -53,9 +53,11 @@ struct Call {
     const auto kind = running      ? kernels::SlotKind::running
                       : window > 0 ? kernels::SlotKind::block
                                    : kernels::SlotKind::whole;
-    const auto slots =
-        kind == kernels::SlotKind::block ? slot_key.size(2) / ceil_divide(query.size(2), window) : slot_key.size(-2);
-    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind},
+    const auto first_block = window > 0 ? first / window : 0;
+    const auto slots = kind == kernels::SlotKind::block
+                           ? slot_key.size(2) / (first_block + ceil_divide(query.size(2), window))
+                           : slot_key.size(-2);
+    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind, first_block},
             .element = element_of(query.scalar_type()),
             .query = view_of(query),
             .key = view_of(key),
@@ -71,7 +73,8 @@ class Attend : public torch::autograd::Function<Attend> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
                             const at::Tensor& value, const at::Tensor& slot_key, const at::Tensor& slot_value,
-                            const std::optional<at::Tensor>& slot_bias, std::int64_t window, double scale) {
+                            const std::optional<at::Tensor>& slot_bias, std::int64_t window, std::int64_t first,
+                            double scale) {
     const Call call{with_contiguous_rows(query),
                     with_contiguous_rows(key),
                     with_contiguous_rows(value),
@@ -79,6 +82,7 @@ class Attend : public torch::autograd::Function<Attend> {
                     with_contiguous_rows(slot_value),
                     slot_bias ? slot_bias->contiguous() : at::Tensor(),
                     window,
+                    first,
                     scale};
     const auto out = empty_by_position(query, query.scalar_type());
     const auto log_sum_BHN =
@@ -88,6 +92,7 @@ class Attend : public torch::autograd::Function<Attend> {
     context->save_for_backward(
         {call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias, out, log_sum_BHN});
     context->saved_data["window"] = window;
+    context->saved_data["first"] = first;
     context->saved_data["scale"] = scale;
     return out;
   }
@@ -104,6 +109,7 @@ class Attend : public torch::autograd::Function<Attend> {
                     saved[4],
                     saved[5],
                     context->saved_data["window"].toInt(),
+                    context->saved_data["first"].toInt(),
                     context->saved_data["scale"].toDouble()};
     const auto& out = saved[6];
     const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
@@ -134,6 +140,7 @@ class Attend : public torch::autograd::Function<Attend> {
             grad_slot_value.to(dtype),
             grad_bias,
             {},
+            {},
             {}};
   }
 };
@@ -157,7 +164,7 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   auto slot_bias = options.slot_bias;
   if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
   return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
-                       options.window, scale_or_default(options.scale, query));
+                       options.window, options.first, scale_or_default(options.scale, query));
 }
 
 }  // namespace linformer::ops::kernel

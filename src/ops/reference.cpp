@@ -29,16 +29,15 @@ at::Tensor add_slot_bias(const at::Tensor& logits_BHNK, const std::optional<at::
   return slot_bias ? logits_BHNK + slot_bias->to(logits_BHNK.scalar_type()).view({-1, 1, 1}) : logits_BHNK;
 }
 
-/// Which block each position is in: (N).
-at::Tensor block_of_position(std::int64_t length, std::int64_t window, const at::Tensor& like) {
-  return at::arange(length, like.options().dtype(at::kLong)).floor_divide(window);
+/// The last `count` positions before `end`.
+at::Tensor last_positions(std::int64_t count, std::int64_t end, const at::Tensor& like) {
+  return at::arange(end - count, end, like.options().dtype(at::kLong));
 }
 
-/// True where row i sees key j exactly: j ≤ i, in i's block or the one before (N×N).
-at::Tensor visible_in_window(const at::Tensor& block_N) {
-  const auto row = block_N.unsqueeze(1), column = block_N.unsqueeze(0);
-  const auto near = row.sub(column).le(1);
-  return near.logical_and(at::ones_like(near).tril());
+/// True where row i sees key j exactly: j ≤ i, in i's block or the one before (N×M).
+at::Tensor visible_in_window(const at::Tensor& position_N, const at::Tensor& position_M, std::int64_t window) {
+  const auto row = position_N.unsqueeze(1), column = position_M.unsqueeze(0);
+  return row.floor_divide(window).sub(column.floor_divide(window)).le(1).logical_and(column.le(row));
 }
 
 /// Slots where blocks that `read` selects stand, zero elsewhere; by selection, for the others may be NaN.
@@ -51,18 +50,19 @@ at::Tensor keep_read(const at::Tensor& slots, const at::Tensor& read) {
 
 at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                          const AttendOptions& options) {
-  const auto length = query.size(2), blocks = ceil_divide(length, options.window);
+  const auto length = query.size(2), window = options.window, first_block = options.first / window;
+  const auto end = options.first + length, blocks = ceil_divide(end, window);
   const auto scale = scale_or_default(options.scale, query);
-  const auto block_N = block_of_position(length, options.window, query);
-  const auto block_numbers = at::arange(blocks, block_N.options());
+  const auto position_N = last_positions(length, end, query), block_N = position_N.floor_divide(window);
   const bool running = slots.key.dim() == 5;
+  const auto block_numbers = at::arange(running ? first_block : 0, blocks, block_N.options());
 
   const auto read = running ? block_numbers.ge(2) : block_numbers.lt(blocks - 2);
   const auto slot_key = keep_read(slots.key, read), slot_value = keep_read(slots.value, read);
   at::Tensor slot_logits, slot_visible, slot_value_of_row;
   if (running) {
     // Row i has the K slots of its own block: (B,H,N,K,D).
-    slot_logits = at::einsum("bhnd,bhnkd->bhnk", {query, slot_key.index_select(2, block_N)}) * scale;
+    slot_logits = at::einsum("bhnd,bhnkd->bhnk", {query, slot_key.index_select(2, block_N - first_block)}) * scale;
     slot_visible = block_N.ge(2).unsqueeze(1).expand({length, slot_key.size(3)});
   } else {
     const auto block_of_slot = block_numbers.repeat_interleave(slot_key.size(2) / blocks);
@@ -71,11 +71,13 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   }
   const auto count = slot_logits.size(-1);
   const auto logits = at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
-  const auto weights = masked_softmax(logits, at::cat({slot_visible, visible_in_window(block_N)}, -1));
+  const auto near = visible_in_window(position_N, last_positions(key.size(2), end, query), window);
+  const auto weights = masked_softmax(logits, at::cat({slot_visible, near}, -1));
   const auto slot_weights = weights.narrow(-1, 0, count);
-  const auto from_slots = running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N)})
-                                  : at::matmul(slot_weights, slot_value);
-  return from_slots + at::matmul(weights.narrow(-1, count, length), value);
+  const auto from_slots =
+      running ? at::einsum("bhnk,bhnkd->bhnd", {slot_weights, slot_value.index_select(2, block_N - first_block)})
+              : at::matmul(slot_weights, slot_value);
+  return from_slots + at::matmul(weights.narrow(-1, count, key.size(2)), value);
 }
 
 /// E[:, first:first+count] x[first:first+count] of maths 1 and 4: (B,H,K,D). `column` is where E starts.
@@ -84,7 +86,8 @@ at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std:
   return at::matmul(projection.narrow(-1, column, count), x.narrow(2, first, count));
 }
 
-at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options) {
+at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options,
+                   const at::Tensor& before) {
   const auto length = x_BHMD.size(2), window = options.window;
   if (window == 0) {
     const auto x = options.key_padding_mask
@@ -93,6 +96,11 @@ at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const
     return project_range(projection, x, 0, length, 0);
   }
   std::vector<at::Tensor> entries;
+  if (options.before) {
+    for (std::int64_t block = 1; block < ceil_divide(length, window); ++block)
+      entries.push_back(before + project_range(projection, x_BHMD, 0, (block - 1) * window, 0));
+    return at::stack(entries, 2);
+  }
   for (std::int64_t block = 0; block < ceil_divide(length, window); ++block) {
     const auto first = block * window;
     entries.push_back(options.block
@@ -102,10 +110,11 @@ at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const
   return options.block ? at::cat(entries, 2) : at::stack(entries, 2);
 }
 
-/// Σ_{s≤t} E[:, s] x_sᵀ for every t: (B,H,N,K,D).
-at::Tensor running_sums(const at::Tensor& projection, const at::Tensor& x_BHND) {
+/// Σ_{s≤t} E[:, s] x_sᵀ for every t: (B,H,N,K,D). `before`: the sum before the first.
+at::Tensor running_sums(const at::Tensor& projection, const at::Tensor& x_BHND, const at::Tensor& before) {
   const auto used = projection.narrow(-1, 0, x_BHND.size(2));
-  return at::einsum(used.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd", {used, x_BHND}).cumsum(2);
+  const auto sums = at::einsum(used.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd", {used, x_BHND}).cumsum(2);
+  return before.defined() ? sums + before.unsqueeze(2) : sums;
 }
 
 }  // namespace
@@ -115,7 +124,7 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
   const AutocastOff autocast_off(query.device().type());
   const auto logits_BHNM = at::matmul(wide(query), wide(key).mT()) * scale_or_default(options.scale, query);
   auto visible = at::ones({query.size(2), key.size(2)}, query.options().dtype(at::kBool));
-  if (options.causal) visible = visible.tril();
+  if (options.causal) visible = visible.tril(key.size(2) - query.size(2));
   if (options.key_padding_mask)
     visible = visible.logical_and(options.key_padding_mask->logical_not().unsqueeze(1).unsqueeze(1));
   return at::matmul(masked_softmax(logits_BHNM, visible), wide(value)).to(query.scalar_type());
@@ -138,8 +147,9 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
                             const at::Tensor& projection_key, const at::Tensor& projection_value,
                             const PrefixOptions& options) {
   const AutocastOff autocast_off(query.device().type());
-  const auto s_BHNKD = running_sums(wide(projection_key), wide(key)),
-             u_BHNKD = running_sums(wide(projection_value), wide(value));
+  const auto before = options.before.value_or(Slots{});
+  const auto s_BHNKD = running_sums(wide(projection_key), wide(key), before.key),
+             u_BHNKD = running_sums(wide(projection_value), wide(value), before.value);
   const auto logits_BHNK =
       at::einsum("bhnd,bhnkd->bhnk", {wide(query), s_BHNKD}) * scale_or_default(options.scale, query);
   return at::einsum("bhnk,bhnkd->bhnd", {at::softmax(logits_BHNK, -1), u_BHNKD}).to(query.scalar_type());
@@ -149,7 +159,9 @@ Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at:
                        const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
   const AutocastOff autocast_off(key.device().type());
-  return {project(wide(projection_key), wide(key), options), project(wide(projection_value), wide(value), options)};
+  const auto before = options.before.value_or(Slots{});
+  return {project(wide(projection_key), wide(key), options, before.key),
+          project(wide(projection_value), wide(value), options, before.value)};
 }
 
 }  // namespace linformer::ops::reference

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
@@ -19,10 +20,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 /// The same from tensor operations only, which have second derivatives.
-at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
+at::Tensor composed_running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window,
+                                  const at::Tensor& before) {
   const auto blocks = ceil_divide(x_BHMD.size(2), window), summed = std::max<std::int64_t>(blocks - 2, 0);
   const auto parts = projection.narrow(-1, 0, summed * window).unflatten(-1, {summed, window});
   const auto sums = composed::project_blocks(parts, composed::to_blocks(x_BHMD, 0, summed, window));
+  if (before.defined()) return at::cat({before.unsqueeze(2), before.unsqueeze(2) + exact_cumsum(sums, 2)}, 2);
   return at::constant_pad_nd(exact_cumsum(sums, 2), {0, 0, 0, 0, std::min<std::int64_t>(blocks, 2), 0});
 }
 
@@ -57,13 +60,14 @@ at::Tensor with_groups(const at::Tensor& projection) {
 
 /// (B,H,M,D) → (B,M,H·D); no copy where it lies so.
 at::Tensor by_position(const at::Tensor& x_BHMD) { return x_BHMD.transpose(1, 2).flatten(2); }
+/// (B,H,K,D) → (B,K,H·D).
+at::Tensor by_slot(const at::Tensor& sums_BHKD) { return by_position(sums_BHKD); }
 
-/// Running sums over dimension 1, in float32 at least; `first` = true: entry t becomes the sum of 0..t, else of
-/// t..last.
-void sum_in_place(const at::Tensor& x_BSKd, bool first) {
+/// Running sums over dimension 1, in float32 at least; `first` = true: entry t becomes the sum of `sum` (if defined)
+/// and 0..t, else of t..last. Returns the last sum.
+at::Tensor sum_in_place(const at::Tensor& x_BSKd, bool first, at::Tensor sum = {}) {
   const auto count = x_BSKd.size(1);
   const bool wide = !is_short_float(x_BSKd);
-  at::Tensor sum;
   for (std::int64_t i = 0; i < count; ++i) {
     auto entry = x_BSKd.select(1, first ? i : count - 1 - i);
     if (!sum.defined()) {
@@ -74,18 +78,21 @@ void sum_in_place(const at::Tensor& x_BSKd, bool first) {
       entry.copy_(sum.add_(entry));
     }
   }
+  return sum;
 }
 
 class RunningSlots : public torch::autograd::Function<RunningSlots> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& projection, const at::Tensor& x_BHMD,
-                            std::int64_t window) {
+                            const std::optional<at::Tensor>& before, std::int64_t window) {
     const auto projection_GKP = with_groups(projection);
     const auto sizes = sizes_of(projection_GKP, x_BHMD, window);
     const auto x_BMd = by_position(x_BHMD);
-    const auto batch = x_BHMD.size(0), heads = x_BHMD.size(1), blocks = ceil_divide(x_BHMD.size(2), window);
+    const auto batch = x_BHMD.size(0), heads = x_BHMD.size(1);
+    const auto blocks = ceil_divide(x_BHMD.size(2), window) - (before ? 1 : 0);
     const auto slots_BTKd = at::empty({batch, blocks, projection.size(-2), x_BMd.size(2)}, x_BMd.options());
-    slots_BTKd.narrow(1, 0, blocks - sizes.summed).zero_();
+    const auto first_sum_B1Kd = before ? by_slot(*before).unsqueeze(1) : at::zeros({1}, x_BMd.options());
+    slots_BTKd.narrow(1, 0, blocks - sizes.summed).copy_(first_sum_B1Kd);
     const auto summed_BSKd = slots_BTKd.narrow(1, blocks - sizes.summed, sizes.summed);
     for (std::int64_t b = 0; b < batch && sizes.summed > 0; ++b) {
       for (std::int64_t group = 0; group < sizes.groups; ++group) {
@@ -93,8 +100,9 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
         at::bmm_out(out_SKC, sizes.projection_SKW(projection_GKP, group), sizes.x_SWC(x_BMd, b, group));
       }
     }
-    sum_in_place(summed_BSKd, true);
-    context->save_for_backward({projection, x_BHMD});
+    // A copy, since sums are computed in place.
+    sum_in_place(summed_BSKd, true, before ? wide(by_slot(*before)).clone() : at::Tensor());
+    context->save_for_backward({projection, x_BHMD, before.value_or(at::Tensor())});
     context->saved_data["window"] = window;
     return slots_BTKd.unflatten(3, {heads, x_BHMD.size(3)}).permute({0, 3, 1, 2, 4});
   }
@@ -102,7 +110,7 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const auto saved = context->get_saved_variables();
     const auto window = context->saved_data["window"].toInt();
-    if (at::GradMode::is_enabled()) return derivable_backward(saved[0], saved[1], gradients[0], window);
+    if (at::GradMode::is_enabled()) return derivable_backward(saved, gradients[0], window);
     const auto projection_GKP = with_groups(saved[0]);
     const auto sizes = sizes_of(projection_GKP, saved[1], window);
     const auto x_BMd = by_position(saved[1]);
@@ -113,7 +121,7 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
                                .permute({0, 2, 3, 1, 4})
                                .clone(at::MemoryFormat::Contiguous)
                                .flatten(3);
-    sum_in_place(grad_BSKd, false);
+    const auto last_sum_BKd = sum_in_place(grad_BSKd, false);
     const auto grad_projection_GKP = context->needs_input_grad(0) ? at::zeros_like(projection_GKP) : at::Tensor();
     const auto grad_x_BMd = context->needs_input_grad(1) ? at::empty(x_BMd.sizes(), x_BMd.options()) : at::Tensor();
     if (grad_x_BMd.defined())
@@ -134,30 +142,44 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
     return {grad_projection_GKP.defined() ? grad_projection_GKP.view(saved[0].sizes()) : at::Tensor(),
             grad_x_BMd.defined() ? grad_x_BMd.unflatten(2, {saved[1].size(1), saved[1].size(3)}).transpose(1, 2)
                                  : at::Tensor(),
+            saved[2].defined() && context->needs_input_grad(2)
+                ? grad_of_before(gradients[0], saved[2], sizes.summed > 0 ? last_sum_BKd : at::Tensor())
+                : at::Tensor(),
             {}};
   }
 
  private:
-  static variable_list derivable_backward(const at::Tensor& projection, const at::Tensor& x_BHMD,
-                                          const at::Tensor& gradient, std::int64_t window) {
-    const auto slots = composed_running_slots(projection, x_BHMD, window);
+  // Every entry holds the sum before. `later_BKd`: what all entries but the first give.
+  static at::Tensor grad_of_before(const at::Tensor& gradient_BHTKD, const at::Tensor& before_BHKD,
+                                   const at::Tensor& later_BKd) {
+    const auto first = gradient_BHTKD.select(2, 0);
+    if (!later_BKd.defined()) return first.to(before_BHKD.scalar_type());
+    const auto later = later_BKd.unflatten(2, {before_BHKD.size(1), before_BHKD.size(3)}).permute({0, 2, 1, 3});
+    return (later + first).to(before_BHKD.scalar_type());
+  }
+
+  static variable_list derivable_backward(const variable_list& inputs, const at::Tensor& gradient,
+                                          std::int64_t window) {
+    const auto slots = composed_running_slots(inputs[0], inputs[1], window, inputs[2]);
     variable_list wanted;
-    for (const auto& input : {projection, x_BHMD}) {
-      if (input.requires_grad()) wanted.push_back(input);
+    for (const auto& input : inputs) {
+      if (input.defined() && input.requires_grad()) wanted.push_back(input);
     }
     auto found = torch::autograd::grad({slots}, wanted, {gradient}, true, true);
-    variable_list results(3);
+    variable_list results(4);
     std::size_t next = 0;
-    if (projection.requires_grad()) results[0] = found[next++];
-    if (x_BHMD.requires_grad()) results[1] = found[next];
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].defined() && inputs[i].requires_grad()) results[i] = found[next++];
+    }
     return results;
   }
 };
 
 }  // namespace
 
-at::Tensor running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
-  return RunningSlots::apply(projection, x_BHMD, window);
+at::Tensor running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window,
+                         const at::Tensor& before) {
+  return RunningSlots::apply(projection, x_BHMD, before.defined() ? std::optional(before) : std::nullopt, window);
 }
 
 }  // namespace linformer::ops

@@ -33,10 +33,11 @@ at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_
   return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks}).flatten(2, 3);
 }
 
-at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options) {
+at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options,
+                   const at::Tensor& before) {
   if (options.window == 0) return project_whole(projection, zero_padding(x, options.key_padding_mask));
   return options.block ? project_each_block(projection, x, options.window)
-                       : running_slots(projection, x, options.window);
+                       : running_slots(projection, x, options.window, before);
 }
 
 /// What a segment-wise kind needs: block or whole-sequence, and segments that fill a block.
@@ -87,7 +88,8 @@ at::Tensor softmax_present(const at::Tensor& scores, const at::Tensor& present, 
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                        const at::Tensor& projection_value, const SummariseOptions& options) {
   check_linear_summary(key, value, projection_key, projection_value, options);
-  return {project(projection_key, key, options), project(projection_value, value, options)};
+  const auto before = options.before.value_or(Slots{});
+  return {project(projection_key, key, options, before.key), project(projection_value, value, options, before.value)};
 }
 
 Slots summarise_dynamic(const at::Tensor& key, const at::Tensor& value, const at::Tensor& scores,

@@ -10,8 +10,8 @@ namespace linformer::kernels {
 
 enum class Element { float32, bfloat16 };
 
-/// Which slots a row of block c sees. whole: all of them. block: the first r·(c−1), which are the slots of blocks
-/// 0..c−2. running: the K slots that belong to block c, from block 2 on.
+/// Which slots a row of block c of the text sees. whole: all of them. block: the first r·(c−1), which are the slots of
+/// blocks 0..c−2. running: the K slots that belong to block c, from block 2 on.
 enum class SlotKind { whole, block, running };
 
 /// A tensor (B,H,rows,D). Its last dimension is contiguous; the other strides are counted in elements. `block` is the
@@ -30,6 +30,10 @@ struct AttendShape {
   std::int64_t window;  ///< W; 0 = slots only
   std::int64_t slots;   ///< K for whole and running, r for block
   SlotKind kind;
+  /// The block of the text with which the queries begin. From 1 on, keys and values hold the W rows before them too.
+  std::int64_t first_block = 0;
+
+  std::int64_t past() const { return first_block > 0 ? window : 0; }  ///< rows of keys before the first query
 };
 
 /// What forward and backward read. Without a window, key and value are not used. Softmax and sums are in float32 for

@@ -22,7 +22,7 @@ Path parse_path(std::string_view name);
 Path last_path();
 
 struct SoftmaxOptions {
-  bool causal = false;
+  bool causal = false;                                        ///< needs N ≤ M: the queries are those of the last N keys
   std::optional<at::Tensor> key_padding_mask = std::nullopt;  ///< (B,M) bool, true = padding
   std::optional<double> scale = std::nullopt;                 ///< default 1/√D
   Path path = Path::automatic;
@@ -32,26 +32,31 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
                              const SoftmaxOptions& options);
 
 /// Keys and values of slots (maths 4a): (B,H,K,D) bidirectional, (B,H,G,D) block, (B,H,ceil(N/W),K,D) running. With a
-/// window there may be no slots: (B,H,0,D).
+/// window there may be no slots: (B,H,0,D). The sums of a state (PrefixOptions, SummariseOptions) are (B,H,K,D).
 struct Slots {
   at::Tensor key, value;
 };
 
 struct AttendOptions {
   bool causal = false;
-  std::int64_t window = 0;                             ///< W; 0 = slots only
+  std::int64_t window = 0;  ///< W; 0 = slots only
+  /// Where in the text the first query stands, a multiple of W. From W on, key and value begin one block earlier, so
+  /// M = N + W; and block slots are those of the whole text so far, G = r·(first/W + ceil(N/W)).
+  std::int64_t first = 0;
   std::optional<at::Tensor> slot_bias = std::nullopt;  ///< (H), in float32 at least: it is not rounded
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
 /// One softmax over the window (if there is one) and the visible slots (maths 4a).
-/// query, key and value are (B,H,N,D), and so is the result. UserError for shapes and dtypes that don't fit together.
+/// query, key and value are (B,H,N,D), and so is the result; see `first` for a text that goes on. UserError for shapes
+/// and dtypes that don't fit together.
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);
 
 /// Causal `prefix` attention, computed in chunks (maths 3). Projections are (K,P) or (H,K,P).
 struct PrefixOptions {
-  std::int64_t chunk = 0;  ///< C, positions per chunk; 0 = chosen automatically
+  std::int64_t chunk = 0;                      ///< C, positions per chunk; 0 = chosen automatically
+  std::optional<Slots> before = std::nullopt;  ///< the sums S and U of the text before; the projections go on after it
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };

@@ -12,6 +12,9 @@ struct SummariseOptions {
   bool block = false;       ///< with a window: block summaries instead of running ones
   /// only for the whole sequence; (B,M) bool, true = padding
   std::optional<at::Tensor> key_padding_mask = std::nullopt;
+  /// Only for running slots: the sums of the text before, (B,H,K,D). key and value then begin with the block before
+  /// the first query's, as the projections do; the result has one entry for each block of queries.
+  std::optional<Slots> before = std::nullopt;
 };
 
 /// Linear (Wang et al. 2020, arXiv 2006.04768): slots = E·K and F·V. Projections are (K,P) or (H,K,P) with P ≥ M; for
