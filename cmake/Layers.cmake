@@ -40,7 +40,8 @@ endfunction()
 
 function(linformer_layer name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "TORCH" "" "USES")
-  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/${name}/*.cpp")
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/src/${name}/*.cpp"
+    "${CMAKE_CURRENT_SOURCE_DIR}/src/${name}/*/*.cpp")
   if(NOT sources)
     message(FATAL_ERROR "src/${name} holds no source")
   endif()

@@ -2,73 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "linformer/core/error.hpp"
 
-namespace linformer {
-
-std::int64_t DecodeState::bytes() const {
-  std::int64_t total = static_cast<std::int64_t>(positions_.size() * sizeof(std::int64_t));
-  for (const auto& layer : layers_) total += layer->bytes();
-  return total;
-}
-
-DecodeState DecodeState::repeat(std::int64_t times) const {
-  std::vector<std::int64_t> rows;
-  for (std::int64_t row = 0; row < batch(); ++row) rows.insert(rows.end(), static_cast<std::size_t>(times), row);
-  return select(rows);
-}
-
-DecodeState DecodeState::select(const std::vector<std::int64_t>& rows) const {
-  require(!rows.empty(), "rows: expected at least one sequence.");
-  std::vector<std::int64_t> positions;
-  for (const auto row : rows) {
-    require(row >= 0 && row < batch(), "row {}: expected one of the {} sequences of this state.", row, batch());
-    positions.push_back(positions_[static_cast<std::size_t>(row)]);
-  }
-  std::vector<std::unique_ptr<Layer>> layers;
-  for (const auto& layer : layers_) layers.push_back(layer->select(rows));
-  return {std::move(positions), std::move(layers)};
-}
-
-namespace nn {
-
-std::int64_t LayerState::bytes() const {
-  std::int64_t total = 0;
-  for (const auto& tensor : tensors) total += static_cast<std::int64_t>(tensor.nbytes());
-  return total;
-}
-
-std::unique_ptr<DecodeState::Layer> LayerState::select(const std::vector<std::int64_t>& rows) const {
-  std::vector<at::Tensor> copies;
-  for (const auto& tensor : tensors)
-    copies.push_back(tensor.index_select(0, at::tensor(rows, at::kLong).to(tensor.device())));
-  return std::make_unique<LayerState>(std::move(copies));
-}
-
-StatePointer join(const std::vector<StatePointer>& states) {
-  std::vector<at::Tensor> joined;
-  for (std::size_t i = 0; i < states.front()->tensors.size(); ++i) {
-    std::int64_t longest = 0;
-    for (const auto& state : states) longest = std::max(longest, state->tensors[i].size(2));
-    std::vector<at::Tensor> parts;
-    for (const auto& state : states) {
-      const auto& tensor = state->tensors[i];
-      parts.push_back(at::constant_pad_nd(tensor, {0, 0, 0, longest - tensor.size(2)}));
-    }
-    joined.push_back(at::cat(parts, 0));
-  }
-  return std::make_unique<LayerState>(std::move(joined));
-}
+namespace linformer::nn {
 
 at::Tensor identity_values(std::int64_t count, const at::Tensor& like) {
   return at::eye(count, like.options()).view({1, 1, count, count});
-}
-
-void reserve(at::Tensor& tensor, std::int64_t length) {
-  const auto held = tensor.size(2);
-  if (length > held) tensor = at::constant_pad_nd(tensor, {0, 0, 0, std::max(length, 2 * held) - held});
 }
 
 Attention::Attention(const LayerContext& context)
@@ -95,9 +34,10 @@ ops::Branch Attention::forward(const at::Tensor& x_BNd, const std::optional<at::
   return merge(attend(x_BNd, heads_of(x_BNd), padding_mask));
 }
 
-std::pair<ops::Branch, StatePointer> Attention::prefill(const at::Tensor& x_BNd) const {
-  const auto heads = heads_of(x_BNd);
-  return {merge(attend(x_BNd, heads, std::nullopt)), state_after(x_BNd, heads)};
+std::pair<ops::Branch, StatePointer> Attention::read(const at::Tensor& x_BNd, std::int64_t position,
+                                                     const LayerState* before) const {
+  auto [out, state] = attend_chunk({x_BNd, heads_of(x_BNd), position, before});
+  return {merge(out), std::move(state)};
 }
 
 ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions,
@@ -121,5 +61,4 @@ std::unique_ptr<Attention> make_attention(const LayerContext& context) {
   fail("no attention for this form");
 }
 
-}  // namespace nn
-}  // namespace linformer
+}  // namespace linformer::nn

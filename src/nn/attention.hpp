@@ -1,5 +1,4 @@
-// The attention of one layer: one interface, one factory. Shape letters: docs/maths.md; d model width, L cached
-// positions.
+// The attention of one layer: one interface, one factory. Shape letters: docs/maths.md; d model width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,77 +6,61 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "linformer/config/model_config.hpp"
-#include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/language_model.hpp"
 #include "linformer/ops/attention.hpp"
+#include "nn/layer_context.hpp"
 #include "nn/parameters.hpp"
+#include "nn/state.hpp"
 
 namespace linformer::nn {
 
-/// What a layer remembers while decoding: tensors (B,H,L,·), which grow in dimension 2 if the form needs it.
-struct LayerState final : DecodeState::Layer {
-  std::vector<at::Tensor> tensors;
-  explicit LayerState(std::vector<at::Tensor> values) : tensors(std::move(values)) {}
-  std::int64_t bytes() const override;
-  std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
-};
-using StatePointer = std::unique_ptr<LayerState>;
-
-/// Joins several states into one, in order. Shorter tensors are padded with zeros.
-StatePointer join(const std::vector<StatePointer>& states);
-
 /// Values with which the output of an attention equals its weights: the unit matrix (count,count) as (1,1,count,count).
 at::Tensor identity_values(std::int64_t count, const at::Tensor& like);
-
-/// Makes room for `length` entries in dimension 2. If there is too little, the room at least doubles.
-void reserve(at::Tensor& tensor, std::int64_t length);
-
-/// A projection that several layers may share.
-struct SharedProjection {
-  at::Tensor key, value;
-  Linear scores;
-};
-
-struct LayerContext {
-  Parameters& parameters;
-  const ModelConfig& config;
-  std::int64_t layer;
-  std::string name;          ///< "blocks.0.attention"
-  SharedProjection& shared;  ///< filled by the first layer where sharing is layerwise
-};
 
 struct Heads {
   at::Tensor query, key, value;
 };  ///< (B,H,N,D) each
 
+/// Some tokens of a text, and what was read before them.
+struct Chunk {
+  at::Tensor x_BNd;
+  Heads heads;
+  std::int64_t position = 0;           ///< of its first token; the same in every sequence
+  const LayerState* before = nullptr;  ///< none at position 0
+};
+
 class Attention {
  public:
   explicit Attention(const LayerContext& context);
   virtual ~Attention() = default;
-  /// x (B,N,d) → (B,N,d). The bias of the output layer is not added yet.
+  /// A whole text: x (B,N,d) → (B,N,d). The bias of the output layer is not added yet.
   virtual ops::Branch forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const;
   /// The weights with which forward() mixes the values.
   virtual AttentionWeights weights(const at::Tensor& x_BNd) const = 0;
-  /// The result of forward(), and the state after the last position.
-  std::pair<ops::Branch, StatePointer> prefill(const at::Tensor& x_BNd) const;
-  /// One position of each sequence: x (B,1,d). `positions` are the positions of these tokens.
+  /// A chunk of a text, with the state before it → the branch, and the state after it. Both depend on x and on the
+  /// state before, and gradients flow to both. Reading a text in chunks gives what forward() gives for the whole.
+  std::pair<ops::Branch, StatePointer> read(const at::Tensor& x_BNd, std::int64_t position,
+                                            const LayerState* before) const;
+  /// One position of each sequence: x (B,1,d). `positions` are those of these tokens, and may differ. Changes the state
+  /// in place, without gradients.
   ops::Branch step(const at::Tensor& x_B1d, const std::vector<std::int64_t>& positions, LayerState& state) const;
 
  protected:
   virtual at::Tensor attend(const at::Tensor& x, const Heads& heads,
                             const std::optional<at::Tensor>& padding_mask) const = 0;
-  virtual StatePointer state_after(const at::Tensor& x, const Heads& heads) const = 0;
+  virtual std::pair<at::Tensor, StatePointer> attend_chunk(const Chunk& chunk) const = 0;
   virtual at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
   at::Tensor split(const at::Tensor& x_BNd) const;
   /// Joins the heads and applies the output layer.
   ops::Branch merge(const at::Tensor& x_BHND) const;
+  /// In the dtype of the weights, in which states are summed and kept.
+  at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }
 
   std::int64_t heads_, head_width_;
   Linear query_, key_, value_, output_;

@@ -13,6 +13,7 @@
 #include "linformer/core/format.hpp"
 #include "linformer/kernels/engine_threads.hpp"
 #include "nn/decoder_attention.hpp"
+#include "nn/parameters.hpp"
 #include "nn/sinusoidal.hpp"
 #include "nn/thread_team.hpp"
 
@@ -33,9 +34,9 @@ struct Rows {
 };
 
 struct DecoderLayer {
-  nn::DecoderNorm attention_norm, feed_forward_norm;
+  nn::Norm attention_norm, feed_forward_norm;
   PackedLinear input, output, up, down;  // input: query, key, value and dynamic scores
-  nn::DecoderAttention attention;
+  std::unique_ptr<nn::DecoderAttention> attention;
 };
 
 // What one thread needs to attend, for each layer.
@@ -52,7 +53,7 @@ struct Decoder::Impl {
   const DecodeKernels& kernels;
   at::Tensor token_embedding, position_embedding;
   std::vector<DecoderLayer> layers;
-  nn::DecoderNorm final_norm;
+  nn::Norm final_norm;
   PackedLinear head;
   std::vector<Scratch> members;
 
@@ -67,7 +68,7 @@ struct Decoder::Impl {
   void embed(std::span<const std::int64_t> ids);
   void operator()(int member);
   void work_layer(int member, std::size_t index);
-  void normalise(int member, const nn::DecoderNorm& norm);
+  void normalise(int member, const nn::Norm& norm);
   void multiply(int member, const PackedLinear& linear, Rows& from, Rows& to, bool add, bool gelu);
   std::int64_t batch() const { return static_cast<std::int64_t>(positions.size()); }
 
@@ -98,9 +99,12 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     const auto found = named.find(name);
     return found == named.end() ? at::Tensor() : found->second;
   };
-  const nn::FindParameter find = [&](std::int64_t layer, const std::string& name) {
+  const auto find = [&](std::int64_t layer, const std::string& name) {
     return global(formatted("blocks.{}.{}", layer, name));
   };
+  const at::NoGradGuard no_grad;
+  nn::Parameters parameters([&](const std::string& name, at::IntArrayRef) { return named.at(name); });
+  nn::SharedProjection shared;
   const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
     std::vector<at::Tensor> weights, biases;
     for (const auto& name : names) {
@@ -114,11 +118,12 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     return linear;
   };
   for (std::int64_t i = 0; i < config.layers; ++i) {
+    const auto block = formatted("blocks.{}", i);
     const auto norm = [&](const std::string& name) {
-      return nn::DecoderNorm{find(i, name + ".weight"), find(i, name + ".bias")};
+      return nn::Norm(parameters, formatted("{}.{}", block, name), config.width);
     };
-    nn::DecoderAttention attention(config, i, find);
-    auto input = attention.score_rows() > 0
+    auto attention = nn::make_decoder_attention({parameters, config, i, block + ".attention", shared});
+    auto input = attention->score_rows() > 0
                      ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
                      : pack(i, {"attention.query", "attention.key", "attention.value"});
     layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input),
@@ -129,14 +134,14 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
   position_embedding = global("position_embedding.weight");
   if (config.position == Position::sinusoidal)
     position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
-  final_norm = {global("final_norm.weight"), global("final_norm.bias")};
+  final_norm = nn::Norm(parameters, "final_norm", config.width);
   const auto output = as_float(model.output_weight());
   head = PackedLinear(output.size(0), output.size(1), format, kernels);
   head.set_rows(0, output.size(0), output.const_data_ptr<float>(), nullptr);
   const int threads = options.threads > 0 ? options.threads : at::get_num_threads();
   members.resize(static_cast<std::size_t>(threads));
   for (auto& member : members) {
-    for (const auto& layer : layers) member.push_back(layer.attention.scratch());
+    for (const auto& layer : layers) member.push_back(layer.attention->scratch());
   }
   team = std::make_unique<nn::ThreadTeam>(threads);
 }
@@ -144,7 +149,7 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
 void Decoder::Impl::make_buffers() {
   const auto count = batch(), widest = std::max(config.width, config.hidden_width());
   x = Rows(count, config.width);
-  inputs = Rows(count, 3 * config.width + layers.front().attention.score_rows());
+  inputs = Rows(count, 3 * config.width + layers.front().attention->score_rows());
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
   logits = Rows(count, config.vocabulary);
@@ -164,7 +169,7 @@ void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
   }
 }
 
-void Decoder::Impl::normalise(int member, const nn::DecoderNorm& norm) {
+void Decoder::Impl::normalise(int member, const nn::Norm& norm) {
   team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
     kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width,
                       normed.row(row));
@@ -200,10 +205,10 @@ void Decoder::Impl::work_layer(int member, std::size_t index) {
   multiply(member, layer.input, normed, inputs, false, false);
   team->share(member, batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
     const auto row = item / config.heads, head_index = item % config.heads;
-    layer.attention.attend(kernels, places[static_cast<std::size_t>(row)], head_index,
-                           positions[static_cast<std::size_t>(row)], inputs.row(row),
-                           members[static_cast<std::size_t>(member)][index],
-                           attended.row(row) + head_index * config.head_width());
+    layer.attention->attend(kernels, places[static_cast<std::size_t>(row)], head_index,
+                            positions[static_cast<std::size_t>(row)], inputs.row(row),
+                            members[static_cast<std::size_t>(member)][index],
+                            attended.row(row) + head_index * config.head_width());
   });
   multiply(member, layer.output, attended, x, true, false);
   normalise(member, layer.feed_forward_norm);
@@ -238,7 +243,7 @@ void Decoder::load(DecodeState state) {
   impl.places.resize(impl.positions.size());
   for (std::size_t i = 0; i < impl.places.size(); ++i) impl.places[i] = static_cast<std::int64_t>(i);
   for (std::size_t i = 0; i < impl.layers.size(); ++i) {
-    impl.layers[i].attention.load(static_cast<const nn::LayerState&>(state.layer(i)), impl.positions);
+    impl.layers[i].attention->load(static_cast<const nn::LayerState&>(state.layer(i)), impl.positions);
   }
   impl.make_buffers();
   impl.loaded = true;
@@ -256,7 +261,7 @@ void Decoder::step(std::span<const std::int64_t> ids) {
           impl.config.length);
   if (std::exchange(impl.loaded, false)) kernels::rest_engine_threads();  // what read the prompt
   impl.team->settle();
-  for (auto& layer : impl.layers) layer.attention.make_room(last);
+  for (auto& layer : impl.layers) layer.attention->make_room(last);
   impl.embed(ids);
   impl.team->run(impl);
   for (auto& position : impl.positions) ++position;
@@ -285,7 +290,7 @@ const std::vector<std::int64_t>& Decoder::positions() const { return impl_->posi
 
 std::int64_t Decoder::state_bytes() const {
   std::int64_t total = 0;
-  for (const auto& layer : impl_->layers) total += layer.attention.bytes_a_sequence();
+  for (const auto& layer : impl_->layers) total += layer.attention->bytes_a_sequence();
   return total * impl_->batch();
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -66,7 +67,9 @@ struct LanguageModel::Impl {
   }
   void check_ids(const at::Tensor& ids) const;
   void check_text(const at::Tensor& ids_BN) const;
-  std::pair<at::Tensor, std::vector<nn::StatePointer>> read(const at::Tensor& ids_BN) const;
+  /// The next tokens of a text, which begin at `position`: what the blocks make of them (1,N,d). `states`: of the text
+  /// before, one a block, null at its start; afterwards those of the text with these tokens.
+  at::Tensor read(const at::Tensor& ids_1N, std::int64_t position, std::vector<nn::StatePointer>& states) const;
 };
 
 LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters first_parameters)
@@ -129,17 +132,17 @@ at::Tensor LanguageModel::Impl::embed(const at::Tensor& ids_BN, const at::Tensor
   return position_embedding.defined() ? x + at::embedding(position_embedding, positions) : x;
 }
 
-std::pair<at::Tensor, std::vector<nn::StatePointer>> LanguageModel::Impl::read(const at::Tensor& ids_BN) const {
-  auto x = embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options()));
-  std::vector<nn::StatePointer> states;
-  for (const auto& block : blocks) {
-    x = block.forward(x, [&](const at::Tensor& normed) {
-      auto [branch, state] = block.attention->prefill(normed);
-      states.push_back(std::move(state));
+at::Tensor LanguageModel::Impl::read(const at::Tensor& ids_1N, std::int64_t position,
+                                     std::vector<nn::StatePointer>& states) const {
+  auto x = embed(ids_1N, at::arange(position, position + ids_1N.size(1), ids_1N.options()));
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    x = blocks[i].forward(x, [&](const at::Tensor& normed) {
+      auto [branch, state] = blocks[i].attention->read(normed, position, states[i].get());
+      states[i] = std::move(state);
       return branch;
     });
   }
-  return {at::linear(final_norm(x.select(1, -1)), output), std::move(states)};
+  return x;
 }
 
 LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed, at::TensorOptions options)
@@ -205,7 +208,8 @@ void LanguageModel::attention_weights(const at::Tensor& ids_BN, const WeightsVis
   }
 }
 
-std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std::vector<std::int64_t>>& prompts) const {
+std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std::vector<std::int64_t>>& prompts,
+                                                          std::int64_t chunk) const {
   const at::NoGradGuard no_grad;
   const auto& model = *impl_;
   require(
@@ -213,6 +217,7 @@ std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std:
       "this model is bidirectional (model.causal false): each of its outputs sees the whole text, so it can't write "
       "what comes next. Train one with model.causal true.");
   require(!prompts.empty(), "prompts: expected at least one.");
+  require(chunk >= 1, "chunk {}: expected a number of tokens, at least 1.", chunk);
   std::vector<std::vector<nn::StatePointer>> states(model.blocks.size());
   std::vector<at::Tensor> logits;
   std::vector<std::int64_t> positions;
@@ -223,8 +228,11 @@ std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std:
             model.config.length);
     const auto ids = at::tensor(prompt, at::kLong).unsqueeze(0).to(model.output.device());
     model.check_ids(ids);
-    auto [last, layers] = model.read(ids);
-    logits.push_back(last);
+    std::vector<nn::StatePointer> layers(model.blocks.size());
+    at::Tensor x;
+    for (std::int64_t position = 0; position < count; position += chunk)
+      x = model.read(ids.narrow(1, position, std::min(chunk, count - position)), position, layers);
+    logits.push_back(at::linear(model.final_norm(x.select(1, -1)), model.output));
     for (std::size_t i = 0; i < layers.size(); ++i) states[i].push_back(std::move(layers[i]));
     positions.push_back(count);
   }

@@ -5,7 +5,8 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/ops/autocast.hpp"
-#include "nn/slot_maker.hpp"
+#include "nn/attention.hpp"
+#include "nn/slots/linear.hpp"
 
 namespace linformer::nn {
 
@@ -13,16 +14,16 @@ namespace {
 
 class PrefixAttention final : public Attention {
  public:
-  explicit PrefixAttention(const LayerContext& context) : Attention(context), maker_(context, false) {
-    require(maker_.projection == Projection::linear,
+  explicit PrefixAttention(const LayerContext& context) : Attention(context), slots_(context) {
+    require(context.config.attention.projection == Projection::linear,
             "attention.projection {}: prefix attention (attention.window 0) needs linear.",
-            enum_name(maker_.projection));
+            enum_name(context.config.attention.projection));
   }
 
   // Softmax of S_t q_t for every t. It needs N×K×D memory, like the reference.
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto heads = heads_of(x);
-    const auto projection = maker_.key.narrow(-1, 0, x.size(1));
+    const auto projection = slots_.key().narrow(-1, 0, x.size(1));
     const auto* product = projection.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd";
     const auto sums_BHNKD = at::einsum(product, {projection, heads.key}).cumsum(2);
     const auto logits_BHNK =
@@ -32,39 +33,52 @@ class PrefixAttention final : public Attention {
 
  protected:
   at::Tensor attend(const at::Tensor&, const Heads& heads, const std::optional<at::Tensor>&) const override {
-    const auto [e, f] = maker_.projections(heads.key.scalar_type());
-    return ops::prefix_attention(heads.query, heads.key, heads.value, e, f, {});
+    return attend_from(heads, 0, nullptr);
   }
 
-  // The two sums are kept in the weights' own dtype, float32 or wider.
-  StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
-    const ops::AutocastOff autocast_off(heads.key.device().type());
-    const auto sum = [n = heads.key.size(2)](const at::Tensor& projection, const at::Tensor& x) {
-      return at::matmul(projection.narrow(-1, 0, n), x.to(projection.scalar_type()));
-    };
-    return std::make_unique<LayerState>(std::vector{sum(maker_.key, heads.key), sum(maker_.value, heads.value)});
+  std::pair<at::Tensor, StatePointer> attend_chunk(const Chunk& chunk) const override {
+    const auto& [query, key, value] = chunk.heads;
+    auto out = attend_from(chunk.heads, chunk.position, chunk.before);
+    const ops::AutocastOff autocast_off(key.device().type());
+    auto state = std::make_unique<LayerState>();
+    if (chunk.before != nullptr) {
+      state->slots = chunk.before->slots;
+    } else {
+      const auto none = at::zeros({key.size(0), heads_, slots_.slots(), head_width_},
+                                  output_.weight.options().requires_grad(std::nullopt));
+      state->slots = {none, none};
+    }
+    state->slots = slots_.sums_after(state->slots, {.key = key, .value = value, .first = chunk.position});
+    return {out, std::move(state)};
   }
 
   at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
                          LayerState& state) const override {
     const ops::AutocastOff autocast_off(heads.key.device().type());
-    auto& sums = state.tensors;
-    const auto dtype = sums[0].scalar_type();
+    auto& sums = state.slots;
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
-    sums[0].add_(column(maker_.key, rows) * heads.key.to(dtype));
-    sums[1].add_(column(maker_.value, rows) * heads.value.to(dtype));
+    sums.key.add_(column(slots_.key(), rows) * wide(heads.key));
+    sums.value.add_(column(slots_.value(), rows) * wide(heads.value));
     const auto weights = at::softmax(
-        at::matmul(heads.query.to(dtype), sums[0].transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
-    return at::matmul(weights, sums[1]).to(heads.query.scalar_type());
+        at::matmul(wide(heads.query), sums.key.transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
+    return at::matmul(weights, sums.value).to(heads.query.scalar_type());
   }
 
  private:
+  at::Tensor attend_from(const Heads& heads, std::int64_t position, const LayerState* before) const {
+    const auto [e, f] = slots_.projections(heads.key.scalar_type());
+    if (before == nullptr) return ops::prefix_attention(heads.query, heads.key, heads.value, e, f, {});
+    const auto n = heads.key.size(2);
+    return ops::prefix_attention(heads.query, heads.key, heads.value, e.narrow(-1, position, n),
+                                 f.narrow(-1, position, n), {.before = before->slots});
+  }
+
   // E[:, position] of each row of the batch: (B,1 or H,K,1).
   static at::Tensor column(const at::Tensor& projection, const at::Tensor& rows) {
     const auto columns = projection.index_select(-1, rows);
     return (projection.dim() == 2 ? columns.unsqueeze(0) : columns).permute({2, 0, 1}).unsqueeze(-1);
   }
-  SlotMaker maker_;
+  LinearSlots slots_;
 };
 
 }  // namespace

@@ -1,28 +1,31 @@
-// Causal window attention with running or block slots (maths 4). Shape letters as in docs/maths.md; L columns of one
-// softmax while decoding: the 2W positions of the previous and the current block, then the slots of the blocks before
-// them.
+// Causal window attention with running or block slots (maths 4). Shape letters as in docs/maths.md.
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
-#include <tuple>
 
 #include "linformer/ops/autocast.hpp"
 #include "linformer/ops/reference.hpp"
-#include "nn/slot_maker.hpp"
+#include "nn/attention.hpp"
+#include "nn/slots/slot_rule.hpp"
 
 namespace linformer::nn {
 
 namespace {
 
-// A decode state holds these three tensors for keys, the same three for values, and then the scores of dynamic
-// projection for the 2W positions. When nothing is normalised, the columns are raw, and kRaw and kSums are empty.
-enum Part : std::size_t { kColumns, kRaw, kSums, kParts };
-constexpr std::size_t kScores = 2 * kParts;
+at::Tensor normed(const Norm& norm, const at::Tensor& x) { return norm(x).to(x.scalar_type()); }
 
-at::Tensor scale_rows(const Norm& norm, const at::Tensor& x) { return norm(x).to(x.scalar_type()); }
+// The positions that the queries of a chunk may see exactly, from the start of a block on, and what is before.
+struct Text {
+  Heads heads = {};        // keys and values from `start` on; queries from `first` on
+  at::Tensor scores = {};  // from `start` on; of dynamic projection
+  std::int64_t start = 0;  // of the block before the first query's, or 0
+  std::int64_t first = 0;  // of the block in which the first query stands
+  std::int64_t added = 0;  // rows of queries between `first` and the chunk, which nobody asked for
+  ops::Slots before = {};  // running: the sums of blocks before `start`; block: their slots. Undefined: none
+};
 
 class WindowAttention final : public Attention {
  public:
@@ -30,28 +33,27 @@ class WindowAttention final : public Attention {
       : Attention(context),
         window_(context.config.window()),
         block_(form_of(context.config) == Form::block),
-        maker_(context, block_) {
+        rule_(make_slot_rule(context)) {
     const auto norm = [&](const char* name) {
       return Norm(context.parameters, context.name + "." + name, head_width_);
     };
-    const bool slots = maker_.slots > 0;
     if (context.config.normalise() != Normalise::none) {
-      if (slots) keys_.slot_norm = norm("slot_key_norm");
-      keys_.window_norm = norm("window_key_norm");
+      if (rule_) slot_key_norm_ = norm("slot_key_norm");
+      window_key_norm_ = norm("window_key_norm");
     }
     if (context.config.normalise() == Normalise::both) {
-      if (slots) values_.slot_norm = norm("slot_value_norm");
-      values_.window_norm = norm("window_value_norm");
+      if (rule_) slot_value_norm_ = norm("slot_value_norm");
+      window_value_norm_ = norm("window_value_norm");
     }
-    if (const auto start = context.config.slot_bias(); start && slots) {
+    if (const auto start = context.config.slot_bias(); start && rule_) {
       slot_bias_ = context.parameters.constant(context.name + ".slot_bias", {heads_}, *start);
     }
   }
 
   AttentionWeights weights(const at::Tensor& x) const override {
-    const auto heads = heads_of(x);
-    const auto slots = slots_of(x, heads);
-    const auto key = keys_.window_norm.of_heads(heads.key).to(x.scalar_type());
+    const auto text = whole(x, heads_of(x));
+    const auto slots = slots_of(text);
+    const auto key = window_key_norm_.of_heads(text.heads.key).to(x.scalar_type());
     const auto n = x.size(1), entries = slots.key.size(-2);
     const auto like_slots = [&](const at::Tensor& rows) {
       auto sizes = slots.key.sizes().vec();
@@ -61,180 +63,230 @@ class WindowAttention final : public Attention {
     const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}),
                none = at::zeros({x.size(0), heads_, n, entries}, x.options());
     const auto on_positions = ops::reference::attend(
-        heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options());
+        text.heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(0));
     const auto on_slots = ops::reference::attend(
-        heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options());
+        text.heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(0));
     return {.positions = on_positions,
             .slots = on_slots,
-            .reads = maker_.reads(x, heads_, {.window = window_, .block = block_})};
+            .reads = rule_ ? rule_->reads(x, {.window = window_, .block = block_}) : at::Tensor()};
   }
 
  protected:
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
-    const auto dtype = heads.query.scalar_type();
-    return ops::attend(heads.query, keys_.window_norm.of_heads(heads.key).to(dtype),
-                       values_.window_norm.of_heads(heads.value).to(dtype), slots_of(x, heads), attend_options());
+    return attend_text(whole(x, heads));
   }
 
-  // A state is summed and kept in the weights' own dtype, float32 or wider.
-  StatePointer state_after(const at::Tensor& x, const Heads& heads) const override {
-    const auto all_scores = maker_.scores_of(x, heads_);
-    const ops::AutocastOff autocast_off(x.device().type());
-    const auto n = heads.key.size(2), current = (n - 1) / window_;
-    const auto first = std::max<std::int64_t>(current - 1, 0) * window_;  // of the previous block
-    const auto recent = [&](const at::Tensor& all_BHLx) {
-      auto part = wide(all_BHLx).narrow(2, first, n - first);
-      if (current == 0) part = at::constant_pad_nd(part, {0, 0, window_, 0});
-      return at::constant_pad_nd(part, {0, 0, 0, 2 * window_ - part.size(2)});
-    };
-    auto slots = empty_slots(heads.key);
-    if (first > 0) {
-      const auto scores = all_scores.defined() ? all_scores.narrow(3, 0, first) : all_scores;
-      slots = finished(scores, heads.key.narrow(2, 0, first), heads.value.narrow(2, 0, first), 0);
-    }
-    std::vector<at::Tensor> tensors;
-    for (const auto& [side, all, made] :
-         {std::tuple{&keys_, heads.key, slots.key}, std::tuple{&values_, heads.value, slots.value}}) {
-      const auto raw = recent(all);
-      tensors.push_back(at::cat({scale_rows(side->window_norm, raw), scale_rows(side->slot_norm, made)}, 2));
-      tensors.push_back(side->normalised() ? raw : raw.narrow(2, 0, 0));
-      tensors.push_back(side->normalised() && !block_ ? made : made.narrow(2, 0, 0));
-    }
-    if (all_scores.defined()) tensors.push_back(recent(all_scores.transpose(2, 3)));
-    for (auto& tensor : tensors) tensor = tensor.contiguous();
-    return std::make_unique<LayerState>(std::move(tensors));
+  std::pair<at::Tensor, StatePointer> attend_chunk(const Chunk& chunk) const override {
+    const auto text = chunk.before == nullptr ? whole(chunk.x_BNd, chunk.heads) : continued(chunk);
+    return {attend_text(text), state_after(text)};
   }
 
   at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                          LayerState& state) const override {
-    const auto scores = maker_.scores_of(x, heads_);
+    const auto scores = scores_of(x);
     const ops::AutocastOff autocast_off(x.device().type());
-    auto& held = state.tensors;
-    cross_borders(positions, held);
+    cross_borders(positions, state);
     const auto rows = at::tensor(positions, at::kLong).to(x.device());
     const auto place = (rows.remainder(window_) + window_).view({-1, 1, 1, 1});
     const auto put = [&](at::Tensor& to, const at::Tensor& row_BH1x) {
-      to.scatter_(2, place.expand(row_BH1x.sizes()), row_BH1x);
+      to.scatter_(2, place.expand(row_BH1x.sizes()), wide(row_BH1x));
     };
-    for (const auto& [side, row] : {std::pair{&keys_, wide(heads.key)}, std::pair{&values_, wide(heads.value)}}) {
-      put(held[side->first], scale_rows(side->window_norm, row));
-      if (side->normalised()) put(held[side->first + kRaw], row);
-    }
-    if (scores.defined()) put(held[kScores], wide(scores).transpose(2, 3));
-    return mix(heads.query, rows, held);
+    put(state.key, heads.key);
+    put(state.value, heads.value);
+    if (scores.defined()) put(state.scores, scores.transpose(2, 3));
+    return mix(heads.query, rows, state);
   }
 
  private:
-  // What exists once for keys and once for values.
-  struct Side {
-    std::size_t first;  // of its tensors in a state
-    Norm slot_norm = {}, window_norm = {};
-    bool normalised() const { return window_norm.weight.defined(); }
-    // Positions and sums before normalisation.
-    std::size_t raw() const { return normalised() ? first + kRaw : first; }
-  };
+  at::Tensor scores_of(const at::Tensor& x) const { return rule_ ? rule_->scores(x) : at::Tensor(); }
 
-  // Positions and slots as the softmax sees them: normalised, in the dtype of the arithmetic.
-  ops::Slots slots_of(const at::Tensor& x, const Heads& heads) const {
-    const auto dtype = heads.query.scalar_type();
-    const auto slots =
-        maker_(maker_.scores_of(x, heads_), heads.key, heads.value, {.window = window_, .block = block_});
-    return {keys_.slot_norm.of_heads(slots.key).to(dtype), values_.slot_norm.of_heads(slots.value).to(dtype)};
+  Text whole(const at::Tensor& x, const Heads& heads) const { return {.heads = heads, .scores = scores_of(x)}; }
+
+  // The chunk behind what the state holds of its block and the one before.
+  Text continued(const Chunk& chunk) const {
+    const auto& state = *chunk.before;
+    const auto position = chunk.position, block = position / window_;
+    Text text{.start = std::max<std::int64_t>(block - 1, 0) * window_,
+              .first = block * window_,
+              .added = position % window_,
+              .before = slots_before(state, position)};
+    // The state's second block is that of the last token, position − 1.
+    const auto held_from = (position - 1) / window_ * window_ - window_;
+    const auto behind = [&](const at::Tensor& held, const at::Tensor& more) {
+      return at::cat({held.narrow(2, text.start - held_from, position - text.start).to(more.scalar_type()), more}, 2);
+    };
+    text.heads = {at::constant_pad_nd(chunk.heads.query, {0, 0, text.added, 0}), behind(state.key, chunk.heads.key),
+                  behind(state.value, chunk.heads.value)};
+    if (const auto scores = scores_of(chunk.x_BNd); scores.defined())
+      text.scores = behind(state.scores, scores.transpose(2, 3)).transpose(2, 3);
+    return text;
   }
 
-  ops::AttendOptions attend_options() const {
+  // What there is before the block before that of `position`.
+  ops::Slots slots_before(const LayerState& state, std::int64_t position) const {
+    const ops::AutocastOff autocast_off(state.key.device().type());
+    const auto block = position / window_;
+    if (!rule_ || block == 0) return {};
+    const bool crossing = position % window_ == 0 && block >= 2;  // the state's first block is not among them yet
+    auto slots = state.slots;
+    if (block_) {
+      const auto held = std::max<std::int64_t>((position - 1) / window_ - 1, 0) * rule_->slots();
+      slots = {slots.key.narrow(2, 0, held), slots.value.narrow(2, 0, held)};
+    }
+    if (!crossing) return slots;
+    const auto scores = state.scores.defined() ? state.scores.narrow(2, 0, window_).transpose(2, 3) : at::Tensor();
+    return with_blocks(slots, {.key = state.key.narrow(2, 0, window_),
+                               .value = state.value.narrow(2, 0, window_),
+                               .scores = scores,
+                               .first = (block - 2) * window_});
+  }
+
+  // `slots` and those of some more whole blocks: added to the sums, or behind the slots.
+  ops::Slots with_blocks(const ops::Slots& slots, const SlotText& blocks) const {
+    if (!block_) return rule_->sums_after(slots, blocks);
+    const auto made = rule_->summarise(blocks, {.window = window_, .block = true});
+    return {at::cat({slots.key, made.key}, 2), at::cat({slots.value, made.value}, 2)};
+  }
+
+  // Normalised slots, as the softmax sees them, in the dtype of the arithmetic.
+  ops::Slots slots_of(const Text& text) const {
+    const auto& [query, key, value] = text.heads;
+    const auto dtype = query.scalar_type();
+    if (!rule_) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
+    ops::SummariseOptions options{.window = window_, .block = block_};
+    if (!block_ && text.first > 0) options.before = text.before;
+    auto slots = rule_->summarise({.key = key, .value = value, .scores = text.scores, .first = text.start}, options);
+    if (block_ && text.first > 0) {
+      const auto behind = [&](const at::Tensor& before, const at::Tensor& made) {
+        return at::cat({before.to(made.scalar_type()), made}, 2);
+      };
+      slots = {behind(text.before.key, slots.key), behind(text.before.value, slots.value)};
+    }
+    return {slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
+  }
+
+  at::Tensor attend_text(const Text& text) const {
+    const auto& [query, key, value] = text.heads;
+    const auto dtype = query.scalar_type();
+    const auto out =
+        ops::attend(query, window_key_norm_.of_heads(key).to(dtype), window_value_norm_.of_heads(value).to(dtype),
+                    slots_of(text), attend_options(text.first));
+    return text.added > 0 ? out.narrow(2, text.added, out.size(2) - text.added) : out;
+  }
+
+  ops::AttendOptions attend_options(std::int64_t first) const {
     // The bias in its own dtype: bfloat16 has steps of 1/64 near −3.
     return {.causal = true,
             .window = window_,
+            .first = first,
             .slot_bias = slot_bias_.defined() ? std::optional(slot_bias_) : std::nullopt};
   }
 
-  at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }
-
-  ops::Slots empty_slots(const at::Tensor& key_BHMD) const {
-    const auto count = block_ ? 0 : maker_.slots;
-    const auto slots =
-        at::zeros({key_BHMD.size(0), heads_, count, head_width_}, output_.weight.options().requires_grad(std::nullopt));
-    return {slots, slots.clone()};
+  // The last two blocks of the text, and the slots of those before.
+  StatePointer state_after(const Text& text) const {
+    const ops::AutocastOff autocast_off(text.heads.key.device().type());
+    const auto end = text.start + text.heads.key.size(2), last = (end - 1) / window_;
+    const auto from = std::max<std::int64_t>(last - 1, 0) * window_ - text.start;  // of the block before the last
+    const auto recent = [&](const at::Tensor& all_BHLx) {
+      auto part = wide(all_BHLx.narrow(2, from, all_BHLx.size(2) - from));
+      const auto front = last == 0 ? window_ : 0;
+      return at::constant_pad_nd(part, {0, 0, front, 2 * window_ - front - part.size(2)});
+    };
+    auto state = std::make_unique<LayerState>();
+    state->key = recent(text.heads.key);
+    state->value = recent(text.heads.value);
+    if (text.scores.defined()) state->scores = recent(text.scores.transpose(2, 3));
+    if (!rule_) return state;
+    state->slots = text.before.key.defined() ? text.before : no_slots(text.heads.key);
+    if (from == 0) return state;
+    const auto leaving = [&](const at::Tensor& all) { return wide(all.narrow(2, 0, from)); };
+    state->slots =
+        with_blocks(state->slots, {.key = leaving(text.heads.key),
+                                   .value = leaving(text.heads.value),
+                                   .scores = text.scores.defined() ? wide(text.scores.narrow(3, 0, from)) : text.scores,
+                                   .first = text.start});
+    return state;
   }
 
-  // What a number of finished blocks add, from block `first` on: their slots, or their part of the running sums.
-  ops::Slots finished(const at::Tensor& scores, const at::Tensor& key, const at::Tensor& value,
-                      std::int64_t first) const {
-    if (maker_.slots == 0) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
-    if (block_)
-      return maker_(scores.defined() ? wide(scores) : scores, wide(key), wide(value),
-                    {.window = window_, .block = true});
-    return {at::matmul(maker_.key.narrow(-1, first, key.size(2)), wide(key)),
-            at::matmul(maker_.value.narrow(-1, first, key.size(2)), wide(value))};
+  ops::Slots no_slots(const at::Tensor& key_BHMD) const {
+    const auto count = block_ ? 0 : rule_->slots();
+    const auto none =
+        at::zeros({key_BHMD.size(0), heads_, count, head_width_}, output_.weight.options().requires_grad(std::nullopt));
+    return {none, none.clone()};
   }
 
   // For the rows whose token starts a new block: the current block becomes the previous one, and the block before
   // becomes slots.
-  void cross_borders(const std::vector<std::int64_t>& positions, std::vector<at::Tensor>& held) const {
+  void cross_borders(const std::vector<std::int64_t>& positions, LayerState& state) const {
     std::map<std::int64_t, std::vector<std::int64_t>> rows_at;
     for (std::size_t row = 0; row < positions.size(); ++row) {
       if (positions[row] > 0 && positions[row] % window_ == 0)
         rows_at[positions[row]].push_back(static_cast<std::int64_t>(row));
     }
     for (const auto& [position, row_list] : rows_at) {
-      const auto rows = at::tensor(row_list, at::kLong).to(held[0].device());
+      const auto rows = at::tensor(row_list, at::kLong).to(state.key.device());
       const auto leaving = position / window_ - 2;
-      if (leaving >= 0 && maker_.slots > 0) summarise(held, rows, leaving);
-      for (const auto index : {keys_.first, keys_.first + kRaw, values_.first, values_.first + kRaw, kScores}) {
-        if (index >= held.size() || held[index].size(2) == 0) continue;
-        auto previous = held[index].narrow(2, 0, window_);
-        previous.index_copy_(0, rows, held[index].narrow(2, window_, window_).index_select(0, rows));
+      if (leaving >= 0 && rule_) summarise(state, rows, leaving);
+      for (auto* held : {&state.key, &state.value, &state.scores}) {
+        if (!held->defined()) continue;
+        auto previous = held->narrow(2, 0, window_);
+        previous.index_copy_(0, rows, held->narrow(2, window_, window_).index_select(0, rows));
       }
     }
   }
 
-  void summarise(std::vector<at::Tensor>& held, const at::Tensor& rows, std::int64_t leaving) const {
-    const auto oldest = [&](std::size_t index) { return held[index].narrow(2, 0, window_).index_select(0, rows); };
-    const auto scores = held.size() > kScores ? oldest(kScores).transpose(2, 3) : at::Tensor();
-    const auto added = finished(scores, oldest(keys_.raw()), oldest(values_.raw()), leaving * window_);
-    const auto first = 2 * window_ + (block_ ? leaving * maker_.slots : 0);
-    for (const auto& [side, slots] : {std::pair{&keys_, added.key}, std::pair{&values_, added.value}}) {
-      auto& columns = held[side->first];
-      if (first + maker_.slots > columns.size(2))
-        columns = at::constant_pad_nd(columns, {0, 0, 0, first + maker_.slots - columns.size(2)});
-      auto columns_of_slots = columns.narrow(2, first, maker_.slots);
-      if (block_) {
-        columns_of_slots.index_copy_(0, rows, scale_rows(side->slot_norm, slots));
-        continue;
-      }
-      auto& sums = side->normalised() ? held[side->first + kSums] : columns_of_slots;
-      sums.index_add_(0, rows, slots);
-      if (side->normalised())
-        columns_of_slots.index_copy_(0, rows, scale_rows(side->slot_norm, sums.index_select(0, rows)));
+  void summarise(LayerState& state, const at::Tensor& rows, std::int64_t leaving) const {
+    const auto oldest = [&](const at::Tensor& held) { return held.narrow(2, 0, window_).index_select(0, rows); };
+    const SlotText block{.key = oldest(state.key),
+                         .value = oldest(state.value),
+                         .scores = state.scores.defined() ? oldest(state.scores).transpose(2, 3) : at::Tensor(),
+                         .first = leaving * window_};
+    if (!block_) {
+      const auto sums =
+          rule_->sums_after({state.slots.key.index_select(0, rows), state.slots.value.index_select(0, rows)}, block);
+      state.slots.key.index_copy_(0, rows, sums.key);
+      state.slots.value.index_copy_(0, rows, sums.value);
+      return;
+    }
+    const auto made = rule_->summarise(block, {.window = window_, .block = true});
+    const auto first = leaving * rule_->slots();
+    for (const auto& [held, slots] :
+         {std::pair{&state.slots.key, made.key}, std::pair{&state.slots.value, made.value}}) {
+      const auto missing = first + rule_->slots() - held->size(2);
+      if (missing > 0) *held = at::constant_pad_nd(*held, {0, 0, 0, missing});
+      held->narrow(2, first, rule_->slots()).index_copy_(0, rows, slots);
     }
   }
 
   // One query per row attends to recent positions and slots in one softmax. What a row doesn't see gets a bias of minus
-  // infinity.
-  at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const std::vector<at::Tensor>& held) const {
-    const auto& key_BHLD = held[keys_.first];
+  // infinity. L columns: the 2W positions, then the slots.
+  at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const LayerState& state) const {
+    auto key_BHLD = normed(window_key_norm_, state.key), value_BHLD = normed(window_value_norm_, state.value);
+    if (rule_) {
+      key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, state.slots.key)}, 2);
+      value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, state.slots.value)}, 2);
+    }
     const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
     const auto spots = at::arange(2 * window_, rows.options());
     const auto first = at::where(current > 0, at::zeros_like(rows), at::full_like(rows, window_));
     const auto window_hidden =
         (spots.unsqueeze(0) > offset.unsqueeze(1)).logical_or(spots.unsqueeze(0) < first.unsqueeze(1));
     const auto before = (current - 1).clamp_min(0);  // blocks that are slots
-    const auto visible = block_ ? before * maker_.slots : before.clamp_max(1) * maker_.slots;
-    const auto slot_count = key_BHLD.size(2) - 2 * window_;
+    const auto slot_count = key_BHLD.size(2) - 2 * window_, each = rule_ ? rule_->slots() : 0;
+    const auto visible = (block_ ? before : before.clamp_max(1)) * each;
     const auto slots_hidden = at::arange(slot_count, rows.options()).unsqueeze(0) >= visible.unsqueeze(1);
     const auto hidden_B11L = at::cat({window_hidden, slots_hidden}, 1).unsqueeze(1).unsqueeze(1);
     auto logits_BH1L = at::matmul(wide(query), key_BHLD.transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_));
     if (slot_bias_.defined()) logits_BH1L.narrow(3, 2 * window_, slot_count).add_(slot_bias_.view({1, -1, 1, 1}));
     const auto weights =
         at::softmax(logits_BH1L.masked_fill(hidden_B11L, -std::numeric_limits<double>::infinity()), -1);
-    return at::matmul(weights, held[values_.first]).to(query.scalar_type());
+    return at::matmul(weights, value_BHLD).to(query.scalar_type());
   }
 
   std::int64_t window_;
   bool block_;
-  SlotMaker maker_;
-  Side keys_{.first = 0}, values_{.first = kParts};
+  std::unique_ptr<SlotRule> rule_;  // null: a window alone
+  Norm slot_key_norm_, slot_value_norm_, window_key_norm_, window_value_norm_;
   at::Tensor slot_bias_;
 };
 

@@ -27,8 +27,21 @@ class SoftmaxAttention final : public Attention {
                                   {.causal = causal_, .key_padding_mask = padding_mask});
   }
 
-  StatePointer state_after(const at::Tensor&, const Heads& heads) const override {
-    return std::make_unique<LayerState>(std::vector{heads.key.contiguous(), heads.value.contiguous()});
+  std::pair<at::Tensor, StatePointer> attend_chunk(const Chunk& chunk) const override {
+    const auto& [query, key, value] = chunk.heads;
+    auto state = std::make_unique<LayerState>();
+    state->key = key.contiguous();
+    state->value = value.contiguous();
+    if (chunk.before != nullptr) {
+      const auto behind = [&](const at::Tensor& held, const at::Tensor& more) {
+        return at::cat({held.narrow(2, 0, chunk.position), more.to(held.scalar_type())}, 2);
+      };
+      state->key = behind(chunk.before->key, key);
+      state->value = behind(chunk.before->value, value);
+    }
+    const auto dtype = query.scalar_type();
+    auto out = ops::softmax_attention(query, state->key.to(dtype), state->value.to(dtype), {.causal = true});
+    return {out, std::move(state)};
   }
 
   at::Tensor attend_step(const at::Tensor&, const Heads& heads, const std::vector<std::int64_t>& positions,
@@ -36,15 +49,14 @@ class SoftmaxAttention final : public Attention {
     const auto longest = *std::max_element(positions.begin(), positions.end()) + 1;
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
     const auto index = rows.view({-1, 1, 1, 1}).expand(heads.key.sizes());
-    auto& cached = state.tensors;
-    reserve(cached[0], longest);
-    reserve(cached[1], longest);
-    cached[0].scatter_(2, index, heads.key.to(cached[0].scalar_type()));
-    cached[1].scatter_(2, index, heads.value.to(cached[1].scalar_type()));
+    reserve(state.key, longest);
+    reserve(state.value, longest);
+    state.key.scatter_(2, index, heads.key.to(state.key.scalar_type()));
+    state.value.scatter_(2, index, heads.value.to(state.value.scalar_type()));
     ops::SoftmaxOptions options;
     const bool ragged = *std::min_element(positions.begin(), positions.end()) + 1 != longest;
     if (ragged) options.key_padding_mask = at::arange(longest, rows.options()).unsqueeze(0) > rows.unsqueeze(1);
-    return ops::softmax_attention(heads.query, cached[0].narrow(2, 0, longest), cached[1].narrow(2, 0, longest),
+    return ops::softmax_attention(heads.query, state.key.narrow(2, 0, longest), state.value.narrow(2, 0, longest),
                                   options);
   }
 

@@ -69,10 +69,13 @@ class LanguageModel {
   /// needs N×N memory per head; no gradients. UserError as hidden().
   void attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const;
 
-  /// Reads prompts of different lengths, all tokens in parallel. Returns the logits (B,V) after each prompt's last
-  /// token, and the state there. UserError when the model is bidirectional, or a prompt is empty or longer than
-  /// model.length.
-  std::pair<at::Tensor, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts) const;
+  /// Tokens of a prompt that are read in parallel. A longer prompt is read one chunk after the other, so that it takes
+  /// the memory of a chunk and of the state.
+  static constexpr std::int64_t kPromptChunk = 4096;
+  /// Reads prompts of different lengths. Returns the logits (B,V) after each prompt's last token, and the state there.
+  /// UserError when the model is bidirectional, a prompt is empty or longer than model.length, or chunk < 1.
+  std::pair<at::Tensor, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts,
+                                             std::int64_t chunk = kPromptChunk) const;
   /// Reads one more token per sequence: ids (B) → logits (B,V). UserError when a position is beyond model.length.
   at::Tensor step(const at::Tensor& ids_B, DecodeState& state) const;
 

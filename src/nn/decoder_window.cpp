@@ -1,0 +1,160 @@
+// One token of window attention with running or block slots (maths 4). Shape letters: docs/maths.md.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "nn/decoder_attention.hpp"
+#include "nn/slots/slot_rule.hpp"
+
+namespace linformer::nn {
+
+namespace {
+
+using kernels::DecodeKernels, kernels::VisibleKeys;
+
+// Rows as they are, and as the softmax sees them: the same where nothing is normalised.
+struct Side {
+  Norm norm = {};
+  bool in_place = false;  // block slots, which are never added to
+  HeadRows raw = {}, normalised = {};
+  HeadRows& seen() { return norm.weight.defined() && !in_place ? normalised : raw; }
+  std::int64_t bytes_a_sequence() const { return raw.bytes_a_sequence() + normalised.bytes_a_sequence(); }
+};
+
+class WindowDecoder final : public DecoderAttention {
+ public:
+  explicit WindowDecoder(const LayerContext& context)
+      : DecoderAttention(context.config),
+        block_(form_of(context.config) == Form::block),
+        window_(context.config.window()),
+        rule_(make_slot_rule(context)) {
+    const auto norm = [&](const char* name) { return Norm(context.parameters, context.name + "." + name, width_); };
+    const auto normalise = context.config.normalise();
+    if (normalise != Normalise::none) key_.norm = norm("window_key_norm");
+    if (normalise == Normalise::both) value_.norm = norm("window_value_norm");
+    if (!rule_) return;
+    slot_key_.in_place = slot_value_.in_place = block_;
+    if (normalise != Normalise::none) slot_key_.norm = norm("slot_key_norm");
+    if (normalise == Normalise::both) slot_value_.norm = norm("slot_value_norm");
+    bias_.resize(static_cast<std::size_t>(heads_), 0.0F);
+    if (const auto start = context.config.slot_bias(); start) {
+      const auto bias = context.parameters.constant(context.name + ".slot_bias", {heads_}, *start);
+      std::copy_n(bias.const_data_ptr<float>(), heads_, bias_.begin());
+    }
+  }
+
+  void load(const LayerState& state, const std::vector<std::int64_t>& positions) override {
+    const auto sequences = static_cast<std::int64_t>(positions.size());
+    // Block c is in half c mod 2.
+    const auto recent = [&](HeadRows& rows, const at::Tensor& from, std::int64_t width) {
+      rows = HeadRows(sequences, heads_, 2 * window_, width);
+      for (std::int64_t i = 0; i < sequences; ++i) {
+        const auto half = (positions[static_cast<std::size_t>(i)] - 1) / window_ % 2;
+        rows.copy(i, (1 - half) * window_, from[i].narrow(1, 0, window_));
+        rows.copy(i, half * window_, from[i].narrow(1, window_, window_));
+      }
+    };
+    recent(key_.raw, state.key, width_);
+    recent(value_.raw, state.value, width_);
+    if (rule_) {
+      const auto room = most_slots();
+      for (const auto& [rows, from] :
+           {std::pair{&slot_key_.raw, &state.slots.key}, std::pair{&slot_value_.raw, &state.slots.value}}) {
+        *rows = HeadRows(sequences, heads_, room, width_);
+        for (std::int64_t i = 0; i < sequences; ++i)
+          rows->copy(i, 0, from->select(0, i).narrow(1, 0, std::min(room, from->size(2))));
+      }
+      if (rule_->has_scores()) recent(scores_, state.scores, rule_->slots());
+    }
+    const auto& kernels = kernels::decode_kernels();
+    for (auto* side : {&key_, &value_, &slot_key_, &slot_value_}) {
+      if (!side->norm.weight.defined()) continue;
+      if (!side->in_place) side->normalised = HeadRows(sequences, heads_, side->raw.length(), width_);
+      for (std::int64_t i = 0; i < sequences; ++i) {
+        for (std::int64_t head = 0; head < heads_; ++head) normalise(kernels, *side, i, head, 0, side->raw.length());
+      }
+    }
+  }
+
+  std::int64_t bytes_a_sequence() const override {
+    auto total = scores_.bytes_a_sequence();
+    for (const auto* side : {&key_, &value_, &slot_key_, &slot_value_}) total += side->bytes_a_sequence();
+    return total;
+  }
+  std::int64_t score_rows() const override { return rule_ && rule_->has_scores() ? heads_ * rule_->slots() : 0; }
+
+ protected:
+  // The slots of blocks 0..c−2, block c−1, and block c up to the token itself.
+  int see(const DecodeKernels& kernels, const Token& token, Scratch& scratch, VisibleKeys* visible) override {
+    const auto current = token.position / window_, offset = token.position % window_;
+    const auto here = current % 2 * window_, before = (1 - current % 2) * window_, place = here + offset;
+    if (offset == 0 && current >= 2 && rule_) absorb(kernels, token, current - 2, scratch);
+    const auto row = [&](HeadRows& rows, std::int64_t index) { return rows.row(token.sequence, token.head, index); };
+    std::copy_n(token.key, width_, row(key_.raw, place));
+    std::copy_n(token.value, width_, row(value_.raw, place));
+    if (score_rows() > 0) std::copy_n(token.scores, rule_->slots(), row(scores_, place));
+    for (auto* side : {&key_, &value_}) {
+      if (side->norm.weight.defined()) normalise(kernels, *side, token.sequence, token.head, place, 1);
+    }
+    int parts = 0;
+    if (current >= 2 && rule_) {
+      const auto count = block_ ? (current - 1) * rule_->slots() : rule_->slots();
+      visible[parts++] = {row(slot_key_.seen(), 0), row(slot_value_.seen(), 0), count,
+                          bias_[static_cast<std::size_t>(token.head)]};
+    }
+    if (current >= 1) visible[parts++] = {row(key_.seen(), before), row(value_.seen(), before), window_, 0.0F};
+    visible[parts++] = {row(key_.seen(), here), row(value_.seen(), here), offset + 1, 0.0F};
+    return parts;
+  }
+  std::int64_t most_visible() const override { return most_slots() + 2 * window_; }
+  std::int64_t block_weights() const override { return block_ ? rule_->slots() * window_ : 0; }
+
+ private:
+  std::int64_t most_slots() const {
+    if (!rule_) return 0;
+    return block_ ? rule_->slots() * (length_ / window_ + 1) : rule_->slots();
+  }
+
+  // Gives the block that leaves the window to the slots. It is stored in the half that the new block will overwrite.
+  void absorb(const DecodeKernels& kernels, const Token& token, std::int64_t block, Scratch& scratch) {
+    const auto half = block % 2 * window_, first = block_ ? block * rule_->slots() : 0;
+    const auto row = [&](HeadRows& rows, std::int64_t index) { return rows.row(token.sequence, token.head, index); };
+    const bool scored = rule_->has_scores();
+    rule_->absorb({.kernels = kernels,
+                   .head = token.head,
+                   .number = block,
+                   .key = {row(key_.raw, half), row(slot_key_.raw, first)},
+                   .value = {row(value_.raw, half), row(slot_value_.raw, first)},
+                   .stride = stride_,
+                   .scores = scored ? row(scores_, half) : nullptr,
+                   .score_stride = scores_.stride(),
+                   .weights = scratch.projection.data()});
+    for (auto* side : {&slot_key_, &slot_value_}) {
+      if (side->norm.weight.defined()) normalise(kernels, *side, token.sequence, token.head, first, rule_->slots());
+    }
+  }
+
+  void normalise(const DecodeKernels& kernels, Side& side, std::int64_t sequence, std::int64_t head, std::int64_t first,
+                 std::int64_t count) const {
+    for (auto i = first; i < first + count; ++i) {
+      kernels.normalise(side.raw.row(sequence, head, i), side.norm.weight.const_data_ptr<float>(),
+                        side.norm.bias.const_data_ptr<float>(), width_, side.seen().row(sequence, head, i));
+    }
+  }
+
+  bool block_;
+  std::int64_t window_;
+  std::unique_ptr<SlotRule> rule_;  // null: a window alone
+  Side key_, value_, slot_key_, slot_value_;
+  HeadRows scores_;  // (S,H,2W,r)
+  std::vector<float> bias_;
+};
+
+}  // namespace
+
+std::unique_ptr<DecoderAttention> make_decoder_window(const LayerContext& context) {
+  return std::make_unique<WindowDecoder>(context);
+}
+
+}  // namespace linformer::nn

@@ -1,0 +1,45 @@
+#include "nn/slots/slot_rule.hpp"
+
+#include <algorithm>
+
+#include "linformer/core/error.hpp"
+
+namespace linformer::nn {
+
+SlotRule::SlotRule(const LayerContext& context)
+    : form_(form_of(context.config)), heads_(context.config.heads), window_(context.config.window()) {
+  const bool block = form_ == Form::block;
+  slots_ = block ? context.config.block_slots_of(context.layer) : context.config.slots_of(context.layer);
+  length_ = block ? window_ : context.config.length;
+  segment_ = length_ / slots_;
+}
+
+at::Tensor SlotRule::scores(const at::Tensor&) const { return {}; }
+at::Tensor SlotRule::reads(const at::Tensor&, const ops::SummariseOptions&) const { return {}; }
+ops::Slots SlotRule::sums_after(const ops::Slots&, const SlotText&) const {
+  fail("this slot rule has no running sums.");
+}
+
+void SlotRule::set_slots(const DecodedBlock& block, const DecodedBlock::Side& side, const float* weights) const {
+  std::fill_n(side.slots, slots_ * block.stride, 0.0F);
+  block.kernels.add_slots({weights, window_, side.rows, side.slots, slots_, window_, block.stride});
+}
+
+std::unique_ptr<SlotRule> make_slot_rule(const LayerContext& context) {
+  if (context.config.slots_of(context.layer) == 0) return nullptr;
+  switch (context.config.attention.projection) {
+    case Projection::linear:
+      return make_linear_slots(context);
+    case Projection::dynamic:
+      return make_dynamic_slots(context);
+    case Projection::convolution:
+      return make_convolution_slots(context);
+    case Projection::mean:
+      return make_mean_slots(context);
+    case Projection::max:
+      return make_max_slots(context);
+  }
+  fail("no slot rule for this projection");
+}
+
+}  // namespace linformer::nn

@@ -1,0 +1,46 @@
+// What a causal layer needs of the text that it has read, in one layout: of the general step, of prompts that are read
+// in chunks, and of the fast decoder. Shape letters: docs/maths.md; r slots a block, c the block of the last token.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "linformer/nn/decode_state.hpp"
+#include "linformer/ops/attention.hpp"
+
+namespace linformer::nn {
+
+/// Everything is as it was before normalisation, in the weights' dtype, float32 or wider. What a form doesn't need is
+/// undefined. In a state of several sequences that are not equally far, the shorter ones end in zeros.
+struct LayerState final : DecodeState::Layer {
+  /// Softmax: every position, (B,H,L,D). With a window: blocks c−1 and c, (B,H,2W,D); zeros where no token stands.
+  at::Tensor key, value;
+  /// Prefix: the sums of all positions, (B,H,K,D). Running slots: those of blocks 0..c−2. Block slots: those of these
+  /// blocks, one after the other, (B,H,r·(c−1),D).
+  ops::Slots slots;
+  at::Tensor scores;  ///< of dynamic projection: of the positions of `key`, (B,H,2W,r)
+
+  /// The tensors that are defined, with their names.
+  std::vector<std::pair<std::string_view, at::Tensor>> named() const;
+  std::int64_t bytes() const override;
+  std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
+
+  static constexpr std::size_t kTensors = 5;
+  std::array<at::Tensor*, kTensors> all() { return {&key, &value, &slots.key, &slots.value, &scores}; }
+  std::array<const at::Tensor*, kTensors> all() const { return {&key, &value, &slots.key, &slots.value, &scores}; }
+};
+using StatePointer = std::unique_ptr<LayerState>;
+
+/// Joins several states into one, in order.
+StatePointer join(const std::vector<StatePointer>& states);
+
+/// Makes room for `length` entries in dimension 2. If there is too little, the room at least doubles.
+void reserve(at::Tensor& tensor, std::int64_t length);
+
+}  // namespace linformer::nn
