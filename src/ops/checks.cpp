@@ -145,6 +145,8 @@ void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
       "sums of the text before go with running slots, and with key positions past its first block; window is {} and "
       "key is {}",
       options.window, shape_text(key));
+  require(!options.decay || (options.window > 0 && !options.block), "decay goes with running slots; window is {}",
+          options.window);
 }
 
 Path choose_path(Path wanted, Path fastest, std::string_view unserved) {
@@ -213,6 +215,11 @@ void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const 
   check_summarise(options, key);
   check_projections(projection_key, projection_value, key, options.block ? options.window : key.size(2), options.block);
   check_sums(options.before, key, projection_key.size(-2));
+  if (!options.decay) return;
+  require(options.decay->dim() == 2 && options.decay->size(0) == key.size(1) &&
+              options.decay->size(1) == projection_key.size(-2),
+          "decay has shape {}; expected (H,K) = ({},{})", shape_text(*options.decay), key.size(1),
+          projection_key.size(-2));
 }
 
 }  // namespace linformer::ops

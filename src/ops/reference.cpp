@@ -86,6 +86,18 @@ at::Tensor project_range(const at::Tensor& projection, const at::Tensor& x, std:
   return at::matmul(projection.narrow(-1, column, count), x.narrow(2, first, count));
 }
 
+/// Σ_b λ^{count−1−b} ⊙ E_b x_b over the first blocks, and λ^count ⊙ what was before.
+at::Tensor decayed_sum(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t count,
+                       const SummariseOptions& options, const at::Tensor& before) {
+  const auto decay_HK1 = wide(*options.decay).unsqueeze(-1);
+  auto sum = before.defined() ? before * decay_HK1.pow(count) : project_range(projection, x_BHMD, 0, 0, 0);
+  for (std::int64_t block = 0; block < count; ++block) {
+    const auto first = block * options.window;
+    sum = sum + decay_HK1.pow(count - 1 - block) * project_range(projection, x_BHMD, first, options.window, first);
+  }
+  return sum;
+}
+
 at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options,
                    const at::Tensor& before) {
   const auto length = x_BHMD.size(2), window = options.window;
@@ -95,19 +107,24 @@ at::Tensor project(const at::Tensor& projection, const at::Tensor& x_BHMD, const
                        : x_BHMD;
     return project_range(projection, x, 0, length, 0);
   }
+  const auto blocks = ceil_divide(length, window);
   std::vector<at::Tensor> entries;
-  if (options.before) {
-    for (std::int64_t block = 1; block < ceil_divide(length, window); ++block)
-      entries.push_back(before + project_range(projection, x_BHMD, 0, (block - 1) * window, 0));
-    return at::stack(entries, 2);
+  if (options.block) {
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const auto first = block * window;
+      entries.push_back(project_range(projection, x_BHMD, first, std::min(window, length - first), 0));
+    }
+    return at::cat(entries, 2);
   }
-  for (std::int64_t block = 0; block < ceil_divide(length, window); ++block) {
-    const auto first = block * window;
-    entries.push_back(options.block
-                          ? project_range(projection, x_BHMD, first, std::min(window, length - first), 0)
-                          : project_range(projection, x_BHMD, 0, std::max<std::int64_t>(first - window, 0), 0));
+  // The block of a query sees the blocks up to the one before the one before. x begins one block earlier when there is
+  // text before it.
+  for (std::int64_t block = options.before ? 1 : 0; block < blocks; ++block) {
+    const auto seen = std::max<std::int64_t>(block - 1, 0);
+    entries.push_back(options.decay ? decayed_sum(projection, x_BHMD, seen, options, before)
+                                    : project_range(projection, x_BHMD, 0, seen * window, 0));
+    if (options.before && !options.decay) entries.back() = entries.back() + before;
   }
-  return options.block ? at::cat(entries, 2) : at::stack(entries, 2);
+  return at::stack(entries, 2);
 }
 
 /// Σ_{s≤t} E[:, s] x_sᵀ for every t: (B,H,N,K,D). `before`: the sum before the first.

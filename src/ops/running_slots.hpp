@@ -12,7 +12,8 @@ namespace linformer::ops {
 /// and x is read without a copy if it has the layout of a linear layer's result, (B,M,H,D).
 /// With `before` (B,H,K,D), the sum of a text before, x begins with the block before the first query's: there are T−1
 /// entries, and entry t holds before + the sum over blocks 0..t−1.
+/// With `decay` λ (H,K), the sum of entry t is λ ⊙ that of entry t−1, plus the block that comes to it.
 at::Tensor running_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window,
-                         const at::Tensor& before = {});
+                         const at::Tensor& before = {}, const at::Tensor& decay = {});
 
 }  // namespace linformer::ops

@@ -37,7 +37,7 @@ at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const Summ
                    const at::Tensor& before) {
   if (options.window == 0) return project_whole(projection, zero_padding(x, options.key_padding_mask));
   return options.block ? project_each_block(projection, x, options.window)
-                       : running_slots(projection, x, options.window, before);
+                       : running_slots(projection, x, options.window, before, options.decay.value_or(at::Tensor()));
 }
 
 /// What a segment-wise kind needs: block or whole-sequence, and segments that fill a block.

@@ -28,14 +28,14 @@ const std::vector<std::vector<std::int64_t>> kCuts{{0, 5}, {0, 10}, {0, 5, 10, 1
 
 struct ChunkCase {
   std::string name;
-  bool block, own_heads;
+  bool block, own_heads, decay = false;
 };
 
 at::Tensor rows_between(const at::Tensor& x, std::int64_t from, std::int64_t to) {
   return x.narrow(2, from, to - from);
 }
 
-/// Inputs: query, key, value, E, F, slot bias.
+/// Inputs: query, key, value, E, F, slot bias, decay.
 Tensors draw_inputs(const ChunkCase& form) {
   const auto draw_text = [] { return at::randn({kBatch, kHeads, kText, kHeadWidth}, at::kDouble); };
   const auto draw_projection = [&] {
@@ -43,8 +43,13 @@ Tensors draw_inputs(const ChunkCase& form) {
     if (form.own_heads) shape.insert(shape.begin(), kHeads);
     return at::randn(shape, at::kDouble) * 0.4;
   };
-  return {draw_text(),       draw_text(),       draw_text(),
-          draw_projection(), draw_projection(), at::randn({kHeads}, at::kDouble)};
+  return {draw_text(),
+          draw_text(),
+          draw_text(),
+          draw_projection(),
+          draw_projection(),
+          at::randn({kHeads}, at::kDouble),
+          at::rand({kHeads, kSlots}, at::kDouble) * 0.5 + 0.5};
 }
 
 Slots summarise(Path path, const at::Tensor& key, const at::Tensor& value, const at::Tensor& e, const at::Tensor& f,
@@ -53,29 +58,44 @@ Slots summarise(Path path, const at::Tensor& key, const at::Tensor& value, const
                                  : summarise_linear(key, value, e, f, options);
 }
 
-at::Tensor whole(const Tensors& x, bool block) {
-  const auto slots = summarise(Path::reference, x[1], x[2], x[3], x[4], {.window = kWindow, .block = block});
+at::Tensor whole(const Tensors& x, const ChunkCase& form) {
+  SummariseOptions options{.window = kWindow, .block = form.block};
+  if (form.decay) options.decay = x[6];
+  const auto slots = summarise(Path::reference, x[1], x[2], x[3], x[4], options);
   return reference::attend(x[0], x[1], x[2], slots, {.causal = true, .window = kWindow, .slot_bias = x[5]});
 }
 
-/// E[:, from:to] x[from:to].
+/// The sums of the blocks before `to`.
 at::Tensor sum_of(const at::Tensor& projection, const at::Tensor& x, std::int64_t to) {
   return at::matmul(projection.narrow(-1, 0, to), rows_between(x, 0, to));
 }
 
-at::Tensor in_chunks(const Tensors& x, bool block, const std::vector<std::int64_t>& cuts, Path path) {
+at::Tensor decayed_sum_of(const at::Tensor& projection, const at::Tensor& x, std::int64_t to, const at::Tensor& decay) {
+  auto sum = at::zeros({kBatch, kHeads, kSlots, kHeadWidth}, x.options());
+  for (std::int64_t first = 0; first < to; first += kWindow)
+    sum = sum * decay.unsqueeze(-1) +
+          at::matmul(projection.narrow(-1, first, kWindow), rows_between(x, first, first + kWindow));
+  return sum;
+}
+
+at::Tensor in_chunks(const Tensors& x, const ChunkCase& form, const std::vector<std::int64_t>& cuts, Path path) {
   std::vector<at::Tensor> parts;
   for (std::size_t i = 0; i < cuts.size(); ++i) {
     const auto first = cuts[i], end = i + 1 < cuts.size() ? cuts[i + 1] : kText;
     const auto from = std::max<std::int64_t>(first - kWindow, 0);
     const auto key = rows_between(x[1], from, end), value = rows_between(x[2], from, end);
     Slots slots;
-    if (block) {
+    if (form.block) {
       slots = summarise(path, rows_between(x[1], 0, end), rows_between(x[2], 0, end), x[3], x[4],
                         {.window = kWindow, .block = true});
     } else {
       SummariseOptions options{.window = kWindow};
-      if (first > 0) options.before = Slots{sum_of(x[3], x[1], from), sum_of(x[4], x[2], from)};
+      if (form.decay) options.decay = x[6];
+      if (first > 0) {
+        options.before = form.decay
+                             ? Slots{decayed_sum_of(x[3], x[1], from, x[6]), decayed_sum_of(x[4], x[2], from, x[6])}
+                             : Slots{sum_of(x[3], x[1], from), sum_of(x[4], x[2], from)};
+      }
       const auto left = kText - from;
       slots = summarise(path, key, value, x[3].narrow(-1, from, left), x[4].narrow(-1, from, left), options);
     }
@@ -96,8 +116,8 @@ TEST_P(Chunks, EqualTheWhole) {
       const auto dtype = path == Path::kernel ? at::kFloat : at::kDouble;
       Tensors inputs;
       for (const auto& input : draw_inputs(form)) inputs.push_back(input.to(dtype));
-      test::expect_same([&](const Tensors& x) { return in_chunks(x, form.block, cuts, path); },
-                        [&](const Tensors& x) { return whole(x, form.block); }, inputs, test::tolerance_of(dtype));
+      test::expect_same([&](const Tensors& x) { return in_chunks(x, form, cuts, path); },
+                        [&](const Tensors& x) { return whole(x, form); }, inputs, test::tolerance_of(dtype));
     }
   }
 }
@@ -106,15 +126,34 @@ TEST_P(Chunks, InBfloat16ErrAsMuchAsComposed) {
   const auto form = GetParam();
   Tensors inputs;
   for (const auto& input : draw_inputs(form)) inputs.push_back(input.to(at::kBFloat16));
-  const auto by = [&](Path path) { return [=](const Tensors& x) { return in_chunks(x, form.block, kCuts[2], path); }; };
+  const auto by = [&](Path path) { return [=](const Tensors& x) { return in_chunks(x, form, kCuts[2], path); }; };
   test::expect_as_close_as(
-      by(Path::composed), by(Path::kernel), [&](const Tensors& x) { return whole(x, form.block); }, inputs);
+      by(Path::composed), by(Path::kernel), [&](const Tensors& x) { return whole(x, form); }, inputs);
 }
 
 INSTANTIATE_TEST_SUITE_P(Forms, Chunks,
                          testing::Values(ChunkCase{"running", false, false}, ChunkCase{"running_heads", false, true},
-                                         ChunkCase{"block", true, false}, ChunkCase{"block_heads", true, true}),
+                                         ChunkCase{"block", true, false}, ChunkCase{"block_heads", true, true},
+                                         ChunkCase{"decay", false, false, true},
+                                         ChunkCase{"decay_heads", false, true, true}),
                          [](const auto& value) { return value.param.name; });
+
+TEST(Chunks, OfDecayHaveSecondDerivatives) {
+  const auto gradients = [&](const Tensors& x) {
+    Tensors leaves;
+    for (const auto& input : x) leaves.push_back(input.requires_grad() ? input : input.clone().requires_grad_());
+    const auto slots = summarise_linear(leaves[0], leaves[0], leaves[1], leaves[1],
+                                        {.window = 2, .before = Slots{leaves[3], leaves[3]}, .decay = leaves[2]});
+    Tensors flat;
+    for (const auto& gradient :
+         torch::autograd::grad({(slots.key * slots.value).square().sum()}, leaves, {}, true, true))
+      flat.push_back(gradient.flatten());
+    return at::cat(flat);
+  };
+  EXPECT_LT(test::gradient_check(gradients, {at::randn({1, 2, 9, 2}, at::kDouble), at::randn({2, 3, 9}, at::kDouble),
+                                             at::rand({2, 3}, at::kDouble), at::randn({1, 2, 3, 2}, at::kDouble)}),
+            1e-6);
+}
 
 TEST(Chunks, OfAPrefixGoOnFromItsSums) {
   for (const bool own_heads : {false, true}) {
@@ -132,7 +171,7 @@ TEST(Chunks, OfAPrefixGoOnFromItsSums) {
         return at::cat(parts, 2);
       };
       auto inputs = draw_inputs({"", false, own_heads});
-      inputs.pop_back();
+      inputs.resize(5);
       test::expect_same([&](const Tensors& x) { return pieces(x, {0, 1, 9, 30}); },
                         [&](const Tensors& x) { return reference::prefix_attention(x[0], x[1], x[2], x[3], x[4], {}); },
                         inputs, test::tolerance_of(at::kDouble));

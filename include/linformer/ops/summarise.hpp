@@ -15,6 +15,8 @@ struct SummariseOptions {
   /// Only for running slots: the sums of the text before, (B,H,K,D). key and value then begin with the block before
   /// the first query's, as the projections do; the result has one entry for each block of queries.
   std::optional<Slots> before = std::nullopt;
+  /// Only for running slots: λ (H,K). With every block that is added, what each slot held before is multiplied by it.
+  std::optional<at::Tensor> decay = std::nullopt;
 };
 
 /// Linear (Wang et al. 2020, arXiv 2006.04768): slots = E·K and F·V. Projections are (K,P) or (H,K,P) with P ≥ M; for
