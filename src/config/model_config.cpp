@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -19,6 +22,28 @@ constexpr double kAutomaticSlotBias =
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
 
+// What the rule of each projection can make, and what it needs.
+struct RuleTraits {
+  std::vector<Form> forms;  // whose slots it makes
+  bool entries = false;     // it has learned entries of E and F
+  bool segments = false;    // its slots are equal parts of the positions
+};
+
+RuleTraits traits_of(Projection projection) {
+  switch (projection) {
+    case Projection::linear:
+      return {.forms = {Form::bidirectional, Form::prefix, Form::running, Form::block}, .entries = true};
+    case Projection::dynamic:
+      return {.forms = {Form::bidirectional, Form::block}};
+    case Projection::convolution:
+      return {.forms = {Form::bidirectional, Form::block}, .entries = true, .segments = true};
+    case Projection::mean:
+    case Projection::max:
+      return {.forms = {Form::bidirectional, Form::block}, .segments = true};
+  }
+  fail("no traits of this projection");
+}
+
 void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1, std::int64_t largest = kLargest) {
   require(value >= smallest && value <= largest, "{} is {}, expected a whole number from {} to {}", name, value,
           smallest, largest);
@@ -28,7 +53,7 @@ void check_size(std::string_view name, std::int64_t value, std::int64_t smallest
 // segments of a window it divides the window.
 bool shares_slots(const ModelConfig& config, std::int64_t window) {
   const auto& attention = config.attention;
-  const bool segments = attention.projection != Projection::linear && attention.projection != Projection::dynamic;
+  const bool segments = traits_of(attention.projection).segments;
   const auto fits = [&](std::int64_t slots) {
     const auto whole = slots * window % config.length == 0 && slots * window >= config.length;
     return whole && (!segments || window % (slots * window / config.length) == 0);
@@ -139,19 +164,19 @@ void check_projection(const ModelConfig& config) {
           "attention.reassociate = false is for the bidirectional form with attention.projection = linear, the only "
           "one that reassociates; "
           "leave it true, or set model.causal = false and attention.window = 0");
-  if (attention.projection == Projection::linear) return;
-  const bool block = attention.summary == Summary::block;
-  require(
-      !config.causal || block,
-      "attention.projection = {} is bidirectional or needs attention.summary = block: {} slots of a causal model are "
-      "running sums, which only attention.projection = linear makes",
-      name, config.window() ? "running" : "prefix");
-  if (attention.projection == Projection::dynamic) {
-    require(attention.sharing != Sharing::key_value,
-            "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
-            "projection for keys and values; use headwise, none or layerwise");
-    return;
-  }
+  const auto traits = traits_of(attention.projection);
+  const auto form = form_of(config);
+  std::string makes;
+  for (const auto made : traits.forms) makes += formatted("{}{}", makes.empty() ? "" : ", ", enum_name(made));
+  require(std::ranges::count(traits.forms, form) > 0,
+          "attention.projection = {} makes no {} slots, but only: {}; take another projection, such as linear, or "
+          "change attention.summary, attention.window or model.causal",
+          name, enum_name(form), makes);
+  require(attention.projection != Projection::dynamic || attention.sharing != Sharing::key_value,
+          "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
+          "projection for keys and values; use headwise, none or layerwise");
+  if (!traits.segments) return;
+  const bool block = form == Form::block;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
     const auto positions = block ? config.window() : config.length;
     const auto slots = block ? config.block_slots_of(layer) : config.slots_of(layer);
@@ -188,13 +213,13 @@ std::int64_t ModelConfig::window() const {
 }
 
 std::optional<ProjectionStart> ModelConfig::projection_start() const {
-  const bool convolution = attention.projection == Projection::convolution;
-  if (attention.projection != Projection::linear && !convolution) return std::nullopt;
+  const auto traits = traits_of(attention.projection);
+  if (!traits.entries) return std::nullopt;
   const bool block = form_of(*this) == Form::block;
   // A random slot of a bidirectional model sums all positions, so nearby positions can't be told from the others
   // (docs/RESULTS.md).
-  return attention.projection_start.value_or(convolution || block || !causal ? ProjectionStart::means
-                                                                             : ProjectionStart::random);
+  return attention.projection_start.value_or(traits.segments || block || !causal ? ProjectionStart::means
+                                                                                 : ProjectionStart::random);
 }
 
 Normalise ModelConfig::normalise() const {

@@ -23,7 +23,7 @@ using torch::autograd::variable_list;
 /// Entry t of (B,H,S,K,D) with decay, one after the other; before them the sum of what is before, or zeros.
 at::Tensor decayed_sums(const at::Tensor& x_BHSKD, std::int64_t zeros, const at::Tensor& before,
                         const at::Tensor& decay_HK) {
-  auto sum = before.defined() ? before : at::zeros_like(x_BHSKD.select(2, 0));
+  auto sum = before.defined() ? before : at::zeros_like(x_BHSKD.sum(2));
   std::vector<at::Tensor> entries(before.defined() ? 1 : static_cast<std::size_t>(zeros), sum);
   for (std::int64_t i = 0; i < x_BHSKD.size(2); ++i) {
     sum = sum * decay_HK.unsqueeze(-1) + x_BHSKD.select(2, i);
@@ -191,7 +191,7 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
     const auto summed = grad_BSKd.size(1), start = slots_BHTKD.size(2) - summed - 1;
     for (std::int64_t i = 0; i < summed; ++i) {
       const auto grad_BHKD = grad_BSKd.select(1, i).unflatten(2, {slots_BHTKD.size(1), -1}).permute({0, 2, 1, 3});
-      sum_HK.add_(at::mul(grad_BHKD, slots_BHTKD.select(2, start + i)).sum({0, 3}, false, sum_HK.scalar_type()));
+      sum_HK.add_(at::mul(wide(grad_BHKD), wide(slots_BHTKD.select(2, start + i))).sum({0, 3}));
     }
     return sum_HK.to(decay_HK.scalar_type());
   }

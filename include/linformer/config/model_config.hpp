@@ -138,6 +138,11 @@ struct ModelConfig {
 /// block see slots and a causal window.
 enum class Form { softmax, bidirectional_softmax, bidirectional, prefix, running, block };
 
+template <>
+struct EnumNames<Form> {
+  static constexpr std::array names{"softmax", "bidirectional-softmax", "bidirectional", "prefix", "running", "block"};
+};
+
 Form form_of(const ModelConfig& config);
 
 /// Replaces every `auto`, and every 0 that stands for a default, by its value. Then checks sizes and combinations. A

@@ -2,33 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-#include <cmath>
+#include <utility>
 
 namespace linformer::nn {
 
-namespace {
-
-// (K,P): each slot is the mean of an equal part of the positions.
-at::Tensor segment_means(std::int64_t slots, std::int64_t length) {
-  auto means = at::zeros({slots, length}, at::kFloat);
-  for (std::int64_t slot = 0; slot < slots; ++slot) {
-    const auto first = slot * length / slots, last = (slot + 1) * length / slots;
-    means[slot].slice(0, first, last).fill_(1.0 / static_cast<double>(std::max<std::int64_t>(last - first, 1)));
-  }
-  return means;
-}
-
-}  // namespace
-
 LinearSlots::LinearSlots(const LayerContext& context) : ProjectedSlots(context) {
-  make(context, {slots_, length_}, [&](const std::string& name, at::IntArrayRef shape) {
-    if (context.config.projection_start() == ProjectionStart::means)
-      return context.parameters.around(
-          name, shape, [&] { return segment_means(slots_, length_); }, noise_of_means(length_));
-    const auto variance = 1.0 / static_cast<double>(context.config.causal ? length_ : slots_);
-    return context.parameters.normal(name, shape, std::sqrt(variance));
-  });
+  make(context, {slots_, length_},
+       [&](const std::string& name, at::IntArrayRef shape) { return draw_matrix(context, name, shape); });
 }
 
 ops::Slots LinearSlots::summarise(const SlotText& text, const ops::SummariseOptions& options) const {

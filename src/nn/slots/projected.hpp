@@ -1,7 +1,9 @@
 // Slot rules with learned entries E for keys and F for values, which heads and layers may share.
 #pragma once
 
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "nn/slots/slot_rule.hpp"
 
@@ -34,6 +36,8 @@ class ProjectedSlots : public SlotRule {
     context.shared.key = key_;
   }
 
+  /// Entries (K,P) or (H,K,P) as attention.projection_start says (maths 1, 4).
+  static at::Tensor draw_matrix(const LayerContext& context, const std::string& name, at::IntArrayRef shape);
   /// Standard deviation of the noise on entries that start as means of `weights` positions (maths 4).
   static double noise_of_means(std::int64_t weights);
 
