@@ -18,6 +18,7 @@ constexpr std::int64_t kAutomaticWindow = 64;
 constexpr std::int64_t kAutomaticPart = 4;
 constexpr double kAutomaticSlotBias =
     -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
+constexpr std::int64_t kAutomaticPeriod = 8;  // windows; with 4, recall of pairs anywhere is lost (docs/LOG.md)
 // Far above any real model, and far below the sizes whose products overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
@@ -37,6 +38,8 @@ RuleTraits traits_of(Projection projection) {
       return {.forms = {Form::bidirectional, Form::block}};
     case Projection::convolution:
       return {.forms = {Form::bidirectional, Form::block}, .entries = true, .segments = true};
+    case Projection::periodic:
+      return {.forms = {Form::running}, .entries = true};
     case Projection::mean:
     case Projection::max:
       return {.forms = {Form::bidirectional, Form::block}, .segments = true};
@@ -158,7 +161,7 @@ void check_projection(const ModelConfig& config) {
   require(
       !attention.projection_start || config.projection_start(),
       "attention.projection_start = {} does not apply to attention.projection = {}, which has no entries of E and F; "
-      "leave it at auto, or use linear or convolution",
+      "leave it at auto, or use linear, periodic or convolution",
       enum_name(attention.projection_start.value_or(ProjectionStart::random)), name);
   require(attention.reassociate || (!config.causal && attention.projection == Projection::linear),
           "attention.reassociate = false is for the bidirectional form with attention.projection = linear, the only "
@@ -175,6 +178,16 @@ void check_projection(const ModelConfig& config) {
   require(attention.projection != Projection::dynamic || attention.sharing != Sharing::key_value,
           "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
           "projection for keys and values; use headwise, none or layerwise");
+  require(attention.projection == Projection::periodic || attention.period == 0,
+          "attention.period = {} is only used with attention.projection = periodic; leave it at 0", attention.period);
+  if (attention.projection == Projection::periodic) {
+    const auto window = config.window();
+    check_size("attention.period", attention.period, 0);
+    require(attention.period % window == 0,
+            "attention.period is {}, expected a multiple of attention.window = {}, such as {}; 0 takes {}",
+            attention.period, window, std::max<std::int64_t>(attention.period / window, 1) * window,
+            kAutomaticPeriod * window);
+  }
   if (!traits.segments) return;
   const bool block = form == Form::block;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
@@ -192,8 +205,8 @@ void check_projection(const ModelConfig& config) {
 
 bool AttentionConfig::operator==(const AttentionConfig& other) const {
   const auto rest = [](const AttentionConfig& c) {
-    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.projection_start, c.reassociate,
-                    c.window, c.summary, c.normalise);
+    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.period, c.projection_start,
+                    c.reassociate, c.window, c.summary, c.normalise);
   };
   const bool both_without = slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
   return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
@@ -210,6 +223,11 @@ std::int64_t ModelConfig::window() const {
   if (attention.kind == AttentionKind::softmax) return 0;
   if (attention.window) return *attention.window;
   return causal ? automatic_window(*this) : 0;
+}
+
+std::int64_t ModelConfig::period() const {
+  if (attention.kind == AttentionKind::softmax || attention.projection != Projection::periodic) return 0;
+  return attention.period ? attention.period : kAutomaticPeriod * window();
 }
 
 std::optional<ProjectionStart> ModelConfig::projection_start() const {
@@ -248,6 +266,7 @@ ModelConfig resolved(ModelConfig config) {
   check_window(config);
   if (config.attention.summary == Summary::block) check_block_slots(config);
   check_projection(config);
+  config.attention.period = config.period();
   config.attention.projection_start = config.projection_start();
   config.attention.window = config.window();
   config.attention.normalise = config.normalise();

@@ -57,9 +57,10 @@ json projection_line(const ModelConfig& config, std::int64_t layer, const json& 
                  {"head", head},
                  {"which", which},
                  {"kind", enum_name(attention.projection)},
-                 {"over", convolution ? "segment"
-                          : block     ? "block"
-                                      : "sequence"},
+                 {"over", convolution           ? "segment"
+                          : block               ? "block"
+                          : config.period() > 0 ? "period"
+                                                : "sequence"},
                  {"sharing", enum_name(attention.sharing)},
                  {"slots", block ? config.block_slots_of(layer) : config.slots_of(layer)},
                  {"length", projection_KP.size(1)},

@@ -84,8 +84,14 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
        {"attention.projection = max", "model.length = 24", "7 equal parts"}},
       {{{"attention.summary", "block"}, {"attention.projection", "convolution"}, {"attention.slots", "18"}},
        {"attention.projection = convolution", "attention.window = 4", "3 equal parts"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "periodic"}},
+       {"attention.projection = periodic", "block", "only: running"}},
+      {{{"attention.projection", "periodic"}, {"attention.period", "9"}},
+       {"attention.period is 9", "such as 8", "0 takes 32"}},
+      {{{"attention.projection", "periodic"}, {"attention.period", "-4"}}, {"attention.period is -4"}},
+      {{{"attention.period", "8"}}, {"attention.period = 8", "attention.projection = periodic"}},
       {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.projection_start", "means"}},
-       {"attention.projection_start = means", "dynamic", "linear or convolution"}},
+       {"attention.projection_start = means", "dynamic", "linear, periodic or convolution"}},
       {{{"attention.reassociate", "false"}}, {"attention.reassociate = false", "model.causal = false"}},
   };
   for (const auto& mistake : mistakes) {

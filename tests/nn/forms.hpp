@@ -92,6 +92,9 @@ inline std::vector<FormCase> causal_forms() {
       if (projection == Projection::dynamic && sharing == Sharing::key_value) continue;
       add_normalised(forms, linformer_form("block", 48, 6, 2, sharing, Summary::block, projection));
     }
+    auto periodic = linformer_form("running", 45, 7, 5, sharing, Summary::running, Projection::periodic);
+    periodic.config.attention.period = 14;
+    add_normalised(forms, periodic);
     if (sharing == Sharing::layerwise) continue;  // needs equal numbers
     forms.push_back(by_layer(linformer_form("prefix", 45, 0, 5, sharing), {5, 3}));
     forms.push_back(by_layer(linformer_form("running", 45, 7, 5, sharing), {4, 7}));

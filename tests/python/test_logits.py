@@ -163,6 +163,8 @@ class Oracle:
             return torch.stack([key[p].mean(0) for p in parts]), torch.stack([value[p].mean(0) for p in parts])
         if projection == "max":
             return torch.stack([key[p].amax(0) for p in parts]), torch.stack([value[p].amax(0) for p in parts])
+        if projection == "periodic":
+            return self.fade(layer, head, key, value, slots)
         e = self.get(owner + ".projection_key")
         f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
         if sharing == "none":
@@ -176,6 +178,26 @@ class Oracle:
         return e[:, :m] @ key, f[:, :m] @ value
 
 
+    def fade(self, layer, head, key, value, slots):
+        """Whole blocks only: what block b adds is weighted by lambda to the number of blocks after it."""
+        window, period, sharing = self.attention["window"], self.attention["period"], self.attention["sharing"]
+        owner = f"blocks.{0 if sharing == 'layerwise' else layer}.attention"
+        e = self.get(owner + ".projection_key")
+        f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
+        if sharing == "none":
+            e, f = e[head], f[head]
+        assert e.shape == f.shape == (slots, period)
+        fading = 1 / (1 + torch.exp(-self.get(f"blocks.{layer}.attention.decay")[head]))
+        blocks = len(key) // window
+        assert len(key) % window == 0 and fading.shape == (slots,)
+        slot_keys = slot_values = torch.zeros(slots, self.head_width, dtype=torch.float64)
+        for t in range(len(key)):
+            weight = fading ** (blocks - 1 - t // window)
+            slot_keys = slot_keys + (weight * e[:, t % period])[:, None] * key[t]
+            slot_values = slot_values + (weight * f[:, t % period])[:, None] * value[t]
+        return slot_keys, slot_values
+
+
 def full_config(model=None, attention=None):
     config = {
         "format_version": 1,
@@ -184,7 +206,7 @@ def full_config(model=None, attention=None):
             "tied": False, "causal": True, "position": "learned",
         },
         "attention": {
-            "kind": "linformer", "slots": 6, "slots_by_layer": [], "sharing": "headwise", "projection": "linear", "window": 4,
+            "kind": "linformer", "slots": 6, "slots_by_layer": [], "sharing": "headwise", "projection": "linear", "period": 0, "window": 4,
             "summary": "running", "normalise": "keys", "slot_bias": -2.0,
         },
     }
@@ -227,12 +249,15 @@ def attention_shapes(config, layer, name):
     if sharing != "layerwise" or layer == 0:
         if attention["projection"] == "dynamic":
             shapes[name + ".projection.weight"], shapes[name + ".projection.bias"] = (heads * slots, model["width"]), (heads * slots,)
-        elif attention["projection"] in ("linear", "convolution"):
-            shape = (slots, length) if attention["projection"] == "linear" else (length // slots,)
+        elif attention["projection"] in ("linear", "convolution", "periodic"):
+            columns = attention["period"] if attention["projection"] == "periodic" else length
+            shape = (length // slots,) if attention["projection"] == "convolution" else (slots, columns)
             shape = (heads, *shape) if sharing == "none" else shape
             shapes[name + ".projection_key"] = shape
             if sharing not in ("key-value", "layerwise"):
                 shapes[name + ".projection_value"] = shape
+    if attention["projection"] == "periodic":
+        shapes[name + ".decay"] = (heads, slots)
     if window:
         normed = {"none": (), "keys": ("key",), "both": ("key", "value")}[attention["normalise"]]
         for part in (f"{place}_{kind}_norm" for place in ("slot", "window") for kind in normed):
@@ -302,6 +327,8 @@ CASES = {
     "block dynamic layerwise both": window(summary="block", slots=12, projection="dynamic", sharing="layerwise", normalise="both"),
     "block by layer, no bias": window(summary="block", slots_by_layer=[12, 6], slot_bias="none", normalise="none"),
     "running by layer": window(slots_by_layer=[9, 2]),
+    **{f"periodic {sharing}": window(projection="periodic", period=8, sharing=sharing) for sharing in ("none", "headwise", "key-value", "layerwise")},
+    "periodic by layer": window(projection="periodic", period=12, slots_by_layer=[9, 2], normalise="both"),
     "tied": ({"tied": True}, {}),
     "sinusoidal": ({"position": "sinusoidal"}, {}),
     "no position, one head": ({"position": "none", "heads": 1}, {}),

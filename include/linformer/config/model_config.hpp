@@ -7,7 +7,7 @@ namespace linformer {
 
 enum class AttentionKind { softmax, linformer };
 enum class Sharing { none, headwise, key_value, layerwise };
-enum class Projection { linear, dynamic, convolution, mean, max };
+enum class Projection { linear, dynamic, convolution, mean, max, periodic };
 enum class ProjectionStart { random, means };
 enum class Normalise { none, keys, both };
 enum class Summary { running, block };
@@ -23,7 +23,7 @@ struct EnumNames<Sharing> {
 };
 template <>
 struct EnumNames<Projection> {
-  static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max"};
+  static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max", "periodic"};
 };
 template <>
 struct EnumNames<ProjectionStart> {
@@ -52,8 +52,9 @@ struct AttentionConfig {
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  /// Where E and F start, for linear and convolution projections. auto = means for convolution, for block summaries and
-  /// for bidirectional models; random for the rest.
+  std::int64_t period = 0;  ///< p of periodic: positions after which E and F repeat; 0 = 8 windows
+  /// Where E and F start, for linear, periodic and convolution projections. auto = means for convolution, for block
+  /// summaries and for bidirectional models; random for the rest.
   std::optional<ProjectionStart> projection_start;
   /// Only for bidirectional models: compute (E·X)·W instead of E·(X·W) where heads share E. Same result, less time.
   bool reassociate = true;
@@ -71,7 +72,10 @@ struct AttentionConfig {
             "K of each layer, such as 64,64,32; empty: the same everywhere");
     visitor("attention.sharing", self.sharing,
             "who shares a projection: none, headwise (the heads), key-value (also keys and values) or layerwise (all)");
-    visitor("attention.projection", self.projection, "how slots are made: linear, dynamic, convolution, mean or max");
+    visitor("attention.projection", self.projection,
+            "how slots are made: linear, dynamic, convolution, mean, max or periodic");
+    visitor("attention.period", self.period,
+            "p of attention.projection = periodic: positions after which E and F repeat; 0: 8 windows");
     visitor("attention.projection_start", self.projection_start,
             "where E and F start: random, or means of segments; auto: depends on the form");
     visitor("attention.reassociate", self.reassociate,
@@ -129,6 +133,7 @@ struct ModelConfig {
   /// then half of its positions read slots. With block summaries it is the largest window up to this size that gives
   /// each block a whole number of slots.
   std::int64_t window() const;
+  std::int64_t period() const;                              ///< p; 0 = the projection has none
   std::optional<ProjectionStart> projection_start() const;  ///< std::nullopt = E and F are not learned matrices
   Normalise normalise() const;
   std::optional<double> slot_bias() const;  ///< value before training; std::nullopt = the model has no slot bias

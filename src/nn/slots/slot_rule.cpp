@@ -34,6 +34,8 @@ std::unique_ptr<SlotRule> make_slot_rule(const LayerContext& context) {
       return make_dynamic_slots(context);
     case Projection::convolution:
       return make_convolution_slots(context);
+    case Projection::periodic:
+      return make_periodic_slots(context);
     case Projection::mean:
       return make_mean_slots(context);
     case Projection::max:

@@ -69,6 +69,7 @@ std::unique_ptr<SlotRule> make_slot_rule(const LayerContext& context);
 std::unique_ptr<SlotRule> make_linear_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_dynamic_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_convolution_slots(const LayerContext& context);
+std::unique_ptr<SlotRule> make_periodic_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_mean_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_max_slots(const LayerContext& context);
 
