@@ -81,7 +81,7 @@ std::vector<std::int64_t> read_ids(const std::string& argument) {
 }
 
 void check_ids(const std::vector<std::int64_t>& ids, const ModelConfig& config, const std::string& source) {
-  require(static_cast<std::int64_t>(ids.size()) <= config.length,
+  require(static_cast<std::int64_t>(ids.size()) <= config.longest_text(),
           "{} holds {} ids, but model.length is {}: give at most {} ids, or train a model with a larger model.length",
           source, ids.size(), config.length, config.length);
   const auto wrong =

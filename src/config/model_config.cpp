@@ -212,6 +212,27 @@ bool AttentionConfig::operator==(const AttentionConfig& other) const {
   return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
 }
 
+std::int64_t ModelConfig::longest_text() const {
+  if (position != Position::none) return length;
+  switch (form_of(*this)) {
+    case Form::softmax:
+    case Form::bidirectional_softmax:
+    case Form::block:
+      return kUnlimited;
+    case Form::running: {
+      if (attention.projection == Projection::periodic) return kUnlimited;
+      for (std::int64_t layer = 0; layer < layers; ++layer) {
+        if (slots_of(layer) > 0) return length;  // E and F have a column for each position
+      }
+      return kUnlimited;
+    }
+    case Form::bidirectional:
+    case Form::prefix:
+      return length;
+  }
+  return length;
+}
+
 std::int64_t ModelConfig::slots_of(std::int64_t layer) const {
   return attention.slots_by_layer.empty() ? attention.slots
                                           : attention.slots_by_layer.at(static_cast<std::size_t>(layer));

@@ -80,7 +80,7 @@ class Generator {
       : tokenizer_(tokenizer),
         sampling_(sampling),
         options_(options),
-        length_(model.config().length),
+        length_(model.config().longest_text()),
         steps_(model, options.weights) {}
 
   Generation run(const std::vector<Ids>& prompts) {
@@ -207,7 +207,7 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, cons
   check_request(model, tokenizer, prompts, sampling, options);
   const auto ids = encode_prompts(tokenizer, prompts);
   if (options.overflow == Overflow::error) {
-    for (const auto& prompt : ids) check_length(prompt, sampling.max_tokens, model.config().length);
+    for (const auto& prompt : ids) check_length(prompt, sampling.max_tokens, model.config().longest_text());
   }
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype, model.output_weight().device().type());

@@ -257,11 +257,14 @@ void Decoder::step(std::span<const std::int64_t> ids) {
     require(id >= 0 && id < impl.config.vocabulary, "token id {}: outside the vocabulary of {} ids.", id,
             impl.config.vocabulary);
   const auto last = *std::max_element(impl.positions.begin(), impl.positions.end());
-  require(last < impl.config.length, "position {}: past model.length {}. Start again from a shorter text.", last,
-          impl.config.length);
+  require(last < impl.config.longest_text(), "position {}: past model.length {}. Start again from a shorter text.",
+          last, impl.config.length);
   if (std::exchange(impl.loaded, false)) kernels::rest_engine_threads();  // what read the prompt
   impl.team->settle();
-  for (auto& layer : impl.layers) layer.attention->make_room(last);
+  for (std::size_t i = 0; i < impl.layers.size(); ++i) {
+    impl.layers[i].attention->make_room(last);
+    for (auto& member : impl.members) impl.layers[i].attention->fit(member[i], last);
+  }
   impl.embed(ids);
   impl.team->run(impl);
   for (auto& position : impl.positions) ++position;

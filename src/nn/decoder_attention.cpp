@@ -11,12 +11,16 @@ namespace linformer::nn {
 using kernels::DecodeKernels, kernels::VisibleKeys, kernels::padded;
 
 DecoderAttention::DecoderAttention(const ModelConfig& config)
-    : heads_(config.heads), width_(config.head_width()), stride_(padded(width_)), length_(config.length) {}
+    : heads_(config.heads), width_(config.head_width()), stride_(padded(width_)), longest_(config.longest_text()) {}
 
 DecoderAttention::Scratch DecoderAttention::scratch() const {
   const auto floats = [](std::int64_t count) { return std::vector<float>(static_cast<std::size_t>(count)); };
-  return {floats(stride_), floats(padded(most_visible()) + kernels::kPadding), floats(stride_),
-          floats(block_weights())};
+  return {floats(stride_), {}, floats(stride_), floats(block_weights())};
+}
+
+void DecoderAttention::fit(Scratch& scratch, std::int64_t position) const {
+  const auto needed = static_cast<std::size_t>(padded(most_visible(position)) + kernels::kPadding);
+  if (needed > scratch.weights.size()) scratch.weights.resize(std::max(needed, 2 * scratch.weights.size()));
 }
 
 void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequence, std::int64_t head,

@@ -25,6 +25,8 @@ class DecoderAttention {
     std::vector<float> query, weights, out, projection;
   };
   Scratch scratch() const;
+  /// Makes room in it for a token at `position`.
+  void fit(Scratch& scratch, std::int64_t position) const;
 
   /// Makes room for the sequences of `state` and copies their values.
   virtual void load(const LayerState& state, const std::vector<std::int64_t>& positions) = 0;
@@ -47,11 +49,11 @@ class DecoderAttention {
   /// Stores the token, and lists what it sees: the number of parts.
   virtual int see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch,
                   kernels::VisibleKeys* visible) = 0;
-  virtual std::int64_t most_visible() const = 0;            ///< keys and slots that a token may see
-  virtual std::int64_t block_weights() const { return 0; }  ///< numbers of Scratch::projection
+  virtual std::int64_t most_visible(std::int64_t position) const = 0;  ///< keys and slots that a token there may see
+  virtual std::int64_t block_weights() const { return 0; }             ///< numbers of Scratch::projection
   std::int64_t scores_a_head() const { return score_rows() / heads_; }
 
-  std::int64_t heads_, width_, stride_, length_;
+  std::int64_t heads_, width_, stride_, longest_;  // longest_: longest_text()
 };
 
 std::unique_ptr<DecoderAttention> make_decoder_softmax(const ModelConfig& config);

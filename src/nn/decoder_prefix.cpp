@@ -37,7 +37,7 @@ class PrefixDecoder final : public DecoderAttention {
   // S += E[:, t]·kᵀ, U += F[:, t]·vᵀ.
   int see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch,
           kernels::VisibleKeys* visible) override {
-    const auto column = ((by_heads_ ? token.head * length_ : 0) + token.position) * slots_;
+    const auto column = ((by_heads_ ? token.head * longest_ : 0) + token.position) * slots_;
     const auto add = [&](const at::Tensor& columns, const float* row, float* sums) {
       std::copy_n(row, width_, scratch.out.data());
       kernels.add_slots({columns.const_data_ptr<float>() + column, 1, scratch.out.data(), sums, slots_, 1, stride_});
@@ -48,7 +48,7 @@ class PrefixDecoder final : public DecoderAttention {
     *visible = {keys, values, slots_, 0.0F};
     return 1;
   }
-  std::int64_t most_visible() const override { return slots_; }
+  std::int64_t most_visible(std::int64_t) const override { return slots_; }
 
  private:
   std::int64_t slots_ = 0;

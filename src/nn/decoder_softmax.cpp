@@ -14,7 +14,7 @@ class SoftmaxDecoder final : public DecoderAttention {
   void load(const LayerState& state, const std::vector<std::int64_t>& positions) override {
     const auto sequences = static_cast<std::int64_t>(positions.size());
     const auto longest = *std::max_element(positions.begin(), positions.end());
-    const auto room = std::min(length_, kernels::padded(longest + longest / 2 + 1));
+    const auto room = std::min(longest_, kernels::padded(longest + longest / 2 + 1));
     key_ = HeadRows(sequences, heads_, room, width_);
     value_ = HeadRows(sequences, heads_, room, width_);
     for (std::int64_t i = 0; i < sequences; ++i) {
@@ -26,7 +26,7 @@ class SoftmaxDecoder final : public DecoderAttention {
 
   void make_room(std::int64_t position) override {
     if (position < key_.length()) return;
-    const auto length = std::min(length_, std::max(position + 1, 2 * key_.length()));
+    const auto length = std::min(longest_, std::max(position + 1, 2 * key_.length()));
     key_.grow(length);
     value_.grow(length);
   }
@@ -41,7 +41,7 @@ class SoftmaxDecoder final : public DecoderAttention {
                 0.0F};
     return 1;
   }
-  std::int64_t most_visible() const override { return length_; }
+  std::int64_t most_visible(std::int64_t position) const override { return position + 1; }
 
  private:
   HeadRows key_, value_;

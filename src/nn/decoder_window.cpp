@@ -58,7 +58,7 @@ class WindowDecoder final : public DecoderAttention {
     recent(key_.raw, state.key, width_);
     recent(value_.raw, state.value, width_);
     if (rule_) {
-      const auto room = most_slots();
+      const auto room = most_slots(*std::max_element(positions.begin(), positions.end()));
       for (const auto& [rows, from] :
            {std::pair{&slot_key_.raw, &state.slots.key}, std::pair{&slot_value_.raw, &state.slots.value}}) {
         *rows = HeadRows(sequences, heads_, room, width_);
@@ -75,6 +75,12 @@ class WindowDecoder final : public DecoderAttention {
         for (std::int64_t head = 0; head < heads_; ++head) normalise(kernels, *side, i, head, 0, side->raw.length());
       }
     }
+  }
+
+  void make_room(std::int64_t position) override {
+    const auto needed = most_slots(position);
+    if (!block_ || needed <= slot_key_.raw.length()) return;
+    for (auto* side : {&slot_key_, &slot_value_}) side->raw.grow(std::max(needed, 2 * side->raw.length()));
   }
 
   std::int64_t bytes_a_sequence() const override {
@@ -107,13 +113,14 @@ class WindowDecoder final : public DecoderAttention {
     visible[parts++] = {row(key_.seen(), here), row(value_.seen(), here), offset + 1, 0.0F};
     return parts;
   }
-  std::int64_t most_visible() const override { return most_slots() + 2 * window_; }
+  std::int64_t most_visible(std::int64_t position) const override { return most_slots(position) + 2 * window_; }
   std::int64_t block_weights() const override { return block_ ? rule_->slots() * window_ : 0; }
 
  private:
-  std::int64_t most_slots() const {
+  // That a token at `position` sees, or that are made of blocks before it.
+  std::int64_t most_slots(std::int64_t position) const {
     if (!rule_) return 0;
-    return block_ ? rule_->slots() * (length_ / window_ + 1) : rule_->slots();
+    return block_ ? rule_->slots() * (position / window_ + 1) : rule_->slots();
   }
 
   // Gives the block that leaves the window to the slots. It is stored in the half that the new block will overwrite.

@@ -124,7 +124,8 @@ void LanguageModel::Impl::check_ids(const at::Tensor& ids) const {
 void LanguageModel::Impl::check_text(const at::Tensor& ids_BN) const {
   require(ids_BN.dim() == 2, "ids: expected (batch, length), got {} dimensions.", ids_BN.dim());
   check_ids(ids_BN);
-  require(ids_BN.size(1) <= config.length, "{} tokens: longer than model.length {}.", ids_BN.size(1), config.length);
+  require(ids_BN.size(1) <= config.longest_text(), "{} tokens: longer than model.length {}.", ids_BN.size(1),
+          config.length);
 }
 
 at::Tensor LanguageModel::Impl::embed(const at::Tensor& ids_BN, const at::Tensor& positions) const {
@@ -224,8 +225,8 @@ std::pair<at::Tensor, DecodeState> LanguageModel::prefill(const std::vector<std:
   for (const auto& prompt : prompts) {
     require(!prompt.empty(), "prompt: expected at least one token.");
     const auto count = static_cast<std::int64_t>(prompt.size());
-    require(count <= model.config.length, "prompt of {} tokens: longer than model.length {}. Shorten it.", count,
-            model.config.length);
+    require(count <= model.config.longest_text(), "prompt of {} tokens: longer than model.length {}. Shorten it.",
+            count, model.config.length);
     const auto ids = at::tensor(prompt, at::kLong).unsqueeze(0).to(model.output.device());
     model.check_ids(ids);
     std::vector<nn::StatePointer> layers(model.blocks.size());
@@ -248,8 +249,8 @@ at::Tensor LanguageModel::step(const at::Tensor& ids_B, DecodeState& state) cons
           state.batch());
   model.check_ids(ids_B);
   for (const auto position : state.positions()) {
-    require(position < model.config.length, "position {}: past model.length {}. Start again from a shorter text.",
-            position, model.config.length);
+    require(position < model.config.longest_text(),
+            "position {}: past model.length {}. Start again from a shorter text.", position, model.config.length);
   }
   const auto positions = at::tensor(state.positions(), at::kLong).to(ids_B.device());
   auto x = model.embed(ids_B.unsqueeze(1), positions.unsqueeze(1));

@@ -35,7 +35,7 @@ class ModelSubject final : public AuditSubject {
       : model_(first_blocks(model, model.config().layers)) {
     const auto& config = model_.config();
     const auto window = config.window();
-    require(length >= 0 && length <= config.length,
+    require(length >= 0 && length <= config.longest_text(),
             "--model.length {}: this model reads at most {} tokens (its model.length)", length, config.length);
     longest_ = length > 0
                    ? length

@@ -1,6 +1,8 @@
 // What defines a model: its sizes and its attention. The letters and terms are explained in docs/maths.md.
 #pragma once
 
+#include <limits>
+
 #include "linformer/config/field.hpp"
 
 namespace linformer {
@@ -93,7 +95,7 @@ struct AttentionConfig {
 };
 
 struct ModelConfig {
-  std::int64_t length = 512;  ///< P: the longest sequence
+  std::int64_t length = 512;  ///< P: of a training sequence; also the longest text, see longest_text()
   std::int64_t width = 384;   ///< d
   std::int64_t layers = 6;
   std::int64_t heads = 6;         ///< H
@@ -108,7 +110,8 @@ struct ModelConfig {
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
-    visitor("model.length", self.length, "P: the longest sequence, in tokens");
+    visitor("model.length", self.length,
+            "P: tokens of a training sequence; also the longest text, unless the model is free of positions");
     visitor("model.width", self.width, "d: width of the embeddings");
     visitor("model.layers", self.layers, "number of blocks");
     visitor("model.heads", self.heads, "H: attention heads; divides the width");
@@ -123,6 +126,11 @@ struct ModelConfig {
     AttentionConfig::visit(self.attention, visitor);
   }
   bool operator==(const ModelConfig&) const = default;
+
+  /// The longest text that the model can read: `length`, or kUnlimited where no part of it depends on a position. Such
+  /// a model goes on past the length that it was trained at.
+  std::int64_t longest_text() const;
+  static constexpr std::int64_t kUnlimited = std::numeric_limits<std::int64_t>::max();
 
   // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
