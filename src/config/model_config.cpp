@@ -212,6 +212,12 @@ bool AttentionConfig::operator==(const AttentionConfig& other) const {
   return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
 }
 
+std::int64_t ModelConfig::hidden_width() const {
+  if (feed_forward > 0) return feed_forward;
+  constexpr std::int64_t kStep = 32;
+  return feed_forward_kind == FeedForwardKind::gelu ? 4 * width : (8 * width / 3 + kStep - 1) / kStep * kStep;
+}
+
 std::int64_t ModelConfig::longest_text() const {
   if (position != Position::none) return length;
   switch (form_of(*this)) {

@@ -34,7 +34,7 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
     for_vectors(width, [&](Index j, Index count) { total += load_row(x + j, count); });
   }
   if (in.normed == nullptr) return;
-  const float share = 1.0F / static_cast<float>(width), mean = sum_of(total) * share;
+  const float share = 1.0F / static_cast<float>(width), mean = in.rms ? 0.0F : sum_of(total) * share;
   Vector squares{};
   const Index whole = width / vector_width * vector_width;
   for (Index j = 0; j < whole; j += vector_width) {
@@ -46,16 +46,17 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
   const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
   Element* normed = static_cast<Element*>(in.normed) + row * width;
   for_vectors(width, [&](Index j, Index count) {
-    const Vector y =
-        (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count) + load_row(in.bias + j, count);
+    Vector y = (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count);
+    if (in.bias != nullptr) y += load_row(in.bias + j, count);
     store_row(normed + j, y, count);
   });
   in.mean[row] = mean;
   in.scale[row] = scale;
 }
 
-/// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight. What all rows add to is added to
-/// `sums`: the gradients of weight, of bias and of the branch's bias, one after the other.
+/// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight; without mean(g) in an RMS norm.
+/// What all rows add to is added to `sums`: the gradients of weight, of bias and of the branch's bias, one after the
+/// other.
 template <class Stream, class Element>
 void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sums) {
   const Index width = in.width;
@@ -74,7 +75,8 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
       add_to_row(sums + width + j, y, count);
     });
   }
-  const float share = 1.0F / static_cast<float>(width), middle = sum_of(total) * share, slope = sum_of(along) * share;
+  const float share = 1.0F / static_cast<float>(width), slope = sum_of(along) * share;
+  const float middle = in.rms ? 0.0F : sum_of(total) * share;
   for_vectors(width, [&](Index j, Index count) {
     Vector dx = grad_sum != nullptr ? load_row(grad_sum + j, count) : Vector{};
     if (grad != nullptr) {

@@ -11,16 +11,16 @@ at::Tensor identity_values(std::int64_t count, const at::Tensor& like) {
 }
 
 Attention::Attention(const LayerContext& context)
-    : heads_(context.config.heads),
-      head_width_(context.config.head_width()),
-      query_(context.parameters, context.name + ".query", context.config.width, context.config.width,
-             context.config.initializer_range),
-      key_(context.parameters, context.name + ".key", context.config.width, context.config.width,
-           context.config.initializer_range),
-      value_(context.parameters, context.name + ".value", context.config.width, context.config.width,
-             context.config.initializer_range),
-      output_(context.parameters, context.name + ".output", context.config.width, context.config.width,
-              residual_deviation(context.config)) {}
+    : heads_(context.config.heads), head_width_(context.config.head_width()) {
+  const auto& config = context.config;
+  const auto linear = [&](const char* part, double deviation) {
+    return Linear(context.parameters, context.name + part, {config.width, config.width, deviation, config.bias});
+  };
+  query_ = linear(".query", config.initializer_range);
+  key_ = linear(".key", config.initializer_range);
+  value_ = linear(".value", config.initializer_range);
+  output_ = linear(".output", residual_deviation(config));
+}
 
 at::Tensor Attention::split(const at::Tensor& x_BNd) const {
   return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2);

@@ -13,6 +13,7 @@
 #include "linformer/core/format.hpp"
 #include "linformer/kernels/engine_threads.hpp"
 #include "nn/decoder_attention.hpp"
+#include "nn/decoder_norm.hpp"
 #include "nn/parameters.hpp"
 #include "nn/sinusoidal.hpp"
 #include "nn/thread_team.hpp"
@@ -34,8 +35,8 @@ struct Rows {
 };
 
 struct DecoderLayer {
-  nn::Norm attention_norm, feed_forward_norm;
-  PackedLinear input, output, up, down;  // input: query, key, value and dynamic scores
+  nn::DecoderNorm attention_norm, feed_forward_norm;
+  PackedLinear input, output, up, down;  // input: query, key, value and dynamic scores; up of swiglu: gate, then up
   std::unique_ptr<nn::DecoderAttention> attention;
 };
 
@@ -53,12 +54,13 @@ struct Decoder::Impl {
   const DecodeKernels& kernels;
   at::Tensor token_embedding, position_embedding;
   std::vector<DecoderLayer> layers;
-  nn::Norm final_norm;
+  nn::DecoderNorm final_norm;
   PackedLinear head;
   std::vector<Scratch> members;
 
   std::vector<std::int64_t> positions, places;  // places: where each sequence stands in the layers' states
   Rows x, normed, inputs, attended, hidden, logits;
+  Rows gates;                          // of swiglu: gate, then up
   std::vector<std::int16_t> integers;  // what int8 products read
   std::vector<float> scales;
   bool loaded = false;  // a state, and no step since
@@ -68,7 +70,8 @@ struct Decoder::Impl {
   void embed(std::span<const std::int64_t> ids);
   void operator()(int member);
   void work_layer(int member, std::size_t index);
-  void normalise(int member, const nn::Norm& norm);
+  void normalise(int member, const nn::DecoderNorm& norm);
+  void gate(int member);
   void multiply(int member, const PackedLinear& linear, Rows& from, Rows& to, bool add, bool gelu);
   std::int64_t batch() const { return static_cast<std::int64_t>(positions.size()); }
 
@@ -112,29 +115,32 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
       weights.push_back(find(own ? layer : 0, name + ".weight"));  // shared ones have the first layer's name
       biases.push_back(find(own ? layer : 0, name + ".bias"));
     }
-    const auto weight = at::cat(weights), bias = at::cat(biases);
+    const auto weight = at::cat(weights), bias = config.bias ? at::cat(biases) : at::Tensor();
     PackedLinear linear(weight.size(0), weight.size(1), format, kernels);
-    linear.set_rows(0, weight.size(0), weight.const_data_ptr<float>(), bias.const_data_ptr<float>());
+    linear.set_rows(0, weight.size(0), weight.const_data_ptr<float>(),
+                    bias.defined() ? bias.const_data_ptr<float>() : nullptr);
     return linear;
   };
+  const bool swiglu = config.feed_forward_kind == FeedForwardKind::swiglu;
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const auto block = formatted("blocks.{}", i);
     const auto norm = [&](const std::string& name) {
-      return nn::Norm(parameters, formatted("{}.{}", block, name), config.width);
+      return nn::DecoderNorm(nn::Norm(parameters, formatted("{}.{}", block, name), config.width, config));
     };
     auto attention = nn::make_decoder_attention({parameters, config, i, block + ".attention", shared});
     auto input = attention->score_rows() > 0
                      ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
                      : pack(i, {"attention.query", "attention.key", "attention.value"});
     layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input),
-                      pack(i, {"attention.output"}), pack(i, {"feed_forward.up"}), pack(i, {"feed_forward.down"}),
-                      std::move(attention)});
+                      pack(i, {"attention.output"}),
+                      swiglu ? pack(i, {"feed_forward.gate", "feed_forward.up"}) : pack(i, {"feed_forward.up"}),
+                      pack(i, {"feed_forward.down"}), std::move(attention)});
   }
   token_embedding = global("token_embedding.weight");
   position_embedding = global("position_embedding.weight");
   if (config.position == Position::sinusoidal)
     position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
-  final_norm = nn::Norm(parameters, "final_norm", config.width);
+  final_norm = nn::DecoderNorm(nn::Norm(parameters, "final_norm", config.width, config));
   const auto output = as_float(model.output_weight());
   head = PackedLinear(output.size(0), output.size(1), format, kernels);
   head.set_rows(0, output.size(0), output.const_data_ptr<float>(), nullptr);
@@ -152,6 +158,7 @@ void Decoder::Impl::make_buffers() {
   inputs = Rows(count, 3 * config.width + layers.front().attention->score_rows());
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
+  if (config.feed_forward_kind == FeedForwardKind::swiglu) gates = Rows(count, 2 * config.hidden_width());
   logits = Rows(count, config.vocabulary);
   normed = Rows(count, config.width);
   integers.assign(static_cast<std::size_t>(count * padded(widest)), 0);
@@ -169,10 +176,14 @@ void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
   }
 }
 
-void Decoder::Impl::normalise(int member, const nn::Norm& norm) {
+void Decoder::Impl::normalise(int member, const nn::DecoderNorm& norm) {
+  team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) { norm(kernels, x.row(row), normed.row(row)); });
+}
+
+void Decoder::Impl::gate(int member) {
+  const auto width = config.hidden_width();
   team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
-    kernels.normalise(x.row(row), norm.weight.const_data_ptr<float>(), norm.bias.const_data_ptr<float>(), config.width,
-                      normed.row(row));
+    kernels.swiglu(gates.row(row), gates.row(row) + width, width, hidden.row(row));
   });
 }
 
@@ -212,7 +223,12 @@ void Decoder::Impl::work_layer(int member, std::size_t index) {
   });
   multiply(member, layer.output, attended, x, true, false);
   normalise(member, layer.feed_forward_norm);
-  multiply(member, layer.up, normed, hidden, false, true);
+  if (config.feed_forward_kind == FeedForwardKind::swiglu) {
+    multiply(member, layer.up, normed, gates, false, false);
+    gate(member);
+  } else {
+    multiply(member, layer.up, normed, hidden, false, true);
+  }
   multiply(member, layer.down, hidden, x, true, false);
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "nn/decoder_attention.hpp"
+#include "nn/decoder_norm.hpp"
 #include "nn/slots/slot_rule.hpp"
 
 namespace linformer::nn {
@@ -15,10 +16,10 @@ using kernels::DecodeKernels, kernels::VisibleKeys;
 
 // Rows as they are, and as the softmax sees them: the same where nothing is normalised.
 struct Side {
-  Norm norm = {};
+  DecoderNorm norm = {};
   bool in_place = false;  // block slots, which are never added to
   HeadRows raw = {}, normalised = {};
-  HeadRows& seen() { return norm.weight.defined() && !in_place ? normalised : raw; }
+  HeadRows& seen() { return norm && !in_place ? normalised : raw; }
   std::int64_t bytes_a_sequence() const { return raw.bytes_a_sequence() + normalised.bytes_a_sequence(); }
 };
 
@@ -29,7 +30,9 @@ class WindowDecoder final : public DecoderAttention {
         block_(form_of(context.config) == Form::block),
         window_(context.config.window()),
         rule_(make_slot_rule(context)) {
-    const auto norm = [&](const char* name) { return Norm(context.parameters, context.name + "." + name, width_); };
+    const auto norm = [&](const char* name) {
+      return DecoderNorm(Norm(context.parameters, context.name + "." + name, width_, context.config));
+    };
     const auto normalise = context.config.normalise();
     if (normalise != Normalise::none) key_.norm = norm("window_key_norm");
     if (normalise == Normalise::both) value_.norm = norm("window_value_norm");
@@ -69,7 +72,7 @@ class WindowDecoder final : public DecoderAttention {
     }
     const auto& kernels = kernels::decode_kernels();
     for (auto* side : {&key_, &value_, &slot_key_, &slot_value_}) {
-      if (!side->norm.weight.defined()) continue;
+      if (!side->norm) continue;
       if (!side->in_place) side->normalised = HeadRows(sequences, heads_, side->raw.length(), width_);
       for (std::int64_t i = 0; i < sequences; ++i) {
         for (std::int64_t head = 0; head < heads_; ++head) normalise(kernels, *side, i, head, 0, side->raw.length());
@@ -101,7 +104,7 @@ class WindowDecoder final : public DecoderAttention {
     std::copy_n(token.value, width_, row(value_.raw, place));
     if (score_rows() > 0) std::copy_n(token.scores, rule_->slots(), row(scores_, place));
     for (auto* side : {&key_, &value_}) {
-      if (side->norm.weight.defined()) normalise(kernels, *side, token.sequence, token.head, place, 1);
+      if (side->norm) normalise(kernels, *side, token.sequence, token.head, place, 1);
     }
     int parts = 0;
     if (current >= 2 && rule_) {
@@ -138,15 +141,14 @@ class WindowDecoder final : public DecoderAttention {
                    .score_stride = scores_.stride(),
                    .weights = scratch.projection.data()});
     for (auto* side : {&slot_key_, &slot_value_}) {
-      if (side->norm.weight.defined()) normalise(kernels, *side, token.sequence, token.head, first, rule_->slots());
+      if (side->norm) normalise(kernels, *side, token.sequence, token.head, first, rule_->slots());
     }
   }
 
   void normalise(const DecodeKernels& kernels, Side& side, std::int64_t sequence, std::int64_t head, std::int64_t first,
                  std::int64_t count) const {
     for (auto i = first; i < first + count; ++i) {
-      kernels.normalise(side.raw.row(sequence, head, i), side.norm.weight.const_data_ptr<float>(),
-                        side.norm.bias.const_data_ptr<float>(), width_, side.seen().row(sequence, head, i));
+      side.norm(kernels, side.raw.row(sequence, head, i), side.seen().row(sequence, head, i));
     }
   }
 

@@ -9,9 +9,9 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/nn/decode_state.hpp"
-#include "linformer/ops/gelu.hpp"
 #include "nn/attention.hpp"
 #include "nn/checkpoint.hpp"
+#include "nn/feed_forward.hpp"
 #include "nn/linear_product.hpp"
 #include "nn/sinusoidal.hpp"
 
@@ -19,13 +19,13 @@ namespace linformer {
 
 namespace {
 
-using nn::Linear, nn::Norm, ops::Branch;
+using nn::Norm, ops::Branch;
 
 struct Block {
   Norm attention_norm;
   std::unique_ptr<nn::Attention> attention;
   Norm feed_forward_norm;
-  Linear up, down;
+  std::unique_ptr<nn::FeedForward> feed_forward;
   std::vector<at::Tensor> parameters;  // all that it uses, shared ones included
 
   /// x + attention(norm(x)), then x + feed_forward(norm(x)). `attend` computes the attention from the norm's result;
@@ -34,14 +34,11 @@ struct Block {
   at::Tensor forward(const at::Tensor& x, const Attend& attend, const Drop& drop) const {
     const auto [sum, normed] =
         ops::add_layer_norm(x, drop(attend(attention_norm.for_products(x))), feed_forward_norm.parameters());
-    return ops::add_branch(sum, drop(feed_forward(normed)));
+    return ops::add_branch(sum, drop(feed_forward->forward(normed)));
   }
   template <class Attend>
   at::Tensor forward(const at::Tensor& x, const Attend& attend) const {
     return forward(x, attend, [](const Branch& branch) { return branch; });
-  }
-  Branch feed_forward(const at::Tensor& normed) const {
-    return down.branch(ops::bias_gelu(up.branch(normed).product, up.bias));
   }
 };
 
@@ -86,7 +83,7 @@ LanguageModel::Impl::Impl(const ModelConfig& resolved_config, nn::Parameters fir
   }
   nn::SharedProjection shared;
   for (std::int64_t layer = 0; layer < config.layers; ++layer) add_block(layer, shared);
-  final_norm = Norm(parameters, "final_norm", config.width);
+  final_norm = Norm(parameters, "final_norm", config.width, config);
   output = config.tied
                ? token_embedding
                : parameters.normal("output.weight", {config.vocabulary, config.width}, config.initializer_range);
@@ -96,13 +93,10 @@ void LanguageModel::Impl::add_block(std::int64_t layer, nn::SharedProjection& sh
   const auto name = formatted("blocks.{}", layer);
   const auto first = parameters.list().size();
   Block block;
-  block.attention_norm = Norm(parameters, name + ".attention_norm", config.width);
+  block.attention_norm = Norm(parameters, name + ".attention_norm", config.width, config);
   block.attention = nn::make_attention({parameters, config, layer, name + ".attention", shared});
-  block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width);
-  block.up =
-      Linear(parameters, name + ".feed_forward.up", config.width, config.hidden_width(), config.initializer_range);
-  block.down = Linear(parameters, name + ".feed_forward.down", config.hidden_width(), config.width,
-                      nn::residual_deviation(config));
+  block.feed_forward_norm = Norm(parameters, name + ".feed_forward_norm", config.width, config);
+  block.feed_forward = nn::make_feed_forward(parameters, name + ".feed_forward", config);
   for (std::size_t i = first; i < parameters.list().size(); ++i)
     block.parameters.push_back(parameters.list()[i].second);
   if (layer > 0 && config.attention.kind == AttentionKind::linformer &&

@@ -27,7 +27,8 @@ class BidirectionalAttention final : public Attention {
     const auto x = padding_mask ? x_BNd.masked_fill(padding_mask->unsqueeze(-1), 0) : x_BNd;
     const auto project = [&](const at::Tensor& projection, const Linear& layer, const at::Tensor& shortened) {
       const auto mass = at::matmul(projection.narrow(1, 0, n), present);
-      return split(at::matmul(shortened, layer.weight.t().to(shortened.scalar_type())) + mass * layer.bias);
+      const auto product = at::matmul(shortened, layer.weight.t().to(shortened.scalar_type()));
+      return split(layer.bias.defined() ? product + mass * layer.bias : product);
     };
     // Expanded, because matmul would move the batch into columns: that needs a copy of x, and gives a gradient with
     // strides.

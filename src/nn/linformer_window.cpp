@@ -35,7 +35,7 @@ class WindowAttention final : public Attention {
         block_(form_of(context.config) == Form::block),
         rule_(make_slot_rule(context)) {
     const auto norm = [&](const char* name) {
-      return Norm(context.parameters, context.name + "." + name, head_width_);
+      return Norm(context.parameters, context.name + "." + name, head_width_, context.config);
     };
     if (context.config.normalise() != Normalise::none) {
       if (rule_) slot_key_norm_ = norm("slot_key_norm");

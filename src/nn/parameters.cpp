@@ -40,17 +40,20 @@ double residual_deviation(const ModelConfig& config) {
   return config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.layers));
 }
 
-Linear::Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation)
-    : weight(parameters.normal(name + ".weight", {out, in}, deviation)),
-      bias(parameters.constant(name + ".bias", {out}, 0)) {}
+Linear::Linear(Parameters& parameters, const std::string& name, const LinearShape& shape)
+    : weight(parameters.normal(name + ".weight", {shape.out, shape.in}, shape.deviation)),
+      bias(shape.bias ? parameters.constant(name + ".bias", {shape.out}, 0) : at::Tensor()) {}
 
-at::Tensor Linear::operator()(const at::Tensor& x) const { return linear_product(x, weight, bias); }
+at::Tensor Linear::operator()(const at::Tensor& x) const {
+  return bias.defined() ? linear_product(x, weight, bias) : linear_product(x, weight);
+}
 
 ops::Branch Linear::branch(const at::Tensor& x) const { return {linear_product(x, weight), bias}; }
 
-Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width)
-    : weight(parameters.constant(name + ".weight", {width}, 1)),
-      bias(parameters.constant(name + ".bias", {width}, 0)) {}
+Norm::Norm(Parameters& parameters, const std::string& name, std::int64_t width, const ModelConfig& config)
+    : weight(parameters.constant(name + ".weight", {width}, 1)), rms(config.norm == NormKind::rms) {
+  if (config.bias && !rms) bias = parameters.constant(name + ".bias", {width}, 0);
+}
 
 at::Tensor Norm::operator()(const at::Tensor& x) const {
   return weight.defined() ? ops::layer_norm(x, parameters(), x.scalar_type()) : x;

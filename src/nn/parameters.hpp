@@ -42,26 +42,33 @@ class Parameters {
 /// (GPT-2).
 double residual_deviation(const ModelConfig& config);
 
-/// y = x Wᵀ + b; weight (out,in), bias (out).
+struct LinearShape {
+  std::int64_t in, out;
+  double deviation;  ///< of new weights
+  bool bias;
+};
+
+/// y = x Wᵀ + b; weight (out,in), bias (out), undefined when there is none.
 struct Linear {
   at::Tensor weight, bias;
   Linear() = default;
-  Linear(Parameters& parameters, const std::string& name, std::int64_t in, std::int64_t out, double deviation);
+  Linear(Parameters& parameters, const std::string& name, const LinearShape& shape);
   at::Tensor operator()(const at::Tensor& x) const;
   /// The same in two parts, for an operation that can add the bias without an extra pass.
   ops::Branch branch(const at::Tensor& x) const;
 };
 
-/// Layer norm over the last dimension, epsilon 1e-5.
+/// The norm of model.norm over the last dimension, epsilon 1e-5: a layer norm, or an RMS norm, which has no bias.
 struct Norm {
   at::Tensor weight, bias;
+  bool rms = false;
   Norm() = default;
-  Norm(Parameters& parameters, const std::string& name, std::int64_t width);
+  Norm(Parameters& parameters, const std::string& name, std::int64_t width, const ModelConfig& config);
   /// Returns x unchanged when there is no norm (normalise = none).
   at::Tensor operator()(const at::Tensor& x) const;
   /// For a residual stream. The result has the dtype of matrix products: that of autocast when it is on, else x's own.
   at::Tensor for_products(const at::Tensor& x) const;
-  ops::LayerNorm parameters() const { return {weight, bias}; }
+  ops::LayerNorm parameters() const { return {weight, bias, rms}; }
   /// For rows split into heads, (B,H,…,D). A linear layer leaves the heads of one position next to each other in
   /// memory; then nothing is copied.
   at::Tensor of_heads(const at::Tensor& x_BHxD) const;

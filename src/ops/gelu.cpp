@@ -49,10 +49,12 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
 
 }  // namespace
 
-at::Tensor bias_gelu(const at::Tensor& x, const at::Tensor& bias) {
+at::Tensor bias_gelu(const at::Tensor& x, const at::Tensor& given_bias) {
   require(x.dim() >= 1 && at::isFloatingType(x.scalar_type()),
           "x has shape {} and dtype {}; expected (…,h) of a floating-point dtype", shape_text(x),
           c10::toString(x.scalar_type()));
+  const auto no_bias = [&] { return at::zeros({x.size(-1)}, x.options().dtype(wide(x).scalar_type())); };
+  const auto bias = given_bias.defined() ? given_bias : no_bias();
   require(bias.dim() == 1 && bias.size(0) == x.size(-1), "bias has shape {}; expected (h) as in x, {}",
           shape_text(bias), shape_text(x));
   const bool short_or_single = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;

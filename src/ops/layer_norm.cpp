@@ -30,7 +30,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x, const std::optional<at::Tensor>& product,
                                const std::optional<at::Tensor>& branch_bias,
                                const std::optional<at::Tensor>& norm_weight, const std::optional<at::Tensor>& norm_bias,
-                               at::ScalarType dtype) {
+                               bool rms, at::ScalarType dtype) {
     const auto input = x.contiguous(), branch = product ? product->contiguous() : at::Tensor();
     const auto weight = norm_weight.value_or(at::Tensor());
     const auto width = x.size(-1), rows = rows_of(x);
@@ -39,6 +39,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const auto mean_R = at::empty({rows}, input.options().dtype(at::kFloat)), scale_R = at::empty_like(mean_R);
     kernels::layer_norm_forward({.rows = rows,
                                  .width = width,
+                                 .rms = rms,
                                  .stream = element_of(x.scalar_type()),
                                  .element = element_of(dtype),
                                  .x = input.const_data_ptr(),
@@ -54,6 +55,8 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     if (weight.defined()) context->save_for_backward({sum, mean_R, scale_R, weight});
     context->saved_data["stream"] = x.scalar_type();
     context->saved_data["dtype"] = dtype;
+    context->saved_data["rms"] = rms;
+    context->saved_data["norm_bias"] = norm_bias.has_value();
     context->saved_data["branch"] = branch.defined();
     context->saved_data["branch_bias"] = branch_bias.has_value();
     variable_list made;
@@ -72,7 +75,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const bool branch = context->saved_data["branch"].toBool(), normed = !saved.empty();
     const auto grad_sum = branch && gradients[0].defined() ? gradients[0].contiguous() : at::Tensor();
     const auto grad_normed = normed && gradients.back().defined() ? gradients.back().contiguous() : at::Tensor();
-    variable_list found(6);
+    variable_list found(7);
     if (!grad_sum.defined() && !grad_normed.defined()) return found;
     const auto& like = grad_sum.defined() ? grad_sum : grad_normed;
     const auto options = like.options().dtype(at::kFloat);
@@ -85,9 +88,11 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     const bool same = dtype == stream;
     if (branch) found[1] = same ? found[0] : empty(like.sizes(), dtype);
     if (context->saved_data["branch_bias"].toBool()) found[2] = empty({width});
-    if (normed) found[3] = empty({width}), found[4] = empty({width});
+    if (normed) found[3] = empty({width});
+    if (normed && context->saved_data["norm_bias"].toBool()) found[4] = empty({width});
     kernels::layer_norm_backward({.rows = rows_of(like),
                                   .width = width,
+                                  .rms = context->saved_data["rms"].toBool(),
                                   .stream = element_of(stream),
                                   .element = element_of(dtype),
                                   .sum = normed ? data_of(saved[0]) : nullptr,
@@ -105,9 +110,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
   }
 };
 
-void check_norm(const LayerNorm& norm) {
-  require(norm.weight.defined() && norm.bias.defined(), "a layer norm needs weight and bias; one is undefined");
-}
+void check_norm(const LayerNorm& norm) { require(norm.weight.defined(), "a norm needs a weight; it is undefined"); }
 
 void check_branch(const Branch& branch) {
   require(branch.product.defined(), "the branch has no product; expected a tensor like x");
@@ -134,7 +137,7 @@ std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
 /// {sum, normed} without those that nothing is given for.
 variable_list run_kernel(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
   return AddLayerNorm::apply(x, if_defined(branch.product), if_defined(branch.bias), if_defined(norm.weight),
-                             if_defined(norm.bias), dtype);
+                             if_defined(norm.bias), norm.rms, dtype);
 }
 
 bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& norm, at::ScalarType dtype) {
@@ -152,7 +155,10 @@ at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {
 }
 
 at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
-  return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
+  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
+  const auto scale = (wide(x).square().mean(-1, true) + 1e-5).rsqrt();
+  const auto normed = wide(x) * scale * norm.weight;
+  return (norm.bias.defined() ? normed + norm.bias : normed).to(dtype);
 }
 
 }  // namespace

@@ -30,13 +30,15 @@ double parameters_of(ModelConfig config) {
 }
 
 // Of one token. A block keeps: the normed input, query, key, value, the attention's output, the second normed input,
-// both sides of the GELU, in the products' dtype; and the residual stream twice in float32. With checkpoints only what
-// comes in is kept, and one block after the other is done again.
+// both sides of the GELU (of SwiGLU: gate, its silu, the other side, their product), in the products' dtype; and the
+// residual stream twice in float32. With checkpoints only what comes in is kept, and one block after the other is done
+// again.
 double activations_of(const RunConfig& config) {
   const auto d = static_cast<double>(config.model.width), f = static_cast<double>(config.model.hidden_width());
   const auto layers = static_cast<double>(config.model.layers);
+  const double sides = config.model.feed_forward_kind == FeedForwardKind::swiglu ? 4 : 2;
   const double product = config.train.dtype == DType::float32 ? kFloat : kFloat / 2;
-  const double block = (6 * d + 2 * f) * product + 2 * d * kFloat;
+  const double block = (6 * d + sides * f) * product + 2 * d * kFloat;
   return config.train.checkpoint_activations ? layers * d * kFloat + block : layers * block;
 }
 

@@ -174,6 +174,31 @@ TEST_P(EachIsa, LayerNormAndGelu) {
   }
 }
 
+TEST_P(EachIsa, RmsNormAndSwiglu) {
+  for (const std::int64_t count : {1, 6, 12, 64, 65, 384}) {
+    const auto x = random(count, 5, 3), weight = random(count, 6), up = random(count, 7);
+    double square = 0;
+    for (const float value : x) square += value * value / static_cast<double>(count);
+    Floats normed(static_cast<std::size_t>(padded(count)), kNan);
+    kernels_.rms_normalise(x.data(), weight.data(), count, normed.data());
+    Floats gated(static_cast<std::size_t>(count + 1), 7.0F);
+    kernels_.swiglu(x.data(), up.data(), count, gated.data());
+    EXPECT_EQ(gated.back(), 7.0F);  // nothing after the end is written
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      EXPECT_NEAR(normed[i], x[i] / std::sqrt(square + 1e-5) * weight[i], 1e-5) << count;
+      EXPECT_NEAR(gated[i], x[i] / (1 + std::exp(-static_cast<double>(x[i]))) * up[i],
+                  1e-6 * std::max(1.0F, std::abs(x[i] * up[i])))
+          << x[i];
+    }
+  }
+  const Floats extremes{-1000, 1000, kNan}, ones{1, 1, 1};
+  Floats out(3);
+  kernels_.swiglu(extremes.data(), ones.data(), 3, out.data());
+  EXPECT_NEAR(out[0], 0, 1e-30);
+  EXPECT_EQ(out[1], 1000);
+  EXPECT_TRUE(std::isnan(out[2]));
+}
+
 TEST_P(EachIsa, AttentionOfOneQuery) {
   struct Setting {
     std::int64_t width;

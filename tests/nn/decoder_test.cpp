@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <random>
+#include <tuple>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
@@ -67,6 +68,20 @@ std::vector<FormCase> forms() {
                      [=](auto& c) { block(c, projection), c.attention.normalise = normalise; }});
     }
   }
+  for (const auto& [name, norm, kind, bias] :
+       {std::tuple{"rms", NormKind::rms, FeedForwardKind::gelu, true},
+        std::tuple{"swiglu", NormKind::layer, FeedForwardKind::swiglu, true},
+        std::tuple{"no_bias", NormKind::layer, FeedForwardKind::gelu, false},
+        std::tuple{"rms_swiglu_no_bias", NormKind::rms, FeedForwardKind::swiglu, false}}) {
+    all.push_back({name, [=](auto& c) {
+                     c.norm = norm, c.feed_forward_kind = kind, c.bias = bias;
+                     c.attention.normalise = Normalise::both;
+                   }});
+  }
+  all.push_back({"periodic", [](auto& c) {
+                   c.attention.projection = Projection::periodic;
+                   c.attention.period = 2 * c.window();
+                 }});
   all.push_back(
       {"dynamic_layerwise", [=](auto& c) { block(c, Projection::dynamic), c.attention.sharing = Sharing::layerwise; }});
   return all;

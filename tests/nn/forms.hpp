@@ -103,6 +103,15 @@ inline std::vector<FormCase> causal_forms() {
   forms.push_back(linformer_form("running_of_one", 13, 1, 2, Sharing::headwise));
   add_normalised(forms, linformer_form("window_alone", 45, 7, 0, Sharing::headwise));
   forms.push_back(by_layer(linformer_form("running_and_window_alone", 45, 7, 5, Sharing::headwise), {0, 5}));
+  for (auto form : {softmax_form(), linformer_form("running", 45, 7, 5, Sharing::none),
+                    linformer_form("prefix", 45, 0, 5, Sharing::headwise),
+                    linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)}) {
+    form.name += "_modern";
+    form.config.norm = NormKind::rms;
+    form.config.feed_forward_kind = FeedForwardKind::swiglu;
+    form.config.bias = false;
+    forms.push_back(form);
+  }
   auto sinusoidal = linformer_form("sinusoidal", 48, 6, 3, Sharing::headwise, Summary::block);
   sinusoidal.config.position = Position::sinusoidal;
   auto unplaced = linformer_form("unplaced", 45, 7, 5, Sharing::headwise);

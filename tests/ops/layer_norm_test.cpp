@@ -122,6 +122,41 @@ TEST(LayerNorm, PartsAloneEqualThePlainOnes) {
       no_bias, [](const test::Tensors& x) { return x[0] + x[1]; }, inputs, test::tolerance_of(at::kFloat));
 }
 
+at::Tensor plain_rms(const at::Tensor& x, const at::Tensor& weight) {
+  return x * (x.square().mean(-1, true) + 1e-5).rsqrt() * weight;
+}
+
+TEST(LayerNorm, OfTheRootMeanSquareAndWithoutBiasEqualThePlainOnes) {
+  for (const auto isa : kernels::all_isas) {
+    if (!kernels::isa_supported(isa)) continue;
+    const kernels::ForcedIsa forced(isa);
+    for (const auto& shape : std::vector<std::vector<std::int64_t>>{{1, 19}, {5, 7}, {131, 33}}) {
+      for (const auto dtype : {at::kFloat, at::kDouble}) {
+        SCOPED_TRACE(testing::Message() << kernels::isa_name(isa) << " " << shape << " " << dtype);
+        auto inputs = draw(shape, dtype);
+        inputs[0] = inputs[0] + 0.7;  // so that a mean that is taken off shows
+        inputs.pop_back();
+        const auto rms = [](const test::Tensors& x) {
+          return both(add_layer_norm(x[0], {x[1], x[2]}, {.weight = x[3], .bias = {}, .rms = true}));
+        };
+        const auto want_rms = [](const test::Tensors& x) {
+          const auto sum = x[0] + x[1] + x[2];
+          return at::cat({sum, plain_rms(sum, x[3])}, -1);
+        };
+        test::expect_same(rms, want_rms, inputs, test::tolerance_of(dtype));
+        const auto unbiased = [](const test::Tensors& x) {
+          return both(add_layer_norm(x[0], {x[1], x[2]}, {.weight = x[3], .bias = {}}));
+        };
+        const auto want_unbiased = [](const test::Tensors& x) {
+          const auto sum = x[0] + x[1] + x[2];
+          return at::cat({sum, at::layer_norm(sum, x[3].sizes(), x[3], {}, 1e-5)}, -1);
+        };
+        test::expect_same(unbiased, want_unbiased, inputs, test::tolerance_of(dtype));
+      }
+    }
+  }
+}
+
 TEST(LayerNorm, OfShortFloatsIsInShortFloats) {
   const auto norm = [](const test::Tensors& x) {
     return layer_norm(x[0].to(at::kBFloat16), {x[1], x[2]}, at::kBFloat16).to(at::kFloat);

@@ -59,12 +59,18 @@ class Oracle:
         return self.tensors[name]
 
     def linear(self, name, x):
-        return x @ self.get(name + ".weight").T + self.get(name + ".bias")
+        product = x @ self.get(name + ".weight").T
+        assert (name + ".bias" in self.tensors) == self.model["bias"]
+        return product + self.get(name + ".bias") if self.model["bias"] else product
 
     def norm(self, name, x):
+        if self.model["norm"] == "rms":
+            assert name + ".bias" not in self.tensors
+            return x / torch.sqrt((x**2).mean(-1, keepdim=True) + 1e-5) * self.get(name + ".weight")
         mean = x.mean(-1, keepdim=True)
         variance = ((x - mean) ** 2).mean(-1, keepdim=True)
-        return (x - mean) / torch.sqrt(variance + 1e-5) * self.get(name + ".weight") + self.get(name + ".bias")
+        normed = (x - mean) / torch.sqrt(variance + 1e-5) * self.get(name + ".weight")
+        return normed + self.get(name + ".bias") if self.model["bias"] else normed
 
     def optional_norm(self, name, x):
         return self.norm(name, x) if name + ".weight" in self.tensors else x
@@ -79,9 +85,14 @@ class Oracle:
         for layer in range(self.model["layers"]):
             name = f"blocks.{layer}"
             x = x + self.attend(layer, self.norm(name + ".attention_norm", x))
-            hidden = self.linear(name + ".feed_forward.up", self.norm(name + ".feed_forward_norm", x))
-            gelu = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2)))
-            x = x + self.linear(name + ".feed_forward.down", gelu)
+            normed = self.norm(name + ".feed_forward_norm", x)
+            hidden = self.linear(name + ".feed_forward.up", normed)
+            if self.model["feed_forward_kind"] == "swiglu":
+                gate = self.linear(name + ".feed_forward.gate", normed)
+                hidden = gate / (1 + torch.exp(-gate)) * hidden
+            else:
+                hidden = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2)))
+            x = x + self.linear(name + ".feed_forward.down", hidden)
         output = self.get("token_embedding.weight" if self.model["tied"] else "output.weight")
         return self.norm("final_norm", x) @ output.T
 
@@ -203,7 +214,7 @@ def full_config(model=None, attention=None):
         "format_version": 1,
         "model": {
             "length": LENGTH, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "feed_forward": 20, "vocabulary": VOCABULARY, "dropout": 0.1,
-            "tied": False, "causal": True, "position": "learned",
+            "tied": False, "causal": True, "position": "learned", "norm": "layer", "feed_forward_kind": "gelu", "bias": True,
         },
         "attention": {
             "kind": "linformer", "slots": 6, "slots_by_layer": [], "sharing": "headwise", "projection": "linear", "period": 0, "window": 4,
@@ -217,6 +228,13 @@ def full_config(model=None, attention=None):
 
 def shapes_of(config):
     """Names and shapes of model.safetensors, as docs/model_format.md has them."""
+    shapes = all_shapes_of(config)
+    if config["model"]["norm"] == "rms":
+        shapes = {name: shape for name, shape in shapes.items() if not name.endswith("norm.bias")}
+    return shapes if config["model"]["bias"] else {name: shape for name, shape in shapes.items() if not name.endswith(".bias")}
+
+
+def all_shapes_of(config):
     model, attention = config["model"], config["attention"]
     d, heads, length, hidden = model["width"], model["heads"], model["length"], model["feed_forward"]
     shapes = {"token_embedding.weight": (model["vocabulary"], d)}
@@ -228,6 +246,8 @@ def shapes_of(config):
             shapes[f"{block}.{norm}.weight"] = shapes[f"{block}.{norm}.bias"] = (d,)
         for part in ("query", "key", "value", "output"):
             shapes[f"{block}.attention.{part}.weight"], shapes[f"{block}.attention.{part}.bias"] = (d, d), (d,)
+        if model["feed_forward_kind"] == "swiglu":
+            shapes[f"{block}.feed_forward.gate.weight"], shapes[f"{block}.feed_forward.gate.bias"] = (hidden, d), (hidden,)
         shapes[f"{block}.feed_forward.up.weight"], shapes[f"{block}.feed_forward.up.bias"] = (hidden, d), (hidden,)
         shapes[f"{block}.feed_forward.down.weight"], shapes[f"{block}.feed_forward.down.bias"] = (d, hidden), (d,)
         if attention["kind"] == "linformer":
@@ -333,6 +353,30 @@ CASES = {
     "sinusoidal": ({"position": "sinusoidal"}, {}),
     "no position, one head": ({"position": "none", "heads": 1}, {}),
 }
+
+
+BLOCKS = [
+    {"norm": norm, "feed_forward_kind": kind, "bias": bias, "position": position}
+    for norm in ("layer", "rms") for kind in ("gelu", "swiglu") for bias in (True, False) for position in ("learned", "sinusoidal", "none")
+]
+FORMS = {
+    "softmax": ({}, {"kind": "softmax"}),
+    "bidirectional-softmax": ({"causal": False}, {"kind": "softmax"}),
+    "bidirectional": bidirectional(),
+    "bidirectional dynamic": bidirectional(projection="dynamic"),
+    "prefix": prefix(),
+    "running": window(normalise="both"),
+    "block": window(summary="block", slots=12, projection="dynamic"),
+    "periodic": window(projection="periodic", period=8),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_block_with_every_form(form, tmp_path):
+    model, attention = FORMS[form]
+    for number, block in enumerate(BLOCKS):
+        folder = make_model(tmp_path / str(number), full_config({**model, **block}, attention), seed=number)
+        compare(folder, [19, LENGTH, 23, 13][number % 4], tmp_path)
 
 
 @pytest.mark.parametrize("name", CASES)

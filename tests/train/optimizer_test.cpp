@@ -38,7 +38,8 @@ TEST(AdamW, AgreesWithTheFormulaInFloat64) {
   const NamedTensors parameters{{"matrix", parameter({5, 7}, 1)},
                                 {"vector", parameter({11}, 2)},
                                 {"cube", parameter({2, 3, 5}, 3)},
-                                {"blocks.0.attention.slot_bias", parameter({4}, 4)}};
+                                {"blocks.0.attention.slot_bias", parameter({4}, 4)},
+                                {"blocks.0.attention.decay", parameter({2, 3}, 5)}};
   AdamW optimizer(parameters);
   std::vector<Reference> references;
   for (const auto& [name, p] : parameters) {
@@ -53,7 +54,8 @@ TEST(AdamW, AgreesWithTheFormulaInFloat64) {
       const auto gradient = at::randn(p.sizes(), at::kFloat);
       p.mutable_grad() = gradient.clone();
       const double own_rate = parameters[i].first.ends_with("slot_bias") ? 7 * rate : rate;
-      references[i].step(gradient.to(at::kDouble) / divisor, own_rate, p.dim() >= 2 ? 0.3 : 0, number, config);
+      const bool weights = p.dim() >= 2 && !parameters[i].first.ends_with("decay");
+      references[i].step(gradient.to(at::kDouble) / divisor, own_rate, weights ? 0.3 : 0, number, config);
     }
     optimizer.step({.number = number, .learning_rate = rate, .gradient_divisor = divisor}, config);
   }

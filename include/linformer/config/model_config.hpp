@@ -14,6 +14,8 @@ enum class ProjectionStart { random, means };
 enum class Normalise { none, keys, both };
 enum class Summary { running, block };
 enum class Position { learned, sinusoidal, none };
+enum class NormKind { layer, rms };
+enum class FeedForwardKind { gelu, swiglu };
 
 template <>
 struct EnumNames<AttentionKind> {
@@ -42,6 +44,15 @@ struct EnumNames<Summary> {
 template <>
 struct EnumNames<Position> {
   static constexpr std::array names{"learned", "sinusoidal", "none"};
+};
+
+template <>
+struct EnumNames<NormKind> {
+  static constexpr std::array names{"layer", "rms"};
+};
+template <>
+struct EnumNames<FeedForwardKind> {
+  static constexpr std::array names{"gelu", "swiglu"};
 };
 
 /// How a layer attends. When kind = softmax, the other fields are ignored. So this one field turns any config file into
@@ -98,13 +109,16 @@ struct ModelConfig {
   std::int64_t length = 512;  ///< P: of a training sequence; also the longest text, see longest_text()
   std::int64_t width = 384;   ///< d
   std::int64_t layers = 6;
-  std::int64_t heads = 6;         ///< H
-  std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = 4d
+  std::int64_t heads = 6;  ///< H
+  FeedForwardKind feed_forward_kind = FeedForwardKind::gelu;
+  std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = see hidden_width()
   std::int64_t vocabulary = 0;    ///< V; 0 = that of the data
   double dropout = 0.0;
   double initializer_range = 0.02;  ///< standard deviation of new weights; GPT-2 uses 0.02 at d = 768
   bool tied = false;                ///< the output layer uses the token embedding's weights
   bool causal = true;
+  bool bias = true;                 ///< linear layers have a bias, and layer norms too
+  NormKind norm = NormKind::layer;  ///< of blocks, slots and windows
   Position position = Position::learned;
   AttentionConfig attention;
 
@@ -115,13 +129,18 @@ struct ModelConfig {
     visitor("model.width", self.width, "d: width of the embeddings");
     visitor("model.layers", self.layers, "number of blocks");
     visitor("model.heads", self.heads, "H: attention heads; divides the width");
-    visitor("model.feed_forward", self.feed_forward, "hidden width of the feed-forward; 0: four times the width");
+    visitor("model.feed_forward_kind", self.feed_forward_kind,
+            "gelu, or swiglu, which has three matrices and is used by most models of today");
+    visitor("model.feed_forward", self.feed_forward,
+            "hidden width of the feed-forward; 0: four times the width; with swiglu 8/3 of it, up to a multiple of 32");
     visitor("model.vocabulary", self.vocabulary, "V: number of token ids; 0: that of the data");
     visitor("model.dropout", self.dropout, "dropout: share of values set to zero in training");
     visitor("model.initializer_range", self.initializer_range,
             "standard deviation of weights before training; narrow models can take more, such as 0.1 at d 64");
     visitor("model.tied", self.tied, "the output layer uses the weights of the token embedding");
     visitor("model.causal", self.causal, "each position sees only itself and earlier positions");
+    visitor("model.bias", self.bias, "linear layers and layer norms have a bias");
+    visitor("model.norm", self.norm, "layer (mean and variance) or rms (root mean square alone, without a bias)");
     visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
     AttentionConfig::visit(self.attention, visitor);
   }
@@ -134,7 +153,7 @@ struct ModelConfig {
 
   // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
-  std::int64_t hidden_width() const { return feed_forward ? feed_forward : 4 * width; }
+  std::int64_t hidden_width() const;  ///< 0 = 4d; with swiglu 8d/3, up to a multiple of 32: as many weights
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
   /// auto = 0 for a bidirectional model, 64 for a causal one. A causal model with fewer than 64 positions takes P/4:

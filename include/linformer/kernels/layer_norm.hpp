@@ -8,15 +8,16 @@
 
 namespace linformer::kernels {
 
-/// s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, with scale = 1/√(variance(s) + 1e-5). All
-/// arrays are contiguous; `sum` may be the same memory as x.
+/// s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, with scale = 1/√(variance(s) + 1e-5). With
+/// `rms` the mean is taken for 0. All arrays are contiguous; `sum` may be the same memory as x.
 struct LayerNormRows {
   std::int64_t rows, width;
+  bool rms = false;
   Element stream, element;                         ///< stream: element type of x and sum; element: of branch and normed
   const void* x;                                   ///< (R,d)
   const void* branch = nullptr;                    ///< (R,d); null: no branch, so s is x
   const float* branch_bias = nullptr;              ///< (d); null: no bias
-  const float *weight = nullptr, *bias = nullptr;  ///< (d); of the norm, like mean and scale
+  const float *weight = nullptr, *bias = nullptr;  ///< (d); of the norm, like mean and scale; bias null: none
   void* sum = nullptr;                             ///< (R,d), s; written when there is a branch
   void* normed = nullptr;                          ///< (R,d); null: only the sum is needed
   float *mean = nullptr, *scale = nullptr;         ///< (R)
@@ -25,6 +26,7 @@ struct LayerNormRows {
 /// Gradients of the inputs. A gradient that is not needed is null.
 struct LayerNormGradients {
   std::int64_t rows, width;
+  bool rms = false;
   Element stream, element;  ///< stream: element type of sum, grad_sum and x; element: of the rest
   const void* sum;          ///< (R,d): s
   const float *mean, *scale, *weight;

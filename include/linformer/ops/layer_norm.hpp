@@ -11,10 +11,12 @@ struct Branch {
   at::Tensor bias;     ///< (d)
 };
 
-/// Layer norm over the last dimension (Ba et al. 2016, arXiv 1607.06450), epsilon 1e-5. Statistics are in float32 or
-/// wider.
+/// Layer norm over the last dimension (Ba et al. 2016, arXiv 1607.06450), epsilon 1e-5. An undefined bias means no
+/// bias. With `rms` it is the RMS norm (Zhang and Sennrich 2019, arXiv 1910.07467), x/√(mean(x²) + 1e-5)·weight: no
+/// mean is taken off. Statistics are in float32 or wider.
 struct LayerNorm {
   at::Tensor weight, bias;  ///< (d)
+  bool rms = false;
 };
 
 struct SumAndNorm {

@@ -22,8 +22,8 @@ class DynamicSlots final : public SlotRule {
       scores_ = context.shared.scores;
       return;
     }
-    scores_ = Linear(context.parameters, context.name + ".projection", config.width, heads_ * slots_,
-                     config.initializer_range);
+    scores_ = Linear(context.parameters, context.name + ".projection",
+                     {config.width, heads_ * slots_, config.initializer_range, config.bias});
     context.shared.scores = scores_;
   }
 
