@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "linformer/core/error.hpp"
@@ -172,9 +171,11 @@ void check_projection(const ModelConfig& config) {
   std::string makes;
   for (const auto made : traits.forms) makes += formatted("{}{}", makes.empty() ? "" : ", ", enum_name(made));
   require(std::ranges::count(traits.forms, form) > 0,
-          "attention.projection = {} makes no {} slots, but only: {}; take another projection, such as linear, or "
-          "change attention.summary, attention.window or model.causal",
-          name, enum_name(form), makes);
+          "attention.projection = {} makes no {} slots, but only: {}; take another projection, such as linear, or {}",
+          name, enum_name(form), makes,
+          form != Form::block && std::ranges::count(traits.forms, Form::block) > 0
+              ? "set attention.summary = block, with a window"
+              : "change attention.summary, attention.window or model.causal");
   require(attention.projection != Projection::dynamic || attention.sharing != Sharing::key_value,
           "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
           "projection for keys and values; use headwise, none or layerwise");
@@ -202,15 +203,6 @@ void check_projection(const ModelConfig& config) {
 }
 
 }  // namespace
-
-bool AttentionConfig::operator==(const AttentionConfig& other) const {
-  const auto rest = [](const AttentionConfig& c) {
-    return std::tie(c.kind, c.slots, c.slots_by_layer, c.sharing, c.projection, c.period, c.projection_start,
-                    c.reassociate, c.window, c.summary, c.normalise);
-  };
-  const bool both_without = slot_bias && other.slot_bias && std::isnan(*slot_bias) && std::isnan(*other.slot_bias);
-  return rest(*this) == rest(other) && (both_without || slot_bias == other.slot_bias);
-}
 
 std::int64_t ModelConfig::hidden_width() const {
   if (feed_forward > 0) return feed_forward;

@@ -237,7 +237,7 @@ TEST(LayerNorm, RefusesShapesThatDoNotFit) {
   EXPECT_THROW(add_layer_norm(x[0], {x[1].narrow(0, 0, 3), x[2]}, {x[3], x[4]}), UserError);
   EXPECT_THROW(add_layer_norm(x[0], {x[1], x[2].narrow(0, 0, 5)}, {x[3], x[4]}), UserError);
   EXPECT_THROW(layer_norm(x[0], {x[3].narrow(0, 0, 5), x[4]}, at::kFloat), UserError);
-  EXPECT_THROW(layer_norm(x[0], {x[3], {}}, at::kFloat), UserError);
+  EXPECT_THROW(layer_norm(x[0], {{}, x[4]}, at::kFloat), UserError);
   EXPECT_THROW(add_branch(x[0], {{}, x[2]}), UserError);
 }
 
