@@ -17,7 +17,7 @@ constexpr std::int64_t kAutomaticWindow = 64;
 constexpr std::int64_t kAutomaticPart = 4;
 constexpr double kAutomaticSlotBias =
     -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
-constexpr std::int64_t kAutomaticPeriod = 8;  // windows; with 4, recall of pairs anywhere is lost (docs/LOG.md)
+constexpr std::int64_t kAutomaticPeriod = 8;  // windows (docs/LOG.md)
 // Far above any real model, and far below the sizes whose products overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
@@ -27,12 +27,13 @@ struct RuleTraits {
   std::vector<Form> forms;  // whose slots it makes
   bool entries = false;     // it has learned entries of E and F
   bool segments = false;    // its slots are equal parts of the positions
+  bool table = false;       // running slots have an entry for each position of the text
 };
 
 RuleTraits traits_of(Projection projection) {
   switch (projection) {
     case Projection::linear:
-      return {.forms = {Form::bidirectional, Form::prefix, Form::running, Form::block}, .entries = true};
+      return {.forms = {Form::bidirectional, Form::prefix, Form::running, Form::block}, .entries = true, .table = true};
     case Projection::dynamic:
       return {.forms = {Form::bidirectional, Form::block}};
     case Projection::convolution:
@@ -44,6 +45,15 @@ RuleTraits traits_of(Projection projection) {
       return {.forms = {Form::bidirectional, Form::block}, .segments = true};
   }
   fail("no traits of this projection");
+}
+
+// What the slots of a text of P positions take in: all but its last two blocks. Columns of E and F for positions beyond
+// would not be trained.
+std::int64_t longest_period(std::int64_t window, std::int64_t length) {
+  return std::max<std::int64_t>((length + window - 1) / window - 2, 1) * window;
+}
+std::int64_t period_of(std::int64_t window, std::int64_t length) {
+  return std::min(kAutomaticPeriod * window, longest_period(window, length));
 }
 
 void check_size(std::string_view name, std::int64_t value, std::int64_t smallest = 1, std::int64_t largest = kLargest) {
@@ -187,7 +197,12 @@ void check_projection(const ModelConfig& config) {
     require(attention.period % window == 0,
             "attention.period is {}, expected a multiple of attention.window = {}, such as {}; 0 takes {}",
             attention.period, window, std::max<std::int64_t>(attention.period / window, 1) * window,
-            kAutomaticPeriod * window);
+            period_of(window, config.length));
+    require(attention.period <= longest_period(window, config.length),
+            "attention.period is {}, but slots of a text of model.length = {} take in its first {} positions, so the "
+            "entries for later ones would not be trained; use {} or less, or a larger model.length",
+            attention.period, config.length, longest_period(window, config.length),
+            longest_period(window, config.length));
   }
   if (!traits.segments) return;
   const bool block = form == Form::block;
@@ -215,14 +230,15 @@ std::int64_t ModelConfig::longest_text() const {
   switch (form_of(*this)) {
     case Form::softmax:
     case Form::bidirectional_softmax:
-    case Form::block:
       return kUnlimited;
-    case Form::running: {
-      if (attention.projection == Projection::periodic) return kUnlimited;
-      for (std::int64_t layer = 0; layer < layers; ++layer) {
-        if (slots_of(layer) > 0) return length;  // E and F have a column for each position
-      }
-      return kUnlimited;
+    case Form::running:
+    case Form::block: {
+      bool slots = false;
+      for (std::int64_t layer = 0; layer < layers; ++layer) slots = slots || slots_of(layer) > 0;
+      if (!slots) return kUnlimited;
+      const bool table = form_of(*this) == Form::running && traits_of(attention.projection).table;
+      // In training nothing reads the slots of a text of two windows.
+      return table || length <= 2 * window() ? length : kUnlimited;
     }
     case Form::bidirectional:
     case Form::prefix:
@@ -246,7 +262,7 @@ std::int64_t ModelConfig::window() const {
 
 std::int64_t ModelConfig::period() const {
   if (attention.kind == AttentionKind::softmax || attention.projection != Projection::periodic) return 0;
-  return attention.period ? attention.period : kAutomaticPeriod * window();
+  return attention.period ? attention.period : period_of(window(), length);
 }
 
 std::optional<ProjectionStart> ModelConfig::projection_start() const {

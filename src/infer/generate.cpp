@@ -80,7 +80,7 @@ class Generator {
       : tokenizer_(tokenizer),
         sampling_(sampling),
         options_(options),
-        length_(model.config().longest_text()),
+        length_(options.overflow == Overflow::slide ? model.config().length : model.config().longest_text()),
         steps_(model, options.weights) {}
 
   Generation run(const std::vector<Ids>& prompts) {

@@ -155,7 +155,9 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
 void Decoder::Impl::make_buffers() {
   const auto count = batch(), widest = std::max(config.width, config.hidden_width());
   x = Rows(count, config.width);
-  inputs = Rows(count, 3 * config.width + layers.front().attention->score_rows());
+  std::int64_t scores = 0;  // layers may have different numbers of slots
+  for (const auto& layer : layers) scores = std::max(scores, layer.attention->score_rows());
+  inputs = Rows(count, 3 * config.width + scores);
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
   if (config.feed_forward_kind == FeedForwardKind::swiglu) gates = Rows(count, 2 * config.hidden_width());
@@ -181,9 +183,12 @@ void Decoder::Impl::normalise(int member, const nn::DecoderNorm& norm) {
 }
 
 void Decoder::Impl::gate(int member) {
-  const auto width = config.hidden_width();
-  team->share(member, batch(), 1, [&](std::int64_t row, std::int64_t) {
-    kernels.swiglu(gates.row(row), gates.row(row) + width, width, hidden.row(row));
+  const auto width = config.hidden_width(), part = padded((width + team->size() - 1) / team->size());
+  const auto parts = (width + part - 1) / part;
+  team->share(member, batch() * parts, 1, [&](std::int64_t item, std::int64_t) {
+    const auto row = item / parts, first = item % parts * part;
+    const float* gate_row = gates.row(row) + first;
+    kernels.swiglu(gate_row, gate_row + width, std::min(part, width - first), hidden.row(row) + first);
   });
 }
 

@@ -83,7 +83,9 @@ class WindowDecoder final : public DecoderAttention {
   void make_room(std::int64_t position) override {
     const auto needed = most_slots(position);
     if (!block_ || needed <= slot_key_.raw.length()) return;
-    for (auto* side : {&slot_key_, &slot_value_}) side->raw.grow(std::max(needed, 2 * side->raw.length()));
+    const auto most = longest_ < ModelConfig::kUnlimited ? most_slots(longest_ - 1) : ModelConfig::kUnlimited;
+    for (auto* side : {&slot_key_, &slot_value_})
+      side->raw.grow(std::min(most, std::max(needed, 2 * side->raw.length())));
   }
 
   std::int64_t bytes_a_sequence() const override {

@@ -14,7 +14,6 @@ class HeadRows {
  public:
   HeadRows() = default;
   HeadRows(std::int64_t sequences, std::int64_t heads, std::int64_t length, std::int64_t width);
-  bool empty() const { return data_.empty(); }
   std::int64_t length() const { return length_; }
   std::int64_t stride() const { return stride_; }  ///< from one row to the next
   std::int64_t bytes_a_sequence() const {

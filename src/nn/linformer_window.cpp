@@ -162,7 +162,7 @@ class WindowAttention final : public Attention {
       };
       slots = {behind(text.before.key, slots.key), behind(text.before.value, slots.value)};
     }
-    return {slot_key_norm_(slots.key).to(dtype), slot_value_norm_(slots.value).to(dtype)};
+    return {slot_key_norm_.of_heads(slots.key).to(dtype), slot_value_norm_.of_heads(slots.value).to(dtype)};
   }
 
   at::Tensor attend_text(const Text& text) const {

@@ -16,10 +16,11 @@
 
 namespace linformer::nn {
 
-/// Everything is as it was before normalisation, in the weights' dtype, float32 or wider. What a form doesn't need is
-/// undefined. In a state of several sequences that are not equally far, the shorter ones end in zeros.
+/// Everything is as it was before normalisation, in the weights' dtype, float32 or wider; only the cache of softmax has
+/// the dtype in which the prompt was read. What a form doesn't need is undefined. Of several sequences that are not
+/// equally far, the shorter ones' rest may hold anything finite.
 struct LayerState final : DecodeState::Layer {
-  /// Softmax: every position, (B,H,L,D). With a window: blocks c−1 and c, (B,H,2W,D); zeros where no token stands.
+  /// Softmax: every position, (B,H,L,D). With a window: blocks c−1 and c, (B,H,2W,D); finite where no token stands.
   at::Tensor key, value;
   /// Prefix: the sums of all positions, (B,H,K,D). Running slots: those of blocks 0..c−2. Block slots: those of these
   /// blocks, one after the other, (B,H,r·(c−1),D).
@@ -37,7 +38,7 @@ struct LayerState final : DecodeState::Layer {
 };
 using StatePointer = std::unique_ptr<LayerState>;
 
-/// Joins several states into one, in order.
+/// Joins several states into one, in order, as copies. Shorter tensors are padded with zeros.
 StatePointer join(const std::vector<StatePointer>& states);
 
 /// Makes room for `length` entries in dimension 2. If there is too little, the room at least doubles.

@@ -138,7 +138,7 @@ AuditReport audit(const LanguageModel& model, const AuditOptions& options) {
   report.used_text = study::text_fits(report.passes, options);
   const auto& lengths = report.passes.front().lengths;
   const auto tried = *std::max_element(lengths.begin(), lengths.end());
-  if (tried < model.config().length) report.remarks.push_back(study::longer_texts(tried));
+  if (tried < model.config().longest_text()) report.remarks.push_back(study::longer_texts(tried));
   if (!model.config().causal)
     report.remarks.emplace_back(
         "the model is bidirectional (model.causal = false): its outputs are meant to see the whole text");

@@ -82,6 +82,10 @@ std::vector<FormCase> forms() {
                    c.attention.projection = Projection::periodic;
                    c.attention.period = 2 * c.window();
                  }});
+  all.push_back({"dynamic_by_layer", [=](auto& c) {
+                   block(c, Projection::dynamic);
+                   c.attention.slots_by_layer = {6, 24};
+                 }});
   all.push_back(
       {"dynamic_layerwise", [=](auto& c) { block(c, Projection::dynamic), c.attention.sharing = Sharing::layerwise; }});
   return all;
@@ -208,6 +212,11 @@ ModelConfig running() { return base(); }
 TEST(Decoder, ThreadsAndInstructionSetsAgree) {
   const auto model = model_of(running());
   for (const int threads : {2, 3}) EXPECT_LT(largest_logit_difference(model, {.threads = threads}), 2e-5) << threads;
+  auto modern = running();
+  modern.norm = NormKind::rms, modern.feed_forward_kind = FeedForwardKind::swiglu, modern.bias = false;
+  modern.feed_forward = 75;  // no whole number of vectors
+  for (const int threads : {1, 2, 3})
+    EXPECT_LT(largest_logit_difference(model_of(modern), {.threads = threads}), 2e-5) << threads;
   for (const auto isa : kernels::all_isas) {
     if (!kernels::isa_supported(isa)) continue;
     const kernels::ForcedIsa forced(isa);

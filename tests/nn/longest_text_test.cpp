@@ -63,6 +63,8 @@ TEST(LongestText, IsTheLengthWhereAPartHasATableOfPositions) {
   auto mixed = test::linformer_form("", 18, 3, 4, Sharing::none).config;
   mixed.attention.slots_by_layer = {0, 4};
   EXPECT_EQ(longest(mixed, Position::none), 18);
+  // Slots that nothing reads in training bound the text.
+  EXPECT_EQ(longest(test::linformer_form("", 6, 3, 2, Sharing::none, Summary::block).config, Position::none), 6);
   const auto model = test::lively_model(mixed);
   EXPECT_THROW(model.logits(test::random_ids({1, 19}, 19)), UserError);
 }

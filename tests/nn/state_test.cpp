@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "linformer/nn/decode_state.hpp"
+#include "linformer/nn/device.hpp"
 #include "nn/attention.hpp"
 #include "nn/forms.hpp"
 
@@ -87,6 +88,23 @@ TEST_P(EveryState, CarriesGradients) {
 
 INSTANTIATE_TEST_SUITE_P(Forms, EveryState, testing::ValuesIn(test::causal_forms()),
                          [](const auto& value) { return value.param.name; });
+
+// In bfloat16 chunks round in other places than the whole does.
+TEST(State, OfShortProductsIsCloseToThatOfTheWhole) {
+  for (const auto& form :
+       {test::softmax_form(), test::linformer_form("", 45, 0, 5, Sharing::none),
+        test::linformer_form("", 45, 7, 5, Sharing::none),
+        test::linformer_form("", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)}) {
+    const auto model = test::lively_model(form.config, at::kFloat);
+    const auto ids = test::to_vector(test::random_ids({40}, model.config().vocabulary));
+    const auto exact = model.prefill({ids}).first;
+    const AutocastGuard autocast(at::kBFloat16, at::kCPU);
+    const auto whole = model.prefill({ids}).first, chunks = model.prefill({ids}, 11).first;
+    const auto rounding = (whole - exact).norm().item<double>();
+    EXPECT_GT(rounding, 0);
+    EXPECT_LT((chunks - exact).norm().item<double>(), 3 * rounding) << enum_name(form_of(form.config));
+  }
+}
 
 TEST(State, SaysWhatItHolds) {
   const auto tokens = std::vector<std::int64_t>{1, 2, 3};

@@ -47,7 +47,8 @@ struct AttentionConfig {
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
-  std::int64_t period = 0;  ///< p of periodic: positions after which E and F repeat; 0 = 8 windows
+  std::int64_t period =
+      0;  ///< p of periodic: positions after which E and F repeat; 0 = 8 windows, or as much as slots take in
   /// Where E and F start, for linear, periodic and convolution projections. auto = means for convolution, for block
   /// summaries and for bidirectional models; random for the rest.
   std::optional<ProjectionStart> projection_start;
@@ -70,7 +71,8 @@ struct AttentionConfig {
     visitor("attention.projection", self.projection,
             "how slots are made: linear, dynamic, convolution, mean, max or periodic");
     visitor("attention.period", self.period,
-            "p of attention.projection = periodic: positions after which E and F repeat; 0: 8 windows");
+            "p of attention.projection = periodic: positions after which E and F repeat; 0: 8 windows, less in short "
+            "models");
     visitor("attention.projection_start", self.projection_start,
             "where E and F start: random, or means of segments; auto: depends on the form");
     visitor("attention.reassociate", self.reassociate,

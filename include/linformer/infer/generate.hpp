@@ -15,8 +15,8 @@
 
 namespace linformer {
 
-/// What to do when a sequence reaches model.length. error: throw UserError. slide: read the last half of the window
-/// again as a new prompt, and continue.
+/// What to do when a sequence reaches model.length. error: throw UserError, unless the model is free of positions and
+/// goes on (ModelConfig::longest_text()). slide: read the last half of the window again as a new prompt, and continue.
 enum class Overflow { error, slide };
 template <>
 struct EnumNames<Overflow> {

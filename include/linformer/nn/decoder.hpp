@@ -1,4 +1,5 @@
-// Fast generation, one token at a time: weights are arranged once; a step builds no graph and allocates no memory.
+// Fast generation, one token at a time: weights are arranged once; a step builds no graph, and
+// allocates memory only where a cache grows.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,7 @@ class Decoder {
   /// Replaces the current sequences by those of `state`, which must come from the same model.
   void load(DecodeState state);
   /// Reads one more token of each current sequence. After that, logits() are those of the next token. UserError when a
-  /// position is beyond model.length or an id is outside the vocabulary.
+  /// position is beyond config().longest_text() or an id is outside the vocabulary.
   void step(std::span<const std::int64_t> ids);
   /// The logits (V) of one sequence. They are valid until the next step.
   std::span<const float> logits(std::size_t row) const;

@@ -42,7 +42,7 @@ using WeightsVisitor = std::function<void(std::int64_t layer, const AttentionWei
 
 /// A model with its parameters. Shape letters: B sequences, N tokens, V vocabulary, d width, H heads. hidden() and
 /// logits() throw UserError for ids that are not (B,N) int64, are outside the vocabulary, or are longer than
-/// model.length.
+/// config().longest_text().
 class LanguageModel {
  public:
   /// Draws the parameters from `seed`; they require gradients. `config` goes through resolved() first.
@@ -73,10 +73,11 @@ class LanguageModel {
   /// the memory of a chunk and of the state.
   static constexpr std::int64_t kPromptChunk = 4096;
   /// Reads prompts of different lengths. Returns the logits (B,V) after each prompt's last token, and the state there.
-  /// UserError when the model is bidirectional, a prompt is empty or longer than model.length, or chunk < 1.
+  /// UserError when the model is bidirectional, a prompt is empty or longer than config().longest_text(), or chunk < 1.
   std::pair<at::Tensor, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts,
                                              std::int64_t chunk = kPromptChunk) const;
-  /// Reads one more token per sequence: ids (B) → logits (B,V). UserError when a position is beyond model.length.
+  /// Reads one more token per sequence: ids (B) → logits (B,V). UserError when a position is beyond
+  /// config().longest_text().
   at::Tensor step(const at::Tensor& ids_B, DecodeState& state) const;
 
  private:

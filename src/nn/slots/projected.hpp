@@ -19,8 +19,8 @@ class ProjectedSlots : public SlotRule {
   std::pair<at::Tensor, at::Tensor> projections(at::ScalarType dtype) const;
 
  protected:
-  /// How the entries of new weights start: `shape` is that of one head. Calls `draw(name, shape)`, once if keys and
-  /// values share them; not at all if an earlier layer did.
+  /// Makes E and F. `shape` is that of one head. Calls `draw(name, shape)` for each of them: once if keys and values
+  /// share one, and not at all if an earlier layer has made it.
   template <class Draw>
   void make(const LayerContext& context, std::vector<std::int64_t> shape, const Draw& draw) {
     columns_dim_ = static_cast<std::int64_t>(shape.size());

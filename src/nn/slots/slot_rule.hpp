@@ -47,8 +47,8 @@ class SlotRule {
   virtual at::Tensor reads(const at::Tensor& x_BNd, const ops::SummariseOptions& options) const;
   /// The slots of a whole text, of its blocks, or running ones.
   virtual ops::Slots summarise(const SlotText& text, const ops::SummariseOptions& options) const = 0;
-  /// Only of running slots: the sums after some whole blocks, from those before them. Adds what absorb() adds
-  /// for one block of one head.
+  /// Only of running slots: the sums after some whole blocks, from those before them. For one block and one head
+  /// absorb() does the same.
   virtual ops::Slots sums_after(const ops::Slots& sums, const SlotText& blocks) const;
   virtual void absorb(const DecodedBlock& block) const = 0;
 
