@@ -192,7 +192,10 @@ TEST_P(EachForm, LongSequencesOneByOne) {
   auto config = base();
   GetParam().change(config);
   config.length *= 4;
-  if (config.attention.summary == Summary::block) config.attention.slots *= 4;
+  if (config.attention.summary == Summary::block) {
+    config.attention.slots *= 4;
+    for (auto& slots : config.attention.slots_by_layer) slots *= 4;
+  }
   const auto model = model_of(config);
   for (const std::int64_t start : {1, 12}) {
     const auto ids = some_ids(config.length, 5, config.vocabulary);
