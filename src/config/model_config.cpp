@@ -93,6 +93,10 @@ void check_model(const ModelConfig& config) {
   require(config.width % config.heads == 0,
           "model.width is {}, which model.heads = {} does not divide; set model.width to {} or change model.heads",
           config.width, config.heads, (config.width / config.heads + 1) * config.heads);
+  check_size("model.key_value_heads", config.key_value_heads, 0);
+  require(config.heads % config.state_heads() == 0,
+          "model.key_value_heads is {}, which does not divide model.heads = {}; use a divisor of it, such as {}, or 0",
+          config.key_value_heads, config.heads, config.heads % 2 == 0 ? config.heads / 2 : 1);
   require(config.dropout >= 0 && config.dropout < 1,
           "model.dropout is {}, expected a share of at least 0 and below 1, such as 0.1", config.dropout);
   require(config.initializer_range > 0 && config.initializer_range <= 1,

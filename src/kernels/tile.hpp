@@ -183,17 +183,18 @@ void for_query_tiles(const AttendShape& shape, const AttendRange& range, const V
 template <class Element, class Gradients, class Visit>
 void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients, const Visit& visit) {
   const auto& shape = inputs.shape;
+  const Index key_head = tile.head / shape.group;
   if (shape.window > 0) {
-    const auto key = rows_of<Element>(inputs.key, tile.batch, tile.head).from(shape.past()),
-               value = rows_of<Element>(inputs.value, tile.batch, tile.head).from(shape.past());
+    const auto key = rows_of<Element>(inputs.key, tile.batch, key_head).from(shape.past()),
+               value = rows_of<Element>(inputs.value, tile.batch, key_head).from(shape.past());
     for_window_tiles(shape, tile, [&](Index at, Index count, bool diagonal) {
       Columns<Element> columns{key.from(at), value.from(at), count, false, diagonal, nullptr, nullptr, 0, 0};
       gradients.of_window(at, columns);
       visit(columns);
     });
   }
-  auto key = rows_of<Element>(inputs.slot_key, tile.batch, tile.head),
-       value = rows_of<Element>(inputs.slot_value, tile.batch, tile.head);
+  auto key = rows_of<Element>(inputs.slot_key, tile.batch, key_head),
+       value = rows_of<Element>(inputs.slot_value, tile.batch, key_head);
   if (shape.kind == SlotKind::running) {
     key.data += tile.block * inputs.slot_key.block;
     value.data += tile.block * inputs.slot_value.block;

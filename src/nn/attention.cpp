@@ -11,19 +11,21 @@ at::Tensor identity_values(std::int64_t count, const at::Tensor& like) {
 }
 
 Attention::Attention(const LayerContext& context)
-    : heads_(context.config.heads), head_width_(context.config.head_width()) {
+    : heads_(context.config.heads),
+      state_heads_(context.config.state_heads()),
+      head_width_(context.config.head_width()) {
   const auto& config = context.config;
-  const auto linear = [&](const char* part, double deviation) {
-    return Linear(context.parameters, context.name + part, {config.width, config.width, deviation, config.bias});
+  const auto linear = [&](const char* part, std::int64_t out, double deviation) {
+    return Linear(context.parameters, context.name + part, {config.width, out, deviation, config.bias});
   };
-  query_ = linear(".query", config.initializer_range);
-  key_ = linear(".key", config.initializer_range);
-  value_ = linear(".value", config.initializer_range);
-  output_ = linear(".output", residual_deviation(config));
+  query_ = linear(".query", config.width, config.initializer_range);
+  key_ = linear(".key", state_heads_ * head_width_, config.initializer_range);
+  value_ = linear(".value", state_heads_ * head_width_, config.initializer_range);
+  output_ = linear(".output", config.width, residual_deviation(config));
 }
 
 at::Tensor Attention::split(const at::Tensor& x_BNd) const {
-  return x_BNd.unflatten(-1, {heads_, head_width_}).transpose(1, 2);
+  return x_BNd.unflatten(-1, {-1, head_width_}).transpose(1, 2);
 }
 ops::Branch Attention::merge(const at::Tensor& x_BHND) const {
   return output_.branch(x_BHND.transpose(1, 2).flatten(2));

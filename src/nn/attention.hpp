@@ -23,7 +23,7 @@ at::Tensor identity_values(std::int64_t count, const at::Tensor& like);
 
 struct Heads {
   at::Tensor query, key, value;
-};  ///< (B,H,N,D) each
+};  ///< query (B,H,N,D); key and value (B,G,N,D), G of model.key_value_heads
 
 /// Some tokens of a text, and what was read before them.
 struct Chunk {
@@ -57,13 +57,14 @@ class Attention {
   virtual at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
+  /// (B,N,·) into heads of D.
   at::Tensor split(const at::Tensor& x_BNd) const;
   /// Joins the heads and applies the output layer.
   ops::Branch merge(const at::Tensor& x_BHND) const;
   /// In the dtype of the weights, in which states are summed and kept.
   at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }
 
-  std::int64_t heads_, head_width_;
+  std::int64_t heads_, state_heads_, head_width_;  // state_heads_: G
   Linear query_, key_, value_, output_;
 };
 

@@ -157,7 +157,7 @@ void Decoder::Impl::make_buffers() {
   x = Rows(count, config.width);
   std::int64_t scores = 0;  // layers may have different numbers of slots
   for (const auto& layer : layers) scores = std::max(scores, layer.attention->score_rows());
-  inputs = Rows(count, 3 * config.width + scores);
+  inputs = Rows(count, config.width + 2 * config.state_heads() * config.head_width() + scores);
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
   if (config.feed_forward_kind == FeedForwardKind::swiglu) gates = Rows(count, 2 * config.hidden_width());
@@ -219,12 +219,13 @@ void Decoder::Impl::work_layer(int member, std::size_t index) {
   auto& layer = layers[index];
   normalise(member, layer.attention_norm);
   multiply(member, layer.input, normed, inputs, false, false);
-  team->share(member, batch() * config.heads, 1, [&](std::int64_t item, std::int64_t) {
-    const auto row = item / config.heads, head_index = item % config.heads;
+  const auto heads = config.state_heads();
+  team->share(member, batch() * heads, 1, [&](std::int64_t item, std::int64_t) {
+    const auto row = item / heads, head_index = item % heads;
     layer.attention->attend(kernels, places[static_cast<std::size_t>(row)], head_index,
                             positions[static_cast<std::size_t>(row)], inputs.row(row),
                             members[static_cast<std::size_t>(member)][index],
-                            attended.row(row) + head_index * config.head_width());
+                            attended.row(row) + head_index * config.width / heads);
   });
   multiply(member, layer.output, attended, x, true, false);
   normalise(member, layer.feed_forward_norm);

@@ -8,10 +8,14 @@
 
 namespace linformer::nn {
 
-using kernels::DecodeKernels, kernels::VisibleKeys, kernels::padded;
+using kernels::DecodeKernels, kernels::padded;
 
 DecoderAttention::DecoderAttention(const ModelConfig& config)
-    : heads_(config.heads), width_(config.head_width()), stride_(padded(width_)), longest_(config.longest_text()) {}
+    : heads_(config.state_heads()),
+      group_(config.heads / heads_),
+      width_(config.head_width()),
+      stride_(padded(width_)),
+      longest_(config.longest_text()) {}
 
 DecoderAttention::Scratch DecoderAttention::scratch() const {
   const auto floats = [](std::int64_t count) { return std::vector<float>(static_cast<std::size_t>(count)); };
@@ -25,15 +29,20 @@ void DecoderAttention::fit(Scratch& scratch, std::int64_t position) const {
 
 void DecoderAttention::attend(const DecodeKernels& kernels, std::int64_t sequence, std::int64_t head,
                               std::int64_t position, const float* inputs, Scratch& scratch, float* out) {
-  const auto d = heads_ * width_;
-  const float* query = inputs + head * width_;
-  const Token token{sequence, head, position, query, query + d, query + 2 * d, inputs + 3 * d + head * scores_a_head()};
-  VisibleKeys visible[kMostParts];
-  const int parts = see(kernels, token, scratch, visible);
+  const auto own = heads_ * width_;
+  const float *query = inputs + head * group_ * width_, *keys = inputs + group_ * own;
+  auto sight = see(kernels,
+                   {sequence, head, position, keys + head * width_, keys + own + head * width_,
+                    keys + 2 * own + head * scores_a_head()},
+                   scratch);
   const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(width_)));
-  for (std::int64_t i = 0; i < width_; ++i) scratch.query[static_cast<std::size_t>(i)] = token.query[i] * scale;
-  kernels.attend({scratch.query.data(), visible, parts, stride_, scratch.weights.data(), scratch.out.data()});
-  std::copy_n(scratch.out.data(), width_, out);
+  for (std::int64_t member = 0; member < group_; ++member, query += width_, out += width_) {
+    if (sight.slots >= 0) sight.parts[sight.slots].bias = slot_bias_[static_cast<std::size_t>(head * group_ + member)];
+    for (std::int64_t i = 0; i < width_; ++i) scratch.query[static_cast<std::size_t>(i)] = query[i] * scale;
+    kernels.attend(
+        {scratch.query.data(), sight.parts, sight.count, stride_, scratch.weights.data(), scratch.out.data()});
+    std::copy_n(scratch.out.data(), width_, out);
+  }
   std::fill(scratch.out.begin(), scratch.out.end(), 0.0F);
 }
 

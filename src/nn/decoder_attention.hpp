@@ -32,8 +32,9 @@ class DecoderAttention {
   virtual void load(const LayerState& state, const std::vector<std::int64_t>& positions) = 0;
   /// Call before a step whose tokens stand at `position` at the most. May allocate memory.
   virtual void make_room(std::int64_t) {}
-  /// Adds the key and the value of one token, for one head, to the state, and attends. `inputs` holds query, key and
-  /// value (d each), then dynamic scores (H·r). Different heads and sequences may run at the same time. out (D).
+  /// Adds the key and the value of one token, for one head of them, to the state, and its query heads attend. `inputs`
+  /// holds query (H·D), key and value (G·D each), then dynamic scores (G·r). Different heads and sequences may run at
+  /// the same time. out (H/G·D).
   void attend(const kernels::DecodeKernels& kernels, std::int64_t sequence, std::int64_t head, std::int64_t position,
               const float* inputs, Scratch& scratch, float* out);
   virtual std::int64_t bytes_a_sequence() const = 0;
@@ -43,17 +44,22 @@ class DecoderAttention {
  protected:
   struct Token {
     std::int64_t sequence, head, position;
-    const float *query, *key, *value, *scores;
+    const float *key, *value, *scores;
   };
-  static constexpr int kMostParts = 3;
-  /// Stores the token, and lists what it sees: the number of parts.
-  virtual int see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch,
-                  kernels::VisibleKeys* visible) = 0;
+  /// What a token sees. `slots`: which part has the slots, whose bias is that of the query head; −1: none.
+  struct Sight {
+    kernels::VisibleKeys parts[3];
+    int count = 0, slots = -1;
+  };
+  /// Stores the token, and lists what it sees.
+  virtual Sight see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch) = 0;
   virtual std::int64_t most_visible(std::int64_t position) const = 0;  ///< keys and slots that a token there may see
   virtual std::int64_t block_weights() const { return 0; }             ///< numbers of Scratch::projection
   std::int64_t scores_a_head() const { return score_rows() / heads_; }
 
-  std::int64_t heads_, width_, stride_, longest_;  // longest_: longest_text()
+  std::int64_t heads_, group_;             // G, and query heads for each of them
+  std::int64_t width_, stride_, longest_;  // longest_: longest_text()
+  std::vector<float> slot_bias_;           // of each query head
 };
 
 std::unique_ptr<DecoderAttention> make_decoder_softmax(const ModelConfig& config);

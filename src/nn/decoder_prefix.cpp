@@ -35,8 +35,7 @@ class PrefixDecoder final : public DecoderAttention {
 
  protected:
   // S += E[:, t]·kᵀ, U += F[:, t]·vᵀ.
-  int see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch,
-          kernels::VisibleKeys* visible) override {
+  Sight see(const kernels::DecodeKernels& kernels, const Token& token, Scratch& scratch) override {
     const auto column = ((by_heads_ ? token.head * longest_ : 0) + token.position) * slots_;
     const auto add = [&](const at::Tensor& columns, const float* row, float* sums) {
       std::copy_n(row, width_, scratch.out.data());
@@ -45,8 +44,7 @@ class PrefixDecoder final : public DecoderAttention {
     float *keys = key_.row(token.sequence, token.head, 0), *values = value_.row(token.sequence, token.head, 0);
     add(key_columns_, token.key, keys);
     add(value_columns_, token.value, values);
-    *visible = {keys, values, slots_, 0.0F};
-    return 1;
+    return {{{keys, values, slots_, 0.0F}}, 1};
   }
   std::int64_t most_visible(std::int64_t) const override { return slots_; }
 

@@ -34,12 +34,12 @@ class SoftmaxDecoder final : public DecoderAttention {
   std::int64_t bytes_a_sequence() const override { return key_.bytes_a_sequence() + value_.bytes_a_sequence(); }
 
  protected:
-  int see(const kernels::DecodeKernels&, const Token& token, Scratch&, kernels::VisibleKeys* visible) override {
+  Sight see(const kernels::DecodeKernels&, const Token& token, Scratch&) override {
     std::copy_n(token.key, width_, key_.row(token.sequence, token.head, token.position));
     std::copy_n(token.value, width_, value_.row(token.sequence, token.head, token.position));
-    *visible = {key_.row(token.sequence, token.head, 0), value_.row(token.sequence, token.head, 0), token.position + 1,
-                0.0F};
-    return 1;
+    return {{{key_.row(token.sequence, token.head, 0), value_.row(token.sequence, token.head, 0), token.position + 1,
+              0.0F}},
+            1};
   }
   std::int64_t most_visible(std::int64_t position) const override { return position + 1; }
 

@@ -12,7 +12,7 @@ namespace linformer::nn {
 
 namespace {
 
-using kernels::DecodeKernels, kernels::VisibleKeys;
+using kernels::DecodeKernels;
 
 // Rows as they are, and as the softmax sees them: the same where nothing is normalised.
 struct Side {
@@ -40,10 +40,10 @@ class WindowDecoder final : public DecoderAttention {
     slot_key_.in_place = slot_value_.in_place = block_;
     if (normalise != Normalise::none) slot_key_.norm = norm("slot_key_norm");
     if (normalise == Normalise::both) slot_value_.norm = norm("slot_value_norm");
-    bias_.resize(static_cast<std::size_t>(heads_), 0.0F);
+    slot_bias_.resize(static_cast<std::size_t>(heads_ * group_), 0.0F);
     if (const auto start = context.config.slot_bias(); start) {
-      const auto bias = context.parameters.constant(context.name + ".slot_bias", {heads_}, *start);
-      std::copy_n(bias.const_data_ptr<float>(), heads_, bias_.begin());
+      const auto bias = context.parameters.constant(context.name + ".slot_bias", {heads_ * group_}, *start);
+      std::copy_n(bias.const_data_ptr<float>(), heads_ * group_, slot_bias_.begin());
     }
   }
 
@@ -97,7 +97,7 @@ class WindowDecoder final : public DecoderAttention {
 
  protected:
   // The slots of blocks 0..c−2, block c−1, and block c up to the token itself.
-  int see(const DecodeKernels& kernels, const Token& token, Scratch& scratch, VisibleKeys* visible) override {
+  Sight see(const DecodeKernels& kernels, const Token& token, Scratch& scratch) override {
     const auto current = token.position / window_, offset = token.position % window_;
     const auto here = current % 2 * window_, before = (1 - current % 2) * window_, place = here + offset;
     if (offset == 0 && current >= 2 && rule_) absorb(kernels, token, current - 2, scratch);
@@ -108,15 +108,16 @@ class WindowDecoder final : public DecoderAttention {
     for (auto* side : {&key_, &value_}) {
       if (side->norm) normalise(kernels, *side, token.sequence, token.head, place, 1);
     }
-    int parts = 0;
+    Sight sight;
     if (current >= 2 && rule_) {
       const auto count = block_ ? (current - 1) * rule_->slots() : rule_->slots();
-      visible[parts++] = {row(slot_key_.seen(), 0), row(slot_value_.seen(), 0), count,
-                          bias_[static_cast<std::size_t>(token.head)]};
+      sight.slots = sight.count;
+      sight.parts[sight.count++] = {row(slot_key_.seen(), 0), row(slot_value_.seen(), 0), count, 0.0F};
     }
-    if (current >= 1) visible[parts++] = {row(key_.seen(), before), row(value_.seen(), before), window_, 0.0F};
-    visible[parts++] = {row(key_.seen(), here), row(value_.seen(), here), offset + 1, 0.0F};
-    return parts;
+    if (current >= 1)
+      sight.parts[sight.count++] = {row(key_.seen(), before), row(value_.seen(), before), window_, 0.0F};
+    sight.parts[sight.count++] = {row(key_.seen(), here), row(value_.seen(), here), offset + 1, 0.0F};
+    return sight;
   }
   std::int64_t most_visible(std::int64_t position) const override { return most_slots(position) + 2 * window_; }
   std::int64_t block_weights() const override { return block_ ? rule_->slots() * window_ : 0; }
@@ -159,7 +160,6 @@ class WindowDecoder final : public DecoderAttention {
   std::unique_ptr<SlotRule> rule_;  // null: a window alone
   Side key_, value_, slot_key_, slot_value_;
   HeadRows scores_;  // (S,H,2W,r)
-  std::vector<float> bias_;
 };
 
 }  // namespace

@@ -45,8 +45,10 @@ class BidirectionalAttention final : public Attention {
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto heads = heads_of(x);
     const auto slots = slots_of(x, heads, std::nullopt);
-    const ops::Slots marked{slots.key, identity_values(slots.key.size(2), x)};
-    return {.slots = ops::reference::attend(heads.query, {}, {}, marked, {}), .reads = rule_->reads(x, {})};
+    const ops::Slots marked{ops::repeat_heads(slots.key, heads_), identity_values(slots.key.size(2), x)};
+    const auto reads = rule_->reads(x, {});
+    return {.slots = ops::reference::attend(heads.query, {}, {}, marked, {}),
+            .reads = reads.defined() ? ops::repeat_heads(reads, heads_) : reads};
   }
 
  protected:

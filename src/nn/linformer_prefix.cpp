@@ -26,8 +26,9 @@ class PrefixAttention final : public Attention {
     const auto projection = slots_.key().narrow(-1, 0, x.size(1));
     const auto* product = projection.dim() == 2 ? "kn,bhnd->bhnkd" : "hkn,bhnd->bhnkd";
     const auto sums_BHNKD = at::einsum(product, {projection, heads.key}).cumsum(2);
+    const auto all_BHNKD = ops::repeat_heads(sums_BHNKD, heads_);
     const auto logits_BHNK =
-        at::einsum("bhnd,bhnkd->bhnk", {heads.query, sums_BHNKD}) / std::sqrt(static_cast<double>(head_width_));
+        at::einsum("bhnd,bhnkd->bhnk", {heads.query, all_BHNKD}) / std::sqrt(static_cast<double>(head_width_));
     return {.slots = at::softmax(logits_BHNK, -1)};
   }
 
@@ -44,7 +45,7 @@ class PrefixAttention final : public Attention {
     if (chunk.before != nullptr) {
       state->slots = chunk.before->slots;
     } else {
-      const auto none = at::zeros({key.size(0), heads_, slots_.slots(), head_width_},
+      const auto none = at::zeros({key.size(0), state_heads_, slots_.slots(), head_width_},
                                   output_.weight.options().requires_grad(std::nullopt));
       state->slots = {none, none};
     }
@@ -59,9 +60,11 @@ class PrefixAttention final : public Attention {
     const auto rows = at::tensor(positions, at::kLong).to(heads.key.device());
     sums.key.add_(column(slots_.key(), rows) * wide(heads.key));
     sums.value.add_(column(slots_.value(), rows) * wide(heads.value));
-    const auto weights = at::softmax(
-        at::matmul(wide(heads.query), sums.key.transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_)), -1);
-    return at::matmul(weights, sums.value).to(heads.query.scalar_type());
+    const auto weights =
+        at::softmax(at::matmul(wide(heads.query), ops::repeat_heads(sums.key, heads_).transpose(2, 3)) /
+                        std::sqrt(static_cast<double>(head_width_)),
+                    -1);
+    return at::matmul(weights, ops::repeat_heads(sums.value, heads_)).to(heads.query.scalar_type());
   }
 
  private:

@@ -52,8 +52,9 @@ class WindowAttention final : public Attention {
 
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto text = whole(x, heads_of(x));
-    const auto slots = slots_of(text);
-    const auto key = window_key_norm_.of_heads(text.heads.key).to(x.scalar_type());
+    const auto own_slots = slots_of(text);
+    const ops::Slots slots{ops::repeat_heads(own_slots.key, heads_), ops::repeat_heads(own_slots.value, heads_)};
+    const auto key = ops::repeat_heads(window_key_norm_.of_heads(text.heads.key).to(x.scalar_type()), heads_);
     const auto n = x.size(1), entries = slots.key.size(-2);
     const auto like_slots = [&](const at::Tensor& rows) {
       auto sizes = slots.key.sizes().vec();
@@ -66,9 +67,7 @@ class WindowAttention final : public Attention {
         text.heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(0));
     const auto on_slots = ops::reference::attend(
         text.heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(0));
-    return {.positions = on_positions,
-            .slots = on_slots,
-            .reads = rule_ ? rule_->reads(x, {.window = window_, .block = block_}) : at::Tensor()};
+    return {.positions = on_positions, .slots = on_slots, .reads = reads_of(x)};
   }
 
  protected:
@@ -98,6 +97,11 @@ class WindowAttention final : public Attention {
   }
 
  private:
+  at::Tensor reads_of(const at::Tensor& x) const {
+    const auto reads = rule_ ? rule_->reads(x, {.window = window_, .block = block_}) : at::Tensor();
+    return reads.defined() ? ops::repeat_heads(reads, heads_) : reads;
+  }
+
   at::Tensor scores_of(const at::Tensor& x) const { return rule_ ? rule_->scores(x) : at::Tensor(); }
 
   Text whole(const at::Tensor& x, const Heads& heads) const { return {.heads = heads, .scores = scores_of(x)}; }
@@ -210,8 +214,8 @@ class WindowAttention final : public Attention {
 
   ops::Slots no_slots(const at::Tensor& key_BHMD) const {
     const auto count = block_ ? 0 : rule_->slots();
-    const auto none =
-        at::zeros({key_BHMD.size(0), heads_, count, head_width_}, output_.weight.options().requires_grad(std::nullopt));
+    const auto none = at::zeros({key_BHMD.size(0), state_heads_, count, head_width_},
+                                output_.weight.options().requires_grad(std::nullopt));
     return {none, none.clone()};
   }
 
@@ -266,6 +270,8 @@ class WindowAttention final : public Attention {
       key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, state.slots.key)}, 2);
       value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, state.slots.value)}, 2);
     }
+    key_BHLD = ops::repeat_heads(key_BHLD, heads_);
+    value_BHLD = ops::repeat_heads(value_BHLD, heads_);
     const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
     const auto spots = at::arange(2 * window_, rows.options());
     const auto first = at::where(current > 0, at::zeros_like(rows), at::full_like(rows, window_));

@@ -16,8 +16,8 @@ class SoftmaxAttention final : public Attention {
 
   AttentionWeights weights(const at::Tensor& x) const override {
     const auto heads = heads_of(x);
-    return {.positions = ops::reference::softmax_attention(heads.query, heads.key, identity_values(x.size(1), x),
-                                                           {.causal = causal_})};
+    return {.positions = ops::reference::softmax_attention(heads.query, ops::repeat_heads(heads.key, heads_),
+                                                           identity_values(x.size(1), x), {.causal = causal_})};
   }
 
  protected:

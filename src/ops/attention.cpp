@@ -20,16 +20,23 @@ at::Tensor to_float(const at::Tensor& x) { return x.to(at::kFloat); }
 
 }  // namespace
 
+at::Tensor repeat_heads(const at::Tensor& x, std::int64_t heads) {
+  const auto own = x.size(1);
+  require(own > 0 && heads % own == 0, "{} heads of keys for {} of queries; expected a divisor of it", own, heads);
+  return own == heads ? x : x.repeat_interleave(heads / own, 1);
+}
+
 at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SoftmaxOptions& options) {
   check_query_key_value(query, key, value);
   require(!options.causal || query.size(2) <= key.size(2),
           "query has {} positions and key {}; a causal form needs at least as many keys", query.size(2), key.size(2));
   check_padding_mask(options.key_padding_mask, key);
+  const auto heads = query.size(1);
   // With all weights in one piece there is nothing to cut: composed is the reference.
   return choose_path(options.path, Path::fused, fused::unserved(key)) == Path::fused
-             ? fused::softmax_attention(query, key, value, options)
-             : reference::softmax_attention(query, key, value, options);
+             ? fused::softmax_attention(query, repeat_heads(key, heads), repeat_heads(value, heads), options)
+             : reference::softmax_attention(query, repeat_heads(key, heads), repeat_heads(value, heads), options);
 }
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
@@ -39,14 +46,12 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
     const auto out = attend(to_float(query), key, value, {to_float(slots.key), to_float(slots.value)}, options);
     return out.to(at::kHalf);
   }
-  switch (choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options))) {
-    case Path::reference:
-      return reference::attend(query, key, value, slots, options);
-    case Path::kernel:
-      return kernel::attend(query, key, value, slots, options);
-    default:
-      return composed::attend(query, key, value, slots, options);
-  }
+  const auto path = choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options));
+  if (path == Path::kernel) return kernel::attend(query, key, value, slots, options);
+  const auto repeated = [&](const at::Tensor& x) { return repeat_heads(x, query.size(1)); };
+  const Slots all{repeated(slots.key), repeated(slots.value)};
+  return path == Path::reference ? reference::attend(query, repeated(key), repeated(value), all, options)
+                                 : composed::attend(query, repeated(key), repeated(value), all, options);
 }
 
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
@@ -61,6 +66,15 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
     return prefix_attention(to_float(query), to_float(key), to_float(value), to_float(projection_key),
                             to_float(projection_value), options)
         .to(at::kHalf);
+  }
+  const auto heads = query.size(1);
+  if (key.size(1) != heads) {
+    const auto repeated = [&](const at::Tensor& x) { return repeat_heads(x, heads); };
+    const auto projection = [&](const at::Tensor& x) { return x.dim() == 2 ? x : repeated(x.unsqueeze(0)).squeeze(0); };
+    auto all = options;
+    if (options.before) all.before = Slots{repeated(options.before->key), repeated(options.before->value)};
+    return prefix_attention(query, repeated(key), repeated(value), projection(projection_key),
+                            projection(projection_value), all);
   }
   return choose_path(options.path, Path::composed) == Path::reference
              ? reference::prefix_attention(query, key, value, projection_key, projection_value, options)

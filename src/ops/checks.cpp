@@ -22,23 +22,23 @@ void check_attention_tensor(std::string_view name, const at::Tensor& tensor, std
           name, shape_text(tensor));
 }
 
-void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query,
+void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query, std::int64_t heads,
                        const AttendOptions& options) {
   const auto window = options.window;
   const auto blocks = window > 0 ? ceil_divide(query.size(2), window) : 0;
   const auto all_blocks = window > 0 ? options.first / window + blocks : 0;
   const bool running = window > 0 && slot.defined() && slot.dim() == 5;
   const bool dims = slot.defined() && (slot.dim() == 4 || running);
-  const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == query.size(1) &&
-                     slot.size(-1) == query.size(3) && (!running || slot.size(2) == blocks) &&
+  const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == heads && slot.size(-1) == query.size(3) &&
+                     (!running || slot.size(2) == blocks) &&
                      (running || window == 0 || slot.size(2) % all_blocks == 0) && (slot.size(-2) > 0 || window > 0);
   require(sizes, "{} has shape {}; expected {}, as query is {}, window {} and first {}", name,
           slot.defined() ? shape_text(slot) : "undefined",
-          window > 0 ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
-                                 "for running ones",
-                                 query.size(0), query.size(1), all_blocks, query.size(3), query.size(0), query.size(1),
-                                 blocks, query.size(3))
-                     : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), query.size(1), query.size(3)),
+          window > 0
+              ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
+                          "for running ones",
+                          query.size(0), heads, all_blocks, query.size(3), query.size(0), heads, blocks, query.size(3))
+              : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), heads, query.size(3)),
           shape_text(query), window, options.first);
 }
 
@@ -60,9 +60,10 @@ void check_key_value(const at::Tensor& key, const at::Tensor& value) {
 void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
   check_attention_tensor("query", query, "(B,H,N,D)");
   check_key_value(key, value);
-  require(key.size(0) == query.size(0) && key.size(1) == query.size(1) && key.size(3) == query.size(3),
-          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), as query is {}", shape_text(key), query.size(0),
-          query.size(1), query.size(3), shape_text(query));
+  const bool heads = key.size(1) > 0 && query.size(1) % key.size(1) == 0;
+  require(key.size(0) == query.size(0) && heads && key.size(3) == query.size(3),
+          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), or a divisor of H heads, as query is {}",
+          shape_text(key), query.size(0), query.size(1), query.size(3), shape_text(query));
 }
 
 void check_same_length(const at::Tensor& query, const at::Tensor& key) {
@@ -112,8 +113,8 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
       options.first == 0 || key.size(2) == query.size(2) + options.window,
       "key has {} positions and query {}; from first = {} on key begins one block of {} earlier, so {} are expected",
       key.size(2), query.size(2), options.first, options.window, query.size(2) + options.window);
-  check_slot_tensor("slot_key", slots.key, query, options);
-  check_slot_tensor("slot_value", slots.value, query, options);
+  check_slot_tensor("slot_key", slots.key, query, key.size(1), options);
+  check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
   require(slots.key.sizes() == slots.value.sizes(), "slot_value has shape {}; expected that of slot_key, {}",
           shape_text(slots.value), shape_text(slots.key));
   if (!options.slot_bias) return;

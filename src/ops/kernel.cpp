@@ -37,9 +37,13 @@ kernels::FloatView float_view_of(const at::Tensor& x) {
 }
 
 /// (B,H,N,D) that lies as (B,N,H,D), so that heads are joined without a copy.
-at::Tensor empty_by_position(const at::Tensor& like, at::ScalarType dtype) {
-  return at::empty({like.size(0), like.size(2), like.size(1), like.size(3)}, like.options().dtype(dtype))
-      .transpose(1, 2);
+at::Tensor empty_by_position(const at::Tensor& like, std::int64_t heads, at::ScalarType dtype) {
+  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options().dtype(dtype)).transpose(1, 2);
+}
+
+/// The gradient of G heads, of which each query head has a share: (B,H,…) → (B,G,…).
+at::Tensor sum_of_groups(const at::Tensor& grad, std::int64_t heads) {
+  return grad.size(1) == heads ? grad : grad.unflatten(1, {heads, grad.size(1) / heads}).sum(2);
 }
 
 /// The tensors and numbers of one call.
@@ -57,7 +61,8 @@ struct Call {
     const auto slots = kind == kernels::SlotKind::block
                            ? slot_key.size(2) / (first_block + ceil_divide(query.size(2), window))
                            : slot_key.size(-2);
-    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind, first_block},
+    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind, first_block,
+                      query.size(1) / slot_key.size(1)},
             .element = element_of(query.scalar_type()),
             .query = view_of(query),
             .key = view_of(key),
@@ -84,7 +89,7 @@ class Attend : public torch::autograd::Function<Attend> {
                     window,
                     first,
                     scale};
-    const auto out = empty_by_position(query, query.scalar_type());
+    const auto out = empty_by_position(query, query.size(1), query.scalar_type());
     const auto log_sum_BHN =
         at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
     kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
@@ -113,12 +118,18 @@ class Attend : public torch::autograd::Function<Attend> {
                     context->saved_data["scale"].toDouble()};
     const auto& out = saved[6];
     const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
-    const auto zeros = [](const at::Tensor& like) { return at::zeros_like(like, like.options().dtype(at::kFloat)); };
+    const auto heads = call.query.size(1), own = call.slot_key.size(1);
+    const auto zeros = [&](const at::Tensor& like) {
+      if (own == heads) return at::zeros_like(like, like.options().dtype(at::kFloat));
+      auto sizes = like.sizes().vec();
+      sizes[1] = heads;
+      return at::zeros(sizes, like.options().dtype(at::kFloat));
+    };
     const auto zeros_of_window = [&](const at::Tensor& like) {  // without a window nothing is written
-      return call.window > 0 ? empty_by_position(like, at::kFloat).zero_()
+      return call.window > 0 ? empty_by_position(like, heads, at::kFloat).zero_()
                              : at::zeros({}, like.options().dtype(at::kFloat)).expand(like.sizes());
     };
-    const auto grad_query = empty_by_position(call.query, at::kFloat);
+    const auto grad_query = empty_by_position(call.query, heads, at::kFloat);
     const auto grad_key = zeros_of_window(call.key), grad_value = zeros_of_window(call.key);
     const auto grad_slot_key = zeros(call.slot_key), grad_slot_value = zeros(call.slot_key);
     const auto grad_bias = call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor();
@@ -134,10 +145,10 @@ class Attend : public torch::autograd::Function<Attend> {
                               .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
     const auto dtype = out.scalar_type();
     return {grad_query.to(dtype),
-            grad_key.to(dtype),
-            grad_value.to(dtype),
-            grad_slot_key.to(dtype),
-            grad_slot_value.to(dtype),
+            sum_of_groups(grad_key, own).to(dtype),
+            sum_of_groups(grad_value, own).to(dtype),
+            sum_of_groups(grad_slot_key, own).to(dtype),
+            sum_of_groups(grad_slot_value, own).to(dtype),
             grad_bias,
             {},
             {},

@@ -85,7 +85,7 @@ std::vector<json> projection_lines(const LanguageModel& model) {
         lines.push_back(projection_line(config, layer, nullptr, which, projection));
         continue;
       }
-      for (std::int64_t head = 0; head < config.heads; ++head)
+      for (std::int64_t head = 0; head < projection.size(0); ++head)
         lines.push_back(projection_line(config, layer, head, which, projection[head]));
     }
   }

@@ -78,6 +78,16 @@ std::vector<FormCase> forms() {
                      c.attention.normalise = Normalise::both;
                    }});
   }
+  for (const std::int64_t window : {0, 4}) {
+    for (const auto sharing : {Sharing::none, Sharing::headwise}) {
+      all.push_back({formatted("grouped_window{}_sharing{}", window, static_cast<int>(sharing)), [=](auto& c) {
+                       c.key_value_heads = 1;
+                       c.attention.window = window, c.attention.sharing = sharing;
+                     }});
+    }
+  }
+  all.push_back({"grouped_softmax", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.key_value_heads = 1; }});
+  all.push_back({"grouped_dynamic", [=](auto& c) { block(c, Projection::dynamic), c.key_value_heads = 1; }});
   all.push_back({"periodic", [](auto& c) {
                    c.attention.projection = Projection::periodic;
                    c.attention.period = 2 * c.window();

@@ -107,6 +107,8 @@ inline std::vector<FormCase> causal_forms() {
                     linformer_form("prefix", 45, 0, 5, Sharing::headwise),
                     linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)}) {
     form.name += "_modern";
+    form.config.heads = 4;
+    form.config.key_value_heads = 2;
     form.config.norm = NormKind::rms;
     form.config.feed_forward_kind = FeedForwardKind::swiglu;
     form.config.bias = false;

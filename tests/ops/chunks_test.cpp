@@ -144,6 +144,50 @@ INSTANTIATE_TEST_SUITE_P(Decay, Chunks,
                                          ChunkCase{"decay_heads", false, true, true}),
                          name_of_case);
 
+// Query heads share heads of keys: the same as keys that are repeated, gradients included.
+TEST(GroupedHeads, EqualRepeatedOnes) {
+  for (const std::int64_t window : {0, 5}) {
+    for (const bool block : {false, true}) {
+      if (block && window == 0) continue;
+      for (const auto path : {Path::reference, Path::composed, Path::kernel}) {
+        SCOPED_TRACE(formatted("window {}, block {}, {}", window, block, path_name(path)));
+        const auto dtype = path == Path::kernel ? at::kFloat : at::kDouble;
+        const auto draw_heads = [&](std::int64_t heads) { return at::randn({2, heads, kText, kHeadWidth}, dtype); };
+        const Tensors inputs{draw_heads(6), draw_heads(2), draw_heads(2),
+                             at::randn({2, kSlots, block ? kWindow : kText}, dtype), at::randn({6}, dtype)};
+        const auto run = [=](const Tensors& x, Path by, bool repeated) {
+          const auto slots = summarise_linear(x[1], x[2], x[3], x[3], {.window = window, .block = block});
+          const auto all = [&](const at::Tensor& part) { return repeated ? part.repeat_interleave(3, 1) : part; };
+          return attend(x[0], all(x[1]), all(x[2]), {all(slots.key), all(slots.value)},
+                        {.causal = window > 0, .window = window, .slot_bias = x[4], .path = by});
+        };
+        test::expect_same([&](const Tensors& x) { return run(x, path, false); },
+                          [&](const Tensors& x) { return run(x, Path::reference, true); }, inputs,
+                          test::tolerance_of(dtype));
+      }
+    }
+  }
+  const auto query = at::randn({1, 6, 5, 4}), key = at::randn({1, 4, 5, 4});
+  EXPECT_THROW(softmax_attention(query, key, key, {}), UserError);
+}
+
+TEST(GroupedHeads, OfSoftmaxAndPrefixEqualRepeatedOnes) {
+  const auto draw_heads = [](std::int64_t heads) { return at::randn({2, heads, kText, kHeadWidth}, at::kDouble); };
+  const Tensors inputs{draw_heads(6), draw_heads(2), draw_heads(2), at::randn({2, kSlots, kText}, at::kDouble)};
+  const auto all = [](const at::Tensor& part, std::int64_t dim = 1) { return part.repeat_interleave(3, dim); };
+  test::expect_same(
+      [](const Tensors& x) { return softmax_attention(x[0], x[1], x[2], {.causal = true}) + x[3].sum() * 0; },
+      [&](const Tensors& x) {
+        return reference::softmax_attention(x[0], all(x[1]), all(x[2]), {.causal = true}) + x[3].sum() * 0;
+      },
+      inputs, test::tolerance_of(at::kDouble));
+  test::expect_same([](const Tensors& x) { return prefix_attention(x[0], x[1], x[2], x[3], x[3], {}); },
+                    [&](const Tensors& x) {
+                      return reference::prefix_attention(x[0], all(x[1]), all(x[2]), all(x[3], 0), all(x[3], 0), {});
+                    },
+                    inputs, test::tolerance_of(at::kDouble));
+}
+
 TEST(Chunks, OfDecayHaveSecondDerivatives) {
   const auto gradients = [&](const Tensors& x) {
     Tensors leaves;

@@ -54,6 +54,7 @@ class Oracle:
         self.tensors = {name: tensor.double() for name, tensor in read_safetensors(folder / "model.safetensors").items()}
         self.width, self.heads = self.model["width"], self.model["heads"]
         self.head_width = self.width // self.heads
+        self.group = self.heads // (self.model["key_value_heads"] or self.heads)  # query heads for each head of keys
 
     def get(self, name):
         return self.tensors[name]
@@ -105,8 +106,9 @@ class Oracle:
         query, key, value = (self.linear(f"{name}.{part}", x) for part in ("query", "key", "value"))
         outputs = []
         for head in range(self.heads):
-            columns = slice(head * self.head_width, (head + 1) * self.head_width)
-            outputs.append(self.head(layer, head, x, query[:, columns], key[:, columns], value[:, columns]))
+            of = lambda number: slice(number * self.head_width, (number + 1) * self.head_width)
+            own = of(head // self.group)
+            outputs.append(self.head(layer, head, x, query[:, of(head)], key[:, own], value[:, own]))
         return self.linear(name + ".output", torch.cat(outputs, -1))
 
     def mix(self, q, keys, values, bias=None):
@@ -161,6 +163,7 @@ class Oracle:
 
     def summarise(self, layer, head, x, key, value, slots, length):
         """`slots` slot keys and values of M <= length positions."""
+        head = head // self.group  # slots are those of the head of keys
         projection, sharing = self.attention["projection"], self.attention["sharing"]
         owner = f"blocks.{0 if sharing == 'layerwise' else layer}.attention"
         m = len(key)
@@ -179,7 +182,7 @@ class Oracle:
         e = self.get(owner + ".projection_key")
         f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
         if sharing == "none":
-            assert len(e) == len(f) == self.heads
+            assert len(e) == len(f) == self.heads // self.group
             e, f = e[head], f[head]
         if projection == "convolution":
             assert e.shape == f.shape == (segment,)
@@ -214,7 +217,7 @@ def full_config(model=None, attention=None):
         "format_version": 1,
         "model": {
             "length": LENGTH, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "feed_forward": 20, "vocabulary": VOCABULARY, "dropout": 0.1,
-            "tied": False, "causal": True, "position": "learned", "norm": "layer", "feed_forward_kind": "gelu", "bias": True,
+            "tied": False, "causal": True, "position": "learned", "norm": "layer", "feed_forward_kind": "gelu", "bias": True, "key_value_heads": 0,
         },
         "attention": {
             "kind": "linformer", "slots": 6, "slots_by_layer": [], "sharing": "headwise", "projection": "linear", "period": 0, "window": 4,
@@ -244,8 +247,9 @@ def all_shapes_of(config):
         block = f"blocks.{layer}"
         for norm in ("attention_norm", "feed_forward_norm"):
             shapes[f"{block}.{norm}.weight"] = shapes[f"{block}.{norm}.bias"] = (d,)
-        for part in ("query", "key", "value", "output"):
-            shapes[f"{block}.attention.{part}.weight"], shapes[f"{block}.attention.{part}.bias"] = (d, d), (d,)
+        keys = (model["key_value_heads"] or heads) * d // heads
+        for part, rows in (("query", d), ("key", keys), ("value", keys), ("output", d)):
+            shapes[f"{block}.attention.{part}.weight"], shapes[f"{block}.attention.{part}.bias"] = (rows, d), (rows,)
         if model["feed_forward_kind"] == "swiglu":
             shapes[f"{block}.feed_forward.gate.weight"], shapes[f"{block}.feed_forward.gate.bias"] = (hidden, d), (hidden,)
         shapes[f"{block}.feed_forward.up.weight"], shapes[f"{block}.feed_forward.up.bias"] = (hidden, d), (hidden,)
@@ -260,7 +264,7 @@ def all_shapes_of(config):
 
 def attention_shapes(config, layer, name):
     model, attention = config["model"], config["attention"]
-    heads, window, sharing = model["heads"], attention["window"], attention["sharing"]
+    heads, window, sharing = model["key_value_heads"] or model["heads"], attention["window"], attention["sharing"]
     slots = attention["slots_by_layer"][layer] if attention["slots_by_layer"] else attention["slots"]
     length = model["length"]
     if window and attention["summary"] == "block":
@@ -283,7 +287,7 @@ def attention_shapes(config, layer, name):
         for part in (f"{place}_{kind}_norm" for place in ("slot", "window") for kind in normed):
             shapes[f"{name}.{part}.weight"] = shapes[f"{name}.{part}.bias"] = (model["width"] // heads,)
         if attention["slot_bias"] != "none":
-            shapes[name + ".slot_bias"] = (heads,)
+            shapes[name + ".slot_bias"] = (model["heads"],)
     return shapes
 
 
@@ -356,17 +360,17 @@ CASES = {
 
 
 BLOCKS = [
-    {"norm": norm, "feed_forward_kind": kind, "bias": bias, "position": position}
-    for norm in ("layer", "rms") for kind in ("gelu", "swiglu") for bias in (True, False) for position in ("learned", "sinusoidal", "none")
+    {"norm": norm, "feed_forward_kind": kind, "bias": bias, "position": position, "heads": 4, "key_value_heads": groups}
+    for norm in ("layer", "rms") for kind in ("gelu", "swiglu") for bias in (True, False) for position in ("learned", "none") for groups in (0, 2)
 ]
 FORMS = {
     "softmax": ({}, {"kind": "softmax"}),
     "bidirectional-softmax": ({"causal": False}, {"kind": "softmax"}),
     "bidirectional": bidirectional(),
     "bidirectional dynamic": bidirectional(projection="dynamic"),
-    "prefix": prefix(),
-    "running": window(normalise="both"),
-    "block": window(summary="block", slots=12, projection="dynamic"),
+    "prefix": prefix(sharing="none"),
+    "running": window(normalise="both", sharing="none"),
+    "block": window(summary="block", slots=12, projection="dynamic", sharing="none"),
     "periodic": window(projection="periodic", period=8),
 }
 

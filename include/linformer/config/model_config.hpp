@@ -30,7 +30,8 @@ struct ModelConfig {
   std::int64_t length = 512;  ///< P: of a training sequence; also the longest text, see longest_text()
   std::int64_t width = 384;   ///< d
   std::int64_t layers = 6;
-  std::int64_t heads = 6;  ///< H
+  std::int64_t heads = 6;            ///< H
+  std::int64_t key_value_heads = 0;  ///< G; 0 = as many as heads
   FeedForwardKind feed_forward_kind = FeedForwardKind::gelu;
   std::int64_t feed_forward = 0;  ///< hidden width of the feed-forward; 0 = see hidden_width()
   std::int64_t vocabulary = 0;    ///< V; 0 = that of the data
@@ -50,6 +51,8 @@ struct ModelConfig {
     visitor("model.width", self.width, "d: width of the embeddings");
     visitor("model.layers", self.layers, "number of blocks");
     visitor("model.heads", self.heads, "H: attention heads; divides the width");
+    visitor("model.key_value_heads", self.key_value_heads,
+            "G: heads of keys and values, each for H/G query heads, so that the state is smaller; 0: as many as heads");
     visitor("model.feed_forward_kind", self.feed_forward_kind,
             "gelu, or swiglu, which has three matrices and is used by most models of today");
     visitor("model.feed_forward", self.feed_forward,
@@ -74,6 +77,7 @@ struct ModelConfig {
 
   // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
+  std::int64_t state_heads() const { return key_value_heads ? key_value_heads : heads; }  ///< G
   std::int64_t hidden_width() const;  ///< 0 = 4d; with swiglu 8d/3, up to a multiple of 32: as many weights
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer

@@ -33,6 +33,10 @@ struct AttendShape {
   /// The block of the text with which the queries begin. From 1 on, keys and values hold the W rows before them too.
   std::int64_t first_block = 0;
 
+  /// Query heads that share a head of keys, values and slots (Ainslie et al. 2023, arXiv 2305.13245). Gradients of
+  /// these have a head for each query head; the caller adds them up.
+  std::int64_t group = 1;
+
   std::int64_t past() const { return first_block > 0 ? window : 0; }  ///< rows of keys before the first query
 };
 

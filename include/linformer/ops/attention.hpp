@@ -21,6 +21,11 @@ Path parse_path(std::string_view name);
 /// The path that this thread's last operator call took. For `--verbose`, tests and benchmarks.
 Path last_path();
 
+/// (B,G,…) → (B,H,…): each head H/G times in a row. Operators take keys, values and slots of G heads with queries of H
+/// heads where G divides H (grouped-query attention, Ainslie et al. 2023, arXiv 2305.13245): query head h sees head
+/// h·G/H. UserError when G doesn't divide H.
+at::Tensor repeat_heads(const at::Tensor& x, std::int64_t heads);
+
 struct SoftmaxOptions {
   bool causal = false;                                        ///< needs N ≤ M: the queries are those of the last N keys
   std::optional<at::Tensor> key_padding_mask = std::nullopt;  ///< (B,M) bool, true = padding

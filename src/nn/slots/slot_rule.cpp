@@ -7,7 +7,7 @@
 namespace linformer::nn {
 
 SlotRule::SlotRule(const LayerContext& context)
-    : form_(form_of(context.config)), heads_(context.config.heads), window_(context.config.window()) {
+    : form_(form_of(context.config)), heads_(context.config.state_heads()), window_(context.config.window()) {
   const bool block = form_ == Form::block;
   slots_ = block ? context.config.block_slots_of(context.layer) : context.config.slots_of(context.layer);
   length_ = block ? window_ : context.config.length;

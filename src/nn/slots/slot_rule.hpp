@@ -57,7 +57,8 @@ class SlotRule {
   void set_slots(const DecodedBlock& block, const DecodedBlock::Side& side, const float* weights) const;
 
   Form form_;
-  std::int64_t heads_, window_;
+  std::int64_t heads_;  // G: those of keys and values
+  std::int64_t window_;
   std::int64_t slots_;
   std::int64_t length_;   ///< of what slots are made of: P, or W with block summaries
   std::int64_t segment_;  ///< positions a slot, for a rule that cuts `length` into equal parts
