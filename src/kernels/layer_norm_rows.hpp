@@ -46,8 +46,10 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
   const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
   Element* normed = static_cast<Element*>(in.normed) + row * width;
   for_vectors(width, [&](Index j, Index count) {
-    Vector y = (load_row(x + j, count) - mean) * scale * load_row(in.weight + j, count);
-    if (in.bias != nullptr) y += load_row(in.bias + j, count);
+    const Vector scaled = (load_row(x + j, count) - mean) * scale;
+    // In one expression, so that the sum is rounded once wherever the processor can.
+    const Vector y = in.bias != nullptr ? scaled * load_row(in.weight + j, count) + load_row(in.bias + j, count)
+                                        : scaled * load_row(in.weight + j, count);
     store_row(normed + j, y, count);
   });
   in.mean[row] = mean;
