@@ -285,7 +285,7 @@ def attention_shapes(config, layer, name):
     if window:
         normed = {"none": (), "keys": ("key",), "both": ("key", "value")}[attention["normalise"]]
         for part in (f"{place}_{kind}_norm" for place in ("slot", "window") for kind in normed):
-            shapes[f"{name}.{part}.weight"] = shapes[f"{name}.{part}.bias"] = (model["width"] // heads,)
+            shapes[f"{name}.{part}.weight"] = shapes[f"{name}.{part}.bias"] = (model["width"] // model["heads"],)
         if attention["slot_bias"] != "none":
             shapes[name + ".slot_bias"] = (model["heads"],)
     return shapes
