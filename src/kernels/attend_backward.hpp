@@ -8,28 +8,38 @@
 namespace linformer::kernels {
 namespace {
 
-/// Working memory; *_depth: rows as the depth of a product, the same memory as the rows where these serve as they are.
+/// A tile of queries and its gradient; `depth`: its rows as the depth of a product, the same memory as the rows where
+/// these serve as they are.
+template <class Number>
+struct QueryRows {
+  Number *rows, *transposed, *depth;
+  float* grad;
+};
+
+/// Working memory; *_depth as above. Slots without a query of their own share that of the window.
 template <class Number>
 struct BackwardScratch {
-  Number *query, *query_transposed, *query_depth, *grad_output, *grad_output_transposed, *grad_output_depth, *key,
-      *key_depth, *value, *packed;
-  float *grad_query, *grad_key, *grad_value, *weights, *grad_weights, *log_sum, *delta;
+  QueryRows<Number> query, slot_query;
+  Number *grad_output, *grad_output_transposed, *grad_output_depth, *key, *key_depth, *value, *packed;
+  float *grad_key, *grad_value, *weights, *grad_weights, *log_sum, *delta;
   Held* held;
 };
 
 inline Index backward_scratch_floats(Index width) {
-  return 12 * tile_rows * whole_vectors(width) + 3 * tile_floats + 2 * tile_rows;
+  return 16 * tile_rows * whole_vectors(width) + 3 * tile_floats + 2 * tile_rows;
 }
 
 template <class Number>
-BackwardScratch<Number> backward_scratch(Index width, float* memory, Held& held) {
+BackwardScratch<Number> backward_scratch(Index width, float* memory, bool own_slot_query, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
   const auto numbers = [&](Index number) { return reinterpret_cast<Number*>(memory + number * tile); };
   const auto depth = [&](Index rows, Index own) { return numbers(in_number<Number> == 1 ? rows : own); };
-  float* after = memory + 12 * tile;
-  return {numbers(0),
-          numbers(1),
-          depth(0, 2),
+  float *after = memory + 12 * tile, *last = after + 3 * tile_floats + 2 * tile_rows;
+  const QueryRows<Number> query{numbers(0), numbers(1), depth(0, 2), memory + 9 * tile};
+  const auto own = [&](Index number) { return reinterpret_cast<Number*>(last + number * tile); };
+  const QueryRows<Number> slot_query{own(0), own(1), own(in_number<Number> == 1 ? 0 : 2), last + 3 * tile};
+  return {query,
+          own_slot_query ? slot_query : query,
           numbers(3),
           numbers(4),
           depth(3, 5),
@@ -37,7 +47,6 @@ BackwardScratch<Number> backward_scratch(Index width, float* memory, Held& held)
           depth(6, 7),
           numbers(8),
           reinterpret_cast<Number*>(after),
-          memory + 9 * tile,
           memory + 10 * tile,
           memory + 11 * tile,
           after + tile_floats,
@@ -109,10 +118,11 @@ float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const 
     load_tile(columns.value, count, count, width, scratch.value);
     depth_of(columns.key, count, width, scratch.key, scratch.key_depth);
   }
+  const auto& query = columns.slots ? scratch.slot_query : scratch.query;
   const ProductShape score_shape{count, queries, width};
   constexpr Band score_band = kDiagonal ? Band::columns_from_row : Band::full;
   product<false, score_band>(score_shape, Factor<Number>{scratch.key, number_stride},
-                             Factor<Number>{scratch.query_transposed, tile_rows}, scratch.weights, tile_rows,
+                             Factor<Number>{query.transposed, tile_rows}, scratch.weights, tile_rows,
                              {.accumulate = false, .factor = inputs.scale});
   product<false, score_band>(score_shape, Factor<Number>{scratch.value, number_stride},
                              Factor<Number>{scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
@@ -122,10 +132,10 @@ float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const 
   add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.weights, count, rows, scratch.packed),
                          scratch.grad_output_depth, columns.grad_value, columns.grad_value_stride, scratch.grad_value);
   add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.grad_weights, count, rows, scratch.packed),
-                         scratch.query_depth, columns.grad_key, columns.grad_key_stride, scratch.grad_key);
+                         query.depth, columns.grad_key, columns.grad_key_stride, scratch.grad_key);
   product<true, kDiagonal ? Band::depth_up_to_row : Band::full>(
       {rows, stride, count}, columns_of_scores(scratch.grad_weights, count, queries, scratch.packed),
-      Factor<Number>{scratch.key_depth, stride}, scratch.grad_query, stride, {.accumulate = true});
+      Factor<Number>{scratch.key_depth, stride}, query.grad, stride, {.accumulate = true});
   return columns.slots ? total : 0.0F;
 }
 
@@ -191,17 +201,21 @@ void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, 
   const auto tile_of = [&](const ConstView& view) {
     return rows_of<Element>(view, tile.batch, tile.head).from(tile.first);
   };
-  const auto query = tile_of(inputs.query), grad_output = tile_of(gradients.grad_output);
-  load_tile(query, rows, tile_rows, width, scratch.query);
-  transpose_tile(scratch.query, tile_rows, width, scratch.query_transposed);
-  depth_of(query, rows, width, scratch.query, scratch.query_depth);
+  const auto load_query = [&](const ConstView& view, const QueryRows<Number>& to) {
+    load_tile(tile_of(view), rows, tile_rows, width, to.rows);
+    transpose_tile(to.rows, tile_rows, width, to.transposed);
+    depth_of(tile_of(view), rows, width, to.rows, to.depth);
+    for (Index i = 0; i < rows * stride; ++i) to.grad[i] = 0;
+  };
+  load_query(inputs.query, scratch.query);
+  if (inputs.slot_query.data != nullptr) load_query(inputs.slot_query, scratch.slot_query);
+  const auto grad_output = tile_of(gradients.grad_output);
   load_tile(grad_output, rows, tile_rows, width, scratch.grad_output);
   transpose_tile(scratch.grad_output, tile_rows, width, scratch.grad_output_transposed);
   depth_of(grad_output, rows, width, scratch.grad_output, scratch.grad_output_depth);
   sum_deltas(tile_of(gradients.output), grad_output, rows, width, scratch.delta);
   const float* log_sum = gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
   for (Index i = 0; i < tile_rows; ++i) scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
-  for (Index i = 0; i < rows * stride; ++i) scratch.grad_query[i] = 0;
 }
 
 template <class Element>
@@ -209,7 +223,8 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
                     const AttendShares& shares, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
-  const auto scratch = backward_scratch<NumberOf<Element>>(width, memory, held);
+  const bool own_slot_query = inputs.slot_query.data != nullptr;
+  const auto scratch = backward_scratch<NumberOf<Element>>(width, memory, own_slot_query, held);
   const GradientPlaces places{inputs, gradients, range, shares};
   double slot_total = 0;
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
@@ -218,10 +233,14 @@ void backward_range(const AttendInputs& inputs, const AttendGradients& gradients
       slot_total += static_cast<double>(columns.diagonal ? backward_columns<true>(inputs, tile, columns, scratch)
                                                          : backward_columns<false>(inputs, tile, columns, scratch));
     });
-    float* to = rows_of(gradients.query, tile.batch, tile.head) + tile.first * gradients.query.row;
-    for (Index i = 0; i < tile.last - tile.first; ++i) {
-      for (Index j = 0; j < width; ++j) to[i * gradients.query.row + j] = scratch.grad_query[i * stride + j];
-    }
+    const auto store_gradient = [&](const float* from, const FloatView& view) {
+      float* to = rows_of(view, tile.batch, tile.head) + tile.first * view.row;
+      for (Index i = 0; i < tile.last - tile.first; ++i) {
+        for (Index j = 0; j < width; ++j) to[i * view.row + j] = from[i * stride + j];
+      }
+    };
+    store_gradient(scratch.query.grad, gradients.query);
+    if (own_slot_query) store_gradient(scratch.slot_query.grad, gradients.slot_query);
   });
   *shares.slot_bias = static_cast<float>(slot_total);
 }

@@ -13,11 +13,12 @@ template <class Number>
 struct ForwardScratch {
   Number *rows, *query_transposed, *key, *value, *weights;
   float *scores, *output, *largest, *sum, *shrink;
+  Number* slot_query_transposed;  // that of the query, where slots have none of their own
   Held* held;
 };
 
 template <class Number>
-ForwardScratch<Number> forward_scratch(Index width, float* memory, Held& held) {
+ForwardScratch<Number> forward_scratch(Index width, float* memory, bool own_slot_query, Held& held) {
   const Index tile = tile_rows * whole_vectors(width);
   const auto numbers = [&](Index at) { return reinterpret_cast<Number*>(memory + at); };
   float* after = memory + 4 * tile + tile_floats;
@@ -31,6 +32,7 @@ ForwardScratch<Number> forward_scratch(Index width, float* memory, Held& held) {
           after + tile_floats + tile,
           after + tile_floats + tile + tile_rows,
           after + tile_floats + tile + 2 * tile_rows,
+          numbers(own_slot_query ? 5 * tile + 2 * tile_floats + 3 * tile_rows : tile),
           &held};
 }
 
@@ -98,7 +100,8 @@ void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Co
     depth_of(columns.value, count, width, scratch.value, scratch.value);
   }
   const ProductShape score_shape{count, queries, width}, mix_shape{rows, stride, count};
-  const Factor<Number> key{scratch.key, row_stride<Number>(width)}, query{scratch.query_transposed, tile_rows};
+  const Factor<Number> key{scratch.key, row_stride<Number>(width)},
+      query{columns.slots ? scratch.slot_query_transposed : scratch.query_transposed, tile_rows};
   const Result scaled{.accumulate = false, .factor = inputs.scale}, added{.accumulate = true};
   if (columns.diagonal) {
     product<false, Band::columns_from_row>(score_shape, key, query, scratch.scores, tile_rows, scaled);
@@ -145,12 +148,16 @@ template <class Element>
 void forward_range(const AttendInputs& inputs, const AttendOutputs& outputs, const AttendRange& range, float* memory) {
   const Index width = inputs.shape.width, stride = whole_vectors(width);
   Held held{nullptr, nullptr, 0};
-  const auto scratch = forward_scratch<NumberOf<Element>>(width, memory, held);
+  const bool own_slot_query = inputs.slot_query.data != nullptr;
+  const auto scratch = forward_scratch<NumberOf<Element>>(width, memory, own_slot_query, held);
   for_query_tiles(inputs.shape, range, [&](const QueryTile& tile) {
     const Index rows = tile.last - tile.first;
-    load_tile(rows_of<Element>(inputs.query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width,
-              scratch.rows);
-    transpose_tile(scratch.rows, tile_rows, width, scratch.query_transposed);
+    const auto load_transposed = [&](const ConstView& query, auto* to) {
+      load_tile(rows_of<Element>(query, tile.batch, tile.head).from(tile.first), rows, tile_rows, width, scratch.rows);
+      transpose_tile(scratch.rows, tile_rows, width, to);
+    };
+    load_transposed(inputs.query, scratch.query_transposed);
+    if (own_slot_query) load_transposed(inputs.slot_query, scratch.slot_query_transposed);
     for (Index i = 0; i < rows * stride; ++i) scratch.output[i] = 0;
     for (Index i = 0; i < tile_rows; ++i) scratch.largest[i] = minus_infinity, scratch.sum[i] = 0;
     for_columns<Element>(inputs, tile, NoGradients{},

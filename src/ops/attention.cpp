@@ -43,7 +43,9 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
                   const AttendOptions& options) {
   check_attend(query, key, value, slots, options);
   if (is_half(query)) {
-    const auto out = attend(to_float(query), key, value, {to_float(slots.key), to_float(slots.value)}, options);
+    auto as_float = options;
+    if (options.slot_query) as_float.slot_query = to_float(*options.slot_query);
+    const auto out = attend(to_float(query), key, value, {to_float(slots.key), to_float(slots.value)}, as_float);
     return out.to(at::kHalf);
   }
   const auto path = choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options));

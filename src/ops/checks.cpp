@@ -117,9 +117,15 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
   require(slots.key.sizes() == slots.value.sizes(), "slot_value has shape {}; expected that of slot_key, {}",
           shape_text(slots.value), shape_text(slots.key));
-  if (!options.slot_bias) return;
-  require(options.slot_bias->dim() == 1 && options.slot_bias->size(0) == query.size(1),
-          "slot_bias has shape {}; expected (H) = ({})", shape_text(*options.slot_bias), query.size(1));
+  require(!options.slot_bias || (options.slot_bias->dim() == 1 && options.slot_bias->size(0) == query.size(1)),
+          "slot_bias has shape {}; expected (H) = ({})", options.slot_bias ? shape_text(*options.slot_bias) : "",
+          query.size(1));
+  if (!options.slot_query) return;
+  require(options.window > 0,
+          "slot_query goes with a window (window is 0): without one, every slot is read by query; leave it out");
+  require(options.slot_query->sizes() == query.sizes() && options.slot_query->scalar_type() == query.scalar_type(),
+          "slot_query has shape {} and dtype {}; expected those of query, {} and {}", shape_text(*options.slot_query),
+          c10::toString(options.slot_query->scalar_type()), shape_text(query), c10::toString(query.scalar_type()));
 }
 
 void check_sums(const std::optional<Slots>& sums, const at::Tensor& key, std::int64_t slots) {

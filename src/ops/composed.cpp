@@ -70,17 +70,20 @@ at::Tensor hidden_in_window(std::int64_t window, const at::Tensor& like) {
 
 /// The rows of blocks 2… against their slots, all of which they see, and their window.
 struct Tail {
-  at::Tensor query_BHTWD, key_BHTXD, value_BHTXD;  // the query wide and scaled; X = 2W
+  at::Tensor query_BHTWD, slot_query_BHTWD;  // wide and scaled; the second undefined where slots are read by the first
+  at::Tensor key_BHTXD, value_BHTXD;         // X = 2W
 };
 
 /// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window
-/// stand side by side.
+/// stand side by side; two where each has a query of its own.
 at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at::Tensor& slot_value,
                           const std::optional<at::Tensor>& slot_bias) {
   const auto window = tail.query_BHTWD.size(3), slots = slot_key.size(3);
-  const auto key_BHTXD = at::cat({slot_key, tail.key_BHTXD}, 3);
   const auto value_BHTXD = at::cat({slot_value, tail.value_BHTXD}, 3);
-  auto logits_BHTWX = logits_of(tail.query_BHTWD, key_BHTXD);
+  auto logits_BHTWX =
+      tail.slot_query_BHTWD.defined()
+          ? at::cat({logits_of(tail.slot_query_BHTWD, slot_key), logits_of(tail.query_BHTWD, tail.key_BHTXD)}, -1)
+          : logits_of(tail.query_BHTWD, at::cat({slot_key, tail.key_BHTXD}, 3));
   if (slot_bias) {
     const auto bias_H11K = bias_like(*slot_bias, logits_BHTWX).expand({-1, 1, 1, slots});
     logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, 2 * window}));
@@ -94,8 +97,9 @@ at::Tensor attend_block(const Tail& tail, std::int64_t earlier, const at::Tensor
                         const at::Tensor& slot_value, const std::optional<at::Tensor>& slot_bias) {
   const auto& query = tail.query_BHTWD;
   const auto blocks = query.size(2), window = query.size(3), slots = slot_key.size(2);
+  const auto& slot_query = tail.slot_query_BHTWD.defined() ? tail.slot_query_BHTWD : query;
   auto slot_logits =
-      logits_of(query.flatten(2, 3), slot_key).view({query.size(0), query.size(1), blocks, window, slots});
+      logits_of(slot_query.flatten(2, 3), slot_key).view({query.size(0), query.size(1), blocks, window, slots});
   if (slot_bias) slot_logits.add_(bias_like(*slot_bias, slot_logits));
   const auto later = at::ones({blocks, earlier + blocks}, slot_logits.options().dtype(at::kBool)).triu(earlier + 1);
   slot_logits.masked_fill_(later.repeat_interleave(slots / (earlier + blocks), 1).unsqueeze(1), minus_infinity);
@@ -128,15 +132,18 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   // The head is what is here of the text's blocks 0 and 1; the tail is the rest.
   const auto head = std::min(length, std::max<std::int64_t>(2 * window - options.first, 0));
   const auto tail_blocks = ceil_divide(length - head, window);
-  const auto scaled = wide(query) * scale_or_default(options.scale, query);
-  const auto bias = options.slot_bias.value_or(at::Tensor());
+  const auto scale = scale_or_default(options.scale, query);
+  const auto scaled = wide(query) * scale;
+  const auto bias = options.slot_bias.value_or(at::Tensor()), slot_query = options.slot_query.value_or(at::Tensor());
   const auto out_head =
       head > 0 ? attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, past + head), value.narrow(2, 0, past + head))
                : at::Tensor();
-  if (tail_blocks == 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias});
+  if (tail_blocks == 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias, slot_query});
 
   const auto before_tail = past + head - window;
-  const Tail tail{to_blocks(scaled, head, tail_blocks, window), previous_and_own(key, before_tail, tail_blocks, window),
+  const Tail tail{to_blocks(scaled, head, tail_blocks, window),
+                  slot_query.defined() ? to_blocks(wide(slot_query) * scale, head, tail_blocks, window) : at::Tensor(),
+                  previous_and_own(key, before_tail, tail_blocks, window),
                   previous_and_own(value, before_tail, tail_blocks, window)};
   const bool running = slots.key.dim() == 5;
   // Only what some block sees: the tail's entries of running slots, all but the last two blocks' slots otherwise.

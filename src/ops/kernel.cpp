@@ -48,7 +48,8 @@ at::Tensor sum_of_groups(const at::Tensor& grad, std::int64_t heads) {
 
 /// The tensors and numbers of one call.
 struct Call {
-  at::Tensor query, key, value, slot_key, slot_value, slot_bias;  // slot_bias float32 or undefined
+  at::Tensor query, key, value, slot_key, slot_value, slot_bias,
+      slot_query;  // slot_bias float32; both may be undefined
   std::int64_t window, first;
   double scale;
 
@@ -70,7 +71,8 @@ struct Call {
             .slot_key = view_of(slot_key),
             .slot_value = view_of(slot_value),
             .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
-            .scale = static_cast<float>(scale)};
+            .scale = static_cast<float>(scale),
+            .slot_query = slot_query.defined() ? view_of(slot_query) : kernels::ConstView{}};
   }
 };
 
@@ -78,14 +80,15 @@ class Attend : public torch::autograd::Function<Attend> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
                             const at::Tensor& value, const at::Tensor& slot_key, const at::Tensor& slot_value,
-                            const std::optional<at::Tensor>& slot_bias, std::int64_t window, std::int64_t first,
-                            double scale) {
+                            const std::optional<at::Tensor>& slot_bias, const std::optional<at::Tensor>& slot_query,
+                            std::int64_t window, std::int64_t first, double scale) {
     const Call call{with_contiguous_rows(query),
                     with_contiguous_rows(key),
                     with_contiguous_rows(value),
                     with_contiguous_rows(slot_key),
                     with_contiguous_rows(slot_value),
                     slot_bias ? slot_bias->contiguous() : at::Tensor(),
+                    slot_query ? with_contiguous_rows(*slot_query) : at::Tensor(),
                     window,
                     first,
                     scale};
@@ -94,8 +97,8 @@ class Attend : public torch::autograd::Function<Attend> {
         at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
     kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
                                             log_sum_BHN.mutable_data_ptr<float>()});
-    context->save_for_backward(
-        {call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias, out, log_sum_BHN});
+    context->save_for_backward({call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias,
+                                call.slot_query, out, log_sum_BHN});
     context->saved_data["window"] = window;
     context->saved_data["first"] = first;
     context->saved_data["scale"] = scale;
@@ -113,10 +116,11 @@ class Attend : public torch::autograd::Function<Attend> {
                     saved[3],
                     saved[4],
                     saved[5],
+                    saved[6],
                     context->saved_data["window"].toInt(),
                     context->saved_data["first"].toInt(),
                     context->saved_data["scale"].toDouble()};
-    const auto& out = saved[6];
+    const auto& out = saved[7];
     const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
     const auto heads = call.query.size(1), own = call.slot_key.size(1);
     const auto zeros = [&](const at::Tensor& like) {
@@ -132,17 +136,21 @@ class Attend : public torch::autograd::Function<Attend> {
     const auto grad_query = empty_by_position(call.query, heads, at::kFloat);
     const auto grad_key = zeros_of_window(call.key), grad_value = zeros_of_window(call.key);
     const auto grad_slot_key = zeros(call.slot_key), grad_slot_value = zeros(call.slot_key);
+    const auto grad_slot_query =
+        call.slot_query.defined() ? empty_by_position(call.query, heads, at::kFloat) : at::Tensor();
     const auto grad_bias = call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor();
-    kernels::attend_backward(call.inputs(),
-                             {.output = view_of(out),
-                              .grad_output = view_of(grad_out),
-                              .log_sum = saved[7].const_data_ptr<float>(),
-                              .query = float_view_of(grad_query),
-                              .key = float_view_of(grad_key),
-                              .value = float_view_of(grad_value),
-                              .slot_key = float_view_of(grad_slot_key),
-                              .slot_value = float_view_of(grad_slot_value),
-                              .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr});
+    kernels::attend_backward(
+        call.inputs(),
+        {.output = view_of(out),
+         .grad_output = view_of(grad_out),
+         .log_sum = saved[8].const_data_ptr<float>(),
+         .query = float_view_of(grad_query),
+         .key = float_view_of(grad_key),
+         .value = float_view_of(grad_value),
+         .slot_key = float_view_of(grad_slot_key),
+         .slot_value = float_view_of(grad_slot_value),
+         .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr,
+         .slot_query = grad_slot_query.defined() ? float_view_of(grad_slot_query) : kernels::FloatView{}});
     const auto dtype = out.scalar_type();
     return {grad_query.to(dtype),
             sum_of_groups(grad_key, own).to(dtype),
@@ -150,6 +158,7 @@ class Attend : public torch::autograd::Function<Attend> {
             sum_of_groups(grad_slot_key, own).to(dtype),
             sum_of_groups(grad_slot_value, own).to(dtype),
             grad_bias,
+            grad_slot_query.defined() ? grad_slot_query.to(dtype) : at::Tensor(),
             {},
             {},
             {}};
@@ -159,7 +168,8 @@ class Attend : public torch::autograd::Function<Attend> {
 }  // namespace
 
 std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOptions& options) {
-  for (const auto& tensor : {query, slots.key, slots.value, options.slot_bias.value_or(query)}) {
+  for (const auto& tensor :
+       {query, slots.key, slots.value, options.slot_bias.value_or(query), options.slot_query.value_or(query)}) {
     if (!tensor.device().is_cpu()) return formatted("device {}; expected cpu", tensor.device().str());
   }
   const auto dtype = query.scalar_type();
@@ -175,7 +185,7 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   auto slot_bias = options.slot_bias;
   if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
   return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
-                       options.window, options.first, scale_or_default(options.scale, query));
+                       options.slot_query, options.window, options.first, scale_or_default(options.scale, query));
 }
 
 }  // namespace linformer::ops::kernel

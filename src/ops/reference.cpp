@@ -50,6 +50,7 @@ at::Tensor keep_read(const at::Tensor& slots, const at::Tensor& read) {
 
 at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                          const AttendOptions& options) {
+  const auto slot_query = options.slot_query ? wide(*options.slot_query) : query;
   const auto length = query.size(2), window = options.window, first_block = options.first / window;
   const auto end = options.first + length, blocks = ceil_divide(end, window);
   const auto scale = scale_or_default(options.scale, query);
@@ -62,11 +63,11 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   at::Tensor slot_logits, slot_visible, slot_value_of_row;
   if (running) {
     // Row i has the K slots of its own block: (B,H,N,K,D).
-    slot_logits = at::einsum("bhnd,bhnkd->bhnk", {query, slot_key.index_select(2, block_N - first_block)}) * scale;
+    slot_logits = at::einsum("bhnd,bhnkd->bhnk", {slot_query, slot_key.index_select(2, block_N - first_block)}) * scale;
     slot_visible = block_N.ge(2).unsqueeze(1).expand({length, slot_key.size(3)});
   } else {
     const auto block_of_slot = block_numbers.repeat_interleave(slot_key.size(2) / blocks);
-    slot_logits = at::matmul(query, slot_key.mT()) * scale;
+    slot_logits = at::matmul(slot_query, slot_key.mT()) * scale;
     slot_visible = block_of_slot.unsqueeze(0).le(block_N.unsqueeze(1).sub(2));
   }
   const auto count = slot_logits.size(-1);

@@ -49,6 +49,7 @@ struct AttendInputs {
   ConstView query, key, value, slot_key, slot_value;
   const float* slot_bias;  ///< (H), added to the logits of slots; may be null
   float scale;
+  ConstView slot_query{};  ///< by which the slots are read; of no data: by `query`
 };
 
 /// `output` has the element type of the inputs; all of it is written. `log_sum` (B,H,N) receives log Σ exp of each
@@ -66,6 +67,7 @@ struct AttendGradients {
   const float* log_sum;
   FloatView query, key, value, slot_key, slot_value;
   float* slot_bias;
+  FloatView slot_query{};  ///< needed where the inputs have one: that of `query` is the window's alone then
 };
 
 /// The work is divided among LibTorch's threads by sequence, head and group of blocks. The number of threads can change

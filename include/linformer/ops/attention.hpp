@@ -49,6 +49,9 @@ struct AttendOptions {
   /// M = N + W; and block slots are those of the whole text so far, G = r·(first/W + ceil(N/W)).
   std::int64_t first = 0;
   std::optional<at::Tensor> slot_bias = std::nullopt;  ///< (H), in float32 at least: it is not rounded
+  /// (B,H,N,D), by which the slots are read; default: `query`. Only with a window, for rotary positions (Su et al.
+  /// 2021, arXiv 2104.09864): the window sees query and key rotated, while a slot is a sum over many positions.
+  std::optional<at::Tensor> slot_query = std::nullopt;
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };
