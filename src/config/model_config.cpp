@@ -17,7 +17,8 @@ constexpr std::int64_t kAutomaticWindow = 64;
 constexpr std::int64_t kAutomaticPart = 4;
 constexpr double kAutomaticSlotBias =
     -2.0;  // from −4 slots stay closed for as long as they would be of use (docs/RESULTS.md)
-constexpr std::int64_t kAutomaticPeriod = 8;  // windows (docs/LOG.md)
+constexpr double kAutomaticRotaryBase = 10000.0;  // Su et al. 2021
+constexpr std::int64_t kAutomaticPeriod = 8;      // windows (docs/LOG.md)
 // Far above any real model, and far below the sizes whose products overflow.
 constexpr std::int64_t kLargest = std::int64_t{1} << 30;
 constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one by one
@@ -83,6 +84,27 @@ std::int64_t automatic_window(const ModelConfig& config) {
   return window > 0 ? window : most;
 }
 
+void check_rotary(const ModelConfig& config) {
+  const bool rotary = config.position == Position::rotary;
+  require(rotary || config.rotary_base == 0,
+          "model.rotary_base is {}, which is only used with model.position = rotary; leave it at 0",
+          config.rotary_base);
+  if (!rotary) return;
+  require(config.base() > 1 && std::isfinite(config.base()),
+          "model.rotary_base is {}, expected a number above 1, such as 10000", config.rotary_base);
+  require(
+      config.head_width() % 2 == 0,
+      "model.position = rotary turns pairs of numbers, so a head needs an even width, but model.width / model.heads "
+      "= {}; set model.width to {}, or take another model.position",
+      config.head_width(), config.heads * (config.head_width() + 1));
+  const auto form = form_of(config);
+  require(
+      form != Form::bidirectional && form != Form::prefix,
+      "model.position = rotary turns the keys of softmax attention and of windows, and attention of the form {} has "
+      "slots alone; take another model.position, or {}",
+      enum_name(form), config.causal ? "set attention.window" : "attention.kind = softmax");
+}
+
 void check_model(const ModelConfig& config) {
   check_size("model.length", config.length);
   check_size("model.width", config.width);
@@ -104,6 +126,7 @@ void check_model(const ModelConfig& config) {
           config.initializer_range);
   require(config.position != Position::sinusoidal || config.width % 2 == 0,
           "model.position = sinusoidal needs an even model.width, which is {}", config.width);
+  check_rotary(config);
 }
 
 void check_slots(const ModelConfig& config) {
@@ -223,6 +246,8 @@ void check_projection(const ModelConfig& config) {
 
 }  // namespace
 
+double ModelConfig::base() const { return rotary_base == 0 ? kAutomaticRotaryBase : rotary_base; }
+
 std::int64_t ModelConfig::hidden_width() const {
   if (feed_forward > 0) return feed_forward;
   constexpr std::int64_t kStep = 32;
@@ -230,7 +255,7 @@ std::int64_t ModelConfig::hidden_width() const {
 }
 
 std::int64_t ModelConfig::longest_text() const {
-  if (position != Position::none) return length;
+  if (position != Position::none && position != Position::rotary) return length;
   switch (form_of(*this)) {
     case Form::softmax:
     case Form::bidirectional_softmax:
@@ -300,6 +325,7 @@ Form form_of(const ModelConfig& config) {
 ModelConfig resolved(ModelConfig config) {
   check_model(config);
   config.feed_forward = config.hidden_width();
+  if (config.position == Position::rotary) config.rotary_base = config.base();
   if (config.attention.kind == AttentionKind::softmax) return config;
   check_slots(config);
   check_window(config);

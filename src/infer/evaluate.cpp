@@ -13,7 +13,6 @@
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/ops/cross_entropy.hpp"
 
 namespace linformer {
 namespace {
@@ -104,30 +103,21 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   const auto start = std::chrono::steady_clock::now();
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype, model.output_weight().device().type());
-  auto weight_Vd = model.output_weight();
-  if (options.dtype == at::kBFloat16) weight_Vd = weight_Vd.to(at::kBFloat16);
-  const auto device = weight_Vd.device();
+  const auto weight_Vd = model.output_weight();
+  const auto dtype = options.dtype == at::kBFloat16 ? at::kBFloat16 : weight_Vd.scalar_type();
   Evaluation result;
   Answers answers(model.config().length);
   double sum = 0;
   for (std::int64_t index = 0; index < batches.count(); ++index) {
     const Batch batch = batches.at(index);
-    const auto places_Q = batch.targets.flatten().ne(kIgnored).nonzero().squeeze(1);
-    const auto valid = places_Q.numel();
-    if (valid > 0) {
-      auto hidden = model.hidden(batch.ids.to(device)).to(weight_Vd.scalar_type());
-      auto targets = batch.targets;
-      if (batch.sparse) {
-        hidden = hidden.flatten(0, 1).index_select(0, places_Q.to(device));
-        targets = targets.flatten().index_select(0, places_Q);
-      }
-      const auto loss = ops::linear_cross_entropy(hidden, weight_Vd, targets.to(device), {.ignore_index = kIgnored});
-      sum += loss.item<double>() * static_cast<double>(valid);
-      result.tokens += valid;
-      if (batch.distances.defined()) {
-        const auto answers_Q = at::linear(hidden, weight_Vd).argmax(-1);
-        answers.add(answers_Q.eq(targets.to(device)), batch.distances.flatten().index_select(0, places_Q));
-      }
+    const auto has_target = batch.targets.ne(kIgnored);
+    if (has_target.any().item<bool>()) {
+      const bool recall = batch.distances.defined();
+      const auto score = model.head().score(model.hidden(batch.ids.to(weight_Vd.device())),
+                                            {batch.targets, batch.sparse}, dtype, recall);
+      sum += score.loss;
+      result.tokens += score.targets;
+      if (recall) answers.add(score.right, batch.distances.masked_select(has_target));
     }
     if (options.progress) options.progress(index + 1, batches.count());
   }
@@ -145,12 +135,11 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
 
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options) {
   check_request(model, *data.tokenizer(), options);
-  const bool causal = model.config().causal;
   const auto batches = data.validation({.batch = options.batch,
                                         .length = model.config().length,
-                                        .objective = causal ? Objective::causal : Objective::masked});
-  // A masked model sees the tokens around a target, so its loss is not a code length, and bits per byte would be wrong.
-  return evaluate_batches(model, *batches, causal ? data.bytes_per_token() : std::nullopt, options);
+                                        .objective = model.config().causal ? Objective::causal : Objective::masked});
+  const auto bytes_per_token = model.head().gives_code_length() ? data.bytes_per_token() : std::nullopt;
+  return evaluate_batches(model, *batches, bytes_per_token, options);
 }
 
 Evaluation evaluate(const LanguageModel& model, const TokenData& data, const EvaluateOptions& options) {

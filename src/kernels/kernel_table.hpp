@@ -6,6 +6,7 @@
 #include "linformer/kernels/attend.hpp"
 #include "linformer/kernels/gelu.hpp"
 #include "linformer/kernels/layer_norm.hpp"
+#include "linformer/kernels/rotary.hpp"
 
 namespace linformer::kernels {
 
@@ -37,6 +38,7 @@ struct KernelTable {
   void (*layer_norm_backward)(const LayerNormGradients&, std::int64_t first, std::int64_t last, float* sums);
   void (*gelu)(const GeluRows&, std::int64_t first, std::int64_t last);
   void (*gelu_backward)(const GeluGradients&, std::int64_t first, std::int64_t last, float* sums);
+  void (*rotary)(const RotaryRows&, std::int64_t first, std::int64_t last);
   /// eˣ in place as all of these take it, for the test of its bound. `count`: a multiple of 16.
   void (*exponential)(float* x, std::int64_t count);
 };

@@ -6,6 +6,7 @@
 #include "kernels/cross_entropy.hpp"
 #include "kernels/gelu_rows.hpp"
 #include "kernels/layer_norm_rows.hpp"
+#include "kernels/rotary_rows.hpp"
 
 namespace linformer::kernels {
 
@@ -39,6 +40,6 @@ void exponential_row(float* x, std::int64_t count) {
 extern const KernelTable LINFORMER_TABLE;
 const KernelTable LINFORMER_TABLE{
     scratch_floats,           forward,   backward,           cross_entropy_row, layer_norm_rows,
-    layer_norm_backward_rows, gelu_rows, gelu_backward_rows, exponential_row};
+    layer_norm_backward_rows, gelu_rows, gelu_backward_rows, rotary_rows,       exponential_row};
 
 }  // namespace linformer::kernels

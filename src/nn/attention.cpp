@@ -13,7 +13,8 @@ at::Tensor identity_values(std::int64_t count, const at::Tensor& like) {
 Attention::Attention(const LayerContext& context)
     : heads_(context.config.heads),
       state_heads_(context.config.state_heads()),
-      head_width_(context.config.head_width()) {
+      head_width_(context.config.head_width()),
+      rotation_(context.shared.rotation) {
   const auto& config = context.config;
   const auto linear = [&](const char* part, std::int64_t out, double deviation) {
     return Linear(context.parameters, context.name + part, {config.width, out, deviation, config.bias});

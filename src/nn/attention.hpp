@@ -65,6 +65,7 @@ class Attention {
   at::Tensor wide(const at::Tensor& x) const { return x.to(output_.weight.scalar_type()); }
 
   std::int64_t heads_, state_heads_, head_width_;  // state_heads_: G
+  std::shared_ptr<const Rotation> rotation_;
   Linear query_, key_, value_, output_;
 };
 

@@ -15,7 +15,7 @@
 #include "nn/decoder_attention.hpp"
 #include "nn/decoder_norm.hpp"
 #include "nn/parameters.hpp"
-#include "nn/sinusoidal.hpp"
+#include "nn/position.hpp"
 #include "nn/thread_team.hpp"
 
 namespace linformer {
@@ -53,6 +53,7 @@ struct Decoder::Impl {
   kernels::Isa isa;
   const DecodeKernels& kernels;
   at::Tensor token_embedding, position_embedding;
+  std::shared_ptr<const nn::Rotation> rotation;
   std::vector<DecoderLayer> layers;
   nn::DecoderNorm final_norm;
   PackedLinear head;
@@ -61,6 +62,7 @@ struct Decoder::Impl {
   std::vector<std::int64_t> positions, places;  // places: where each sequence stands in the layers' states
   Rows x, normed, inputs, attended, hidden, logits;
   Rows gates;                          // of swiglu: gate, then up
+  Rows turns;                          // of rotary positions
   std::vector<std::int16_t> integers;  // what int8 products read
   std::vector<float> scales;
   bool loaded = false;  // a state, and no step since
@@ -107,7 +109,8 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
   };
   const at::NoGradGuard no_grad;
   nn::Parameters parameters([&](const std::string& name, at::IntArrayRef) { return named.at(name); });
-  nn::SharedProjection shared;
+  nn::SharedParts shared(config);
+  rotation = shared.rotation;
   const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
     std::vector<at::Tensor> weights, biases;
     for (const auto& name : names) {
@@ -137,9 +140,8 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
                       pack(i, {"feed_forward.down"}), std::move(attention)});
   }
   token_embedding = global("token_embedding.weight");
-  position_embedding = global("position_embedding.weight");
-  if (config.position == Position::sinusoidal)
-    position_embedding = as_float(nn::sinusoidal_table(config.length, config.width));
+  if (const nn::PositionEmbedding position(parameters, config); position.rows().defined())
+    position_embedding = as_float(position.rows());
   final_norm = nn::DecoderNorm(nn::Norm(parameters, "final_norm", config.width, config));
   const auto output = as_float(model.output_weight());
   head = PackedLinear(output.size(0), output.size(1), format, kernels);
@@ -161,6 +163,7 @@ void Decoder::Impl::make_buffers() {
   attended = Rows(count, config.width);
   hidden = Rows(count, config.hidden_width());
   if (config.feed_forward_kind == FeedForwardKind::swiglu) gates = Rows(count, 2 * config.hidden_width());
+  if (*rotation) turns = Rows(count, config.head_width());
   logits = Rows(count, config.vocabulary);
   normed = Rows(count, config.width);
   integers.assign(static_cast<std::size_t>(count * padded(widest)), 0);
@@ -172,6 +175,7 @@ void Decoder::Impl::embed(std::span<const std::int64_t> ids) {
     const auto index = static_cast<std::size_t>(row);
     const float* token = token_embedding.const_data_ptr<float>() + ids[index] * config.width;
     std::copy_n(token, config.width, x.row(row));
+    if (*rotation) rotation->turn(positions[index], turns.row(row));
     if (!position_embedding.defined()) continue;
     const float* position = position_embedding.const_data_ptr<float>() + positions[index] * config.width;
     for (std::int64_t i = 0; i < config.width; ++i) x.row(row)[i] += position[i];
@@ -222,8 +226,8 @@ void Decoder::Impl::work_layer(int member, std::size_t index) {
   const auto heads = config.state_heads();
   team->share(member, batch() * heads, 1, [&](std::int64_t item, std::int64_t) {
     const auto row = item / heads, head_index = item % heads;
-    layer.attention->attend(kernels, places[static_cast<std::size_t>(row)], head_index,
-                            positions[static_cast<std::size_t>(row)], inputs.row(row),
+    const auto place = static_cast<std::size_t>(row);
+    layer.attention->attend(kernels, {places[place], head_index, positions[place], inputs.row(row), turns.row(row)},
                             members[static_cast<std::size_t>(member)][index],
                             attended.row(row) + head_index * config.width / heads);
   });

@@ -17,12 +17,12 @@ namespace linformer::nn {
 
 class DecoderAttention {
  public:
-  explicit DecoderAttention(const ModelConfig& config);
+  explicit DecoderAttention(const LayerContext& context);
   virtual ~DecoderAttention() = default;
 
   /// The working memory of one thread.
   struct Scratch {
-    std::vector<float> query, weights, out, projection;
+    std::vector<float> query, slot_query, weights, out, projection;
   };
   Scratch scratch() const;
   /// Makes room in it for a token at `position`.
@@ -32,11 +32,15 @@ class DecoderAttention {
   virtual void load(const LayerState& state, const std::vector<std::int64_t>& positions) = 0;
   /// Call before a step whose tokens stand at `position` at the most. May allocate memory.
   virtual void make_room(std::int64_t) {}
-  /// Adds the key and the value of one token, for one head of them, to the state, and its query heads attend. `inputs`
-  /// holds query (H·D), key and value (G·D each), then dynamic scores (G·r). Different heads and sequences may run at
+  /// One head of the keys and values of one token.
+  struct Input {
+    std::int64_t sequence, head, position;
+    const float* rows;  ///< query (H·D), key and value (G·D each), then dynamic scores (G·r)
+    const float* turn;  ///< of the position (D), see Rotation::turn(); not read without rotary positions
+  };
+  /// Adds key and value to the state, and the query heads of this head attend. Different heads and sequences may run at
   /// the same time. out (H/G·D).
-  void attend(const kernels::DecodeKernels& kernels, std::int64_t sequence, std::int64_t head, std::int64_t position,
-              const float* inputs, Scratch& scratch, float* out);
+  void attend(const kernels::DecodeKernels& kernels, const Input& input, Scratch& scratch, float* out);
   virtual std::int64_t bytes_a_sequence() const = 0;
   /// Rows of scores that the first product of the layer makes in addition to query, key and value.
   virtual std::int64_t score_rows() const { return 0; }
@@ -44,7 +48,7 @@ class DecoderAttention {
  protected:
   struct Token {
     std::int64_t sequence, head, position;
-    const float *key, *value, *scores;
+    const float *key, *value, *scores, *turn;
   };
   /// What a token sees. `slots`: which part has the slots, whose bias is that of the query head; −1: none.
   struct Sight {
@@ -60,9 +64,10 @@ class DecoderAttention {
   std::int64_t heads_, group_;             // G, and query heads for each of them
   std::int64_t width_, stride_, longest_;  // longest_: longest_text()
   std::vector<float> slot_bias_;           // of each query head
+  std::shared_ptr<const Rotation> rotation_;
 };
 
-std::unique_ptr<DecoderAttention> make_decoder_softmax(const ModelConfig& config);
+std::unique_ptr<DecoderAttention> make_decoder_softmax(const LayerContext& context);
 std::unique_ptr<DecoderAttention> make_decoder_prefix(const LayerContext& context);
 std::unique_ptr<DecoderAttention> make_decoder_window(const LayerContext& context);
 /// `context.parameters` gives those of the model in float32, contiguous. Layers must be made in order.

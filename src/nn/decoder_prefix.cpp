@@ -13,7 +13,7 @@ namespace {
 
 class PrefixDecoder final : public DecoderAttention {
  public:
-  explicit PrefixDecoder(const LayerContext& context) : DecoderAttention(context.config) {
+  explicit PrefixDecoder(const LayerContext& context) : DecoderAttention(context) {
     const LinearSlots slots(context);
     slots_ = slots.slots();
     by_heads_ = !slots.shared_by_heads();

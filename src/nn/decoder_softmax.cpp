@@ -35,7 +35,9 @@ class SoftmaxDecoder final : public DecoderAttention {
 
  protected:
   Sight see(const kernels::DecodeKernels&, const Token& token, Scratch&) override {
-    std::copy_n(token.key, width_, key_.row(token.sequence, token.head, token.position));
+    float* key = key_.row(token.sequence, token.head, token.position);
+    std::copy_n(token.key, width_, key);
+    if (*rotation_) rotation_->turn_row(token.turn, key);
     std::copy_n(token.value, width_, value_.row(token.sequence, token.head, token.position));
     return {{{key_.row(token.sequence, token.head, 0), value_.row(token.sequence, token.head, 0), token.position + 1,
               0.0F}},
@@ -49,8 +51,8 @@ class SoftmaxDecoder final : public DecoderAttention {
 
 }  // namespace
 
-std::unique_ptr<DecoderAttention> make_decoder_softmax(const ModelConfig& config) {
-  return std::make_unique<SoftmaxDecoder>(config);
+std::unique_ptr<DecoderAttention> make_decoder_softmax(const LayerContext& context) {
+  return std::make_unique<SoftmaxDecoder>(context);
 }
 
 }  // namespace linformer::nn

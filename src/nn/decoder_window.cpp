@@ -14,19 +14,21 @@ namespace {
 
 using kernels::DecodeKernels;
 
-// Rows as they are, and as the softmax sees them: the same where nothing is normalised.
+// Rows as they are, and as the softmax sees them: normalised, and turned by their position. The same where neither is.
 struct Side {
   DecoderNorm norm = {};
   bool in_place = false;  // block slots, which are never added to
-  HeadRows raw = {}, normalised = {};
-  HeadRows& seen() { return norm && !in_place ? normalised : raw; }
-  std::int64_t bytes_a_sequence() const { return raw.bytes_a_sequence() + normalised.bytes_a_sequence(); }
+  bool turned = false;    // the keys of a window, with rotary positions
+  HeadRows raw = {}, prepared = {};
+  bool changes() const { return norm || turned; }
+  HeadRows& seen() { return changes() && !in_place ? prepared : raw; }
+  std::int64_t bytes_a_sequence() const { return raw.bytes_a_sequence() + prepared.bytes_a_sequence(); }
 };
 
 class WindowDecoder final : public DecoderAttention {
  public:
   explicit WindowDecoder(const LayerContext& context)
-      : DecoderAttention(context.config),
+      : DecoderAttention(context),
         block_(form_of(context.config) == Form::block),
         window_(context.config.window()),
         rule_(make_slot_rule(context)) {
@@ -36,6 +38,7 @@ class WindowDecoder final : public DecoderAttention {
     const auto normalise = context.config.normalise();
     if (normalise != Normalise::none) key_.norm = norm("window_key_norm");
     if (normalise == Normalise::both) value_.norm = norm("window_value_norm");
+    key_.turned = static_cast<bool>(*rotation_);
     if (!rule_) return;
     slot_key_.in_place = slot_value_.in_place = block_;
     if (normalise != Normalise::none) slot_key_.norm = norm("slot_key_norm");
@@ -72,12 +75,13 @@ class WindowDecoder final : public DecoderAttention {
     }
     const auto& kernels = kernels::decode_kernels();
     for (auto* side : {&key_, &value_, &slot_key_, &slot_value_}) {
-      if (!side->norm) continue;
-      if (!side->in_place) side->normalised = HeadRows(sequences, heads_, side->raw.length(), width_);
+      if (!side->changes()) continue;
+      if (!side->in_place) side->prepared = HeadRows(sequences, heads_, side->raw.length(), width_);
       for (std::int64_t i = 0; i < sequences; ++i) {
-        for (std::int64_t head = 0; head < heads_; ++head) normalise(kernels, *side, i, head, 0, side->raw.length());
+        for (std::int64_t head = 0; head < heads_; ++head) prepare(kernels, *side, i, head, 0, side->raw.length());
       }
     }
+    if (key_.turned) turn_recent(positions);
   }
 
   void make_room(std::int64_t position) override {
@@ -106,8 +110,9 @@ class WindowDecoder final : public DecoderAttention {
     std::copy_n(token.value, width_, row(value_.raw, place));
     if (score_rows() > 0) std::copy_n(token.scores, rule_->slots(), row(scores_, place));
     for (auto* side : {&key_, &value_}) {
-      if (side->norm) normalise(kernels, *side, token.sequence, token.head, place, 1);
+      if (side->changes()) prepare(kernels, *side, token.sequence, token.head, place, 1);
     }
+    if (key_.turned) rotation_->turn_row(token.turn, row(key_.seen(), place));
     Sight sight;
     if (current >= 2 && rule_) {
       const auto count = block_ ? (current - 1) * rule_->slots() : rule_->slots();
@@ -144,14 +149,31 @@ class WindowDecoder final : public DecoderAttention {
                    .score_stride = scores_.stride(),
                    .weights = scratch.projection.data()});
     for (auto* side : {&slot_key_, &slot_value_}) {
-      if (side->norm) normalise(kernels, *side, token.sequence, token.head, first, rule_->slots());
+      if (side->changes()) prepare(kernels, *side, token.sequence, token.head, first, rule_->slots());
     }
   }
 
-  void normalise(const DecodeKernels& kernels, Side& side, std::int64_t sequence, std::int64_t head, std::int64_t first,
-                 std::int64_t count) const {
+  // The rows as they are seen, but for the turn.
+  void prepare(const DecodeKernels& kernels, Side& side, std::int64_t sequence, std::int64_t head, std::int64_t first,
+               std::int64_t count) const {
     for (auto i = first; i < first + count; ++i) {
-      side.norm(kernels, side.raw.row(sequence, head, i), side.seen().row(sequence, head, i));
+      const float* raw = side.raw.row(sequence, head, i);
+      float* seen = side.seen().row(sequence, head, i);
+      side.norm ? side.norm(kernels, raw, seen) : static_cast<void>(std::copy_n(raw, width_, seen));
+    }
+  }
+
+  // The window's keys of a state that was loaded. Sequences stand at `positions`; rows after them are not seen.
+  void turn_recent(const std::vector<std::int64_t>& positions) {
+    std::vector<float> turn(static_cast<std::size_t>(width_));
+    for (std::size_t i = 0; i < positions.size(); ++i) {
+      const auto sequence = static_cast<std::int64_t>(i), block = (positions[i] - 1) / window_;
+      for (auto position = std::max<std::int64_t>(block - 1, 0) * window_; position < positions[i]; ++position) {
+        rotation_->turn(position, turn.data());
+        const auto place = position / window_ % 2 * window_ + position % window_;
+        for (std::int64_t head = 0; head < heads_; ++head)
+          rotation_->turn_row(turn.data(), key_.seen().row(sequence, head, place));
+      }
     }
   }
 

@@ -2,15 +2,19 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "linformer/config/model_config.hpp"
 #include "nn/parameters.hpp"
+#include "nn/position.hpp"
 
 namespace linformer::nn {
 
-/// A projection that several layers may share.
-struct SharedProjection {
+/// What the layers of a model may share: the rotation, and with layerwise sharing the first layer's projection.
+struct SharedParts {
+  explicit SharedParts(const ModelConfig& config) : rotation(std::make_shared<const Rotation>(config)) {}
+  std::shared_ptr<const Rotation> rotation;
   at::Tensor key, value;
   Linear scores;
 };
@@ -19,8 +23,8 @@ struct LayerContext {
   Parameters& parameters;
   const ModelConfig& config;
   std::int64_t layer;
-  std::string name;          ///< "blocks.0.attention"
-  SharedProjection& shared;  ///< filled by the first layer where sharing is layerwise
+  std::string name;  ///< "blocks.0.attention"
+  SharedParts& shared;
 };
 
 }  // namespace linformer::nn

@@ -54,7 +54,9 @@ class WindowAttention final : public Attention {
     const auto text = whole(x, heads_of(x));
     const auto own_slots = slots_of(text);
     const ops::Slots slots{ops::repeat_heads(own_slots.key, heads_), ops::repeat_heads(own_slots.value, heads_)};
-    const auto key = ops::repeat_heads(window_key_norm_.of_heads(text.heads.key).to(x.scalar_type()), heads_);
+    const auto key = ops::repeat_heads(window_keys_of(text), heads_);
+    const auto query = (*rotation_)(text.heads.query, 0);
+    const auto options = attend_options(text);
     const auto n = x.size(1), entries = slots.key.size(-2);
     const auto like_slots = [&](const at::Tensor& rows) {
       auto sizes = slots.key.sizes().vec();
@@ -63,10 +65,10 @@ class WindowAttention final : public Attention {
     };
     const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}),
                none = at::zeros({x.size(0), heads_, n, entries}, x.options());
-    const auto on_positions = ops::reference::attend(
-        text.heads.query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, attend_options(0));
-    const auto on_slots = ops::reference::attend(
-        text.heads.query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, attend_options(0));
+    const auto on_positions =
+        ops::reference::attend(query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, options);
+    const auto on_slots =
+        ops::reference::attend(query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, options);
     return {.positions = on_positions, .slots = on_slots, .reads = reads_of(x)};
   }
 
@@ -172,18 +174,23 @@ class WindowAttention final : public Attention {
   at::Tensor attend_text(const Text& text) const {
     const auto& [query, key, value] = text.heads;
     const auto dtype = query.scalar_type();
-    const auto out =
-        ops::attend(query, window_key_norm_.of_heads(key).to(dtype), window_value_norm_.of_heads(value).to(dtype),
-                    slots_of(text), attend_options(text.first));
+    const auto out = ops::attend((*rotation_)(query, text.first), window_keys_of(text),
+                                 window_value_norm_.of_heads(value).to(dtype), slots_of(text), attend_options(text));
     return text.added > 0 ? out.narrow(2, text.added, out.size(2) - text.added) : out;
   }
 
-  ops::AttendOptions attend_options(std::int64_t first) const {
+  // The keys as the window sees them.
+  at::Tensor window_keys_of(const Text& text) const {
+    return (*rotation_)(window_key_norm_.of_heads(text.heads.key).to(text.heads.query.scalar_type()), text.start);
+  }
+
+  ops::AttendOptions attend_options(const Text& text) const {
     // The bias in its own dtype: bfloat16 has steps of 1/64 near −3.
     return {.causal = true,
             .window = window_,
-            .first = first,
-            .slot_bias = slot_bias_.defined() ? std::optional(slot_bias_) : std::nullopt};
+            .first = text.first,
+            .slot_bias = slot_bias_.defined() ? std::optional(slot_bias_) : std::nullopt,
+            .slot_query = rule_ && *rotation_ ? std::optional(text.heads.query) : std::nullopt};
   }
 
   // The last two blocks of the text, and the slots of those before.
@@ -265,15 +272,17 @@ class WindowAttention final : public Attention {
   // One query per row attends to recent positions and slots in one softmax. What a row doesn't see gets a bias of minus
   // infinity. L columns: the 2W positions, then the slots.
   at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const LayerState& state) const {
-    auto key_BHLD = normed(window_key_norm_, state.key), value_BHLD = normed(window_value_norm_, state.value);
+    const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
+    const auto spots = at::arange(2 * window_, rows.options());
+    const auto places = ((current - 1) * window_).unsqueeze(1) + spots;
+    auto key_BHLD = (*rotation_)(normed(window_key_norm_, state.key), places);
+    auto value_BHLD = normed(window_value_norm_, state.value);
     if (rule_) {
       key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, state.slots.key)}, 2);
       value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, state.slots.value)}, 2);
     }
     key_BHLD = ops::repeat_heads(key_BHLD, heads_);
     value_BHLD = ops::repeat_heads(value_BHLD, heads_);
-    const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
-    const auto spots = at::arange(2 * window_, rows.options());
     const auto first = at::where(current > 0, at::zeros_like(rows), at::full_like(rows, window_));
     const auto window_hidden =
         (spots.unsqueeze(0) > offset.unsqueeze(1)).logical_or(spots.unsqueeze(0) < first.unsqueeze(1));
@@ -282,7 +291,13 @@ class WindowAttention final : public Attention {
     const auto visible = (block_ ? before : before.clamp_max(1)) * each;
     const auto slots_hidden = at::arange(slot_count, rows.options()).unsqueeze(0) >= visible.unsqueeze(1);
     const auto hidden_B11L = at::cat({window_hidden, slots_hidden}, 1).unsqueeze(1).unsqueeze(1);
-    auto logits_BH1L = at::matmul(wide(query), key_BHLD.transpose(2, 3)) / std::sqrt(static_cast<double>(head_width_));
+    const auto turned_query = (*rotation_)(query, rows.unsqueeze(1));
+    auto logits_BH1L = at::matmul(wide(turned_query), key_BHLD.transpose(2, 3));
+    if (*rotation_) {  // slots have no position
+      logits_BH1L.narrow(3, 2 * window_, slot_count)
+          .copy_(at::matmul(wide(query), key_BHLD.narrow(2, 2 * window_, slot_count).transpose(2, 3)));
+    }
+    logits_BH1L.div_(std::sqrt(static_cast<double>(head_width_)));
     if (slot_bias_.defined()) logits_BH1L.narrow(3, 2 * window_, slot_count).add_(slot_bias_.view({1, -1, 1, 1}));
     const auto weights =
         at::softmax(logits_BH1L.masked_fill(hidden_B11L, -std::numeric_limits<double>::infinity()), -1);

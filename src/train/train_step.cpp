@@ -4,27 +4,11 @@
 #include <cmath>
 #include <vector>
 
-#include "linformer/nn/device.hpp"
-#include "linformer/ops/cross_entropy.hpp"
 #include "linformer/train/schedule.hpp"
 #include "linformer/train/trainer.hpp"
 
 namespace linformer {
 namespace {
-
-at::Tensor loss_of(const LanguageModel& model, const Batch& batch_BN, const ForwardOptions& options,
-                   at::ScalarType dtype) {
-  const auto weight_Vd = model.output_weight();
-  const AutocastGuard autocast(dtype, weight_Vd.device().type());
-  auto hidden = model.hidden(batch_BN.ids.to(weight_Vd.device()), options);
-  auto targets = batch_BN.targets;
-  if (batch_BN.sparse) {
-    const auto places_Q = targets.flatten().ne(kIgnored).nonzero().squeeze(1);
-    targets = targets.flatten().index_select(0, places_Q);
-    hidden = hidden.flatten(0, 1).index_select(0, places_Q.to(hidden.device()));
-  }
-  return ops::linear_cross_entropy(hidden.to(dtype), weight_Vd.to(dtype), targets.to(weight_Vd.device()));
-}
 
 double targets_of(const Batch& batch) {
   return static_cast<double>(batch.targets.ne(kIgnored).sum().item<std::int64_t>());
@@ -58,7 +42,7 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
     // to the last bit.
     const auto share = targets_of(batch) / all_targets;
     if (!(share > 0)) continue;  // the mean of none is NaN
-    const auto loss = loss_of(state.model, batch, forward, options.dtype) * share;
+    const auto loss = state.model.loss(batch.ids, {batch.targets, batch.sparse}, forward, options.dtype) * share;
     loss.backward();
     loss_sum = loss_sum + loss.detach().to(at::kDouble);
   }

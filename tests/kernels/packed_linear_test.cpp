@@ -209,6 +209,7 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
        {Setting{6, {1}, 1}, Setting{64, {3, 64, 17}, 1}, Setting{40, {5, 2}, 30}, Setting{33, {130}, 1}}) {
     const auto stride = padded(s.width);
     const auto query = random(s.width, 8, s.size), padded_query = spread(query, s.width, stride);
+    const auto other = random(s.width, 7, s.size), padded_other = spread(other, s.width, stride);
     std::vector<Floats> keys, values;
     std::vector<VisibleKeys> visible;
     std::int64_t all = 0;
@@ -218,16 +219,18 @@ TEST_P(EachIsa, AttentionOfOneQuery) {
       all += count;
     }
     for (std::size_t i = 0; i < keys.size(); ++i)
-      visible.push_back({keys[i].data(), values[i].data(), s.counts[i], i == 0 ? -1.5F : 0});
+      visible.push_back(
+          {keys[i].data(), values[i].data(), s.counts[i], i == 0 ? -1.5F : 0, i == 1 ? padded_other.data() : nullptr});
     Floats weights(static_cast<std::size_t>(all + kPadding), kNan), out(static_cast<std::size_t>(stride), kNan);
     kernels_.attend(
         {padded_query.data(), visible.data(), static_cast<int>(visible.size()), stride, weights.data(), out.data()});
     std::vector<double> logits, expected(static_cast<std::size_t>(s.width));
     for (const auto& part : visible) {
+      const auto& own_query = part.query != nullptr ? other : query;
       for (std::int64_t i = 0; i < part.count; ++i) {
         double logit = part.bias;
         for (std::int64_t k = 0; k < s.width; ++k)
-          logit += static_cast<double>(query[static_cast<std::size_t>(k)]) * part.key[i * stride + k];
+          logit += static_cast<double>(own_query[static_cast<std::size_t>(k)]) * part.key[i * stride + k];
         logits.push_back(logit);
       }
     }

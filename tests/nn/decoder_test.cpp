@@ -43,6 +43,11 @@ std::vector<FormCase> forms() {
       {"softmax_tied_sinusoidal",
        [](auto& c) { c.attention.kind = AttentionKind::softmax, c.tied = true, c.position = Position::sinusoidal; }},
       {"softmax_no_position", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.position = Position::none; }},
+      {"softmax_rotary", [](auto& c) { c.attention.kind = AttentionKind::softmax, c.position = Position::rotary; }},
+      {"running_rotary", [](auto& c) { c.position = Position::rotary, c.rotary_base = 30; }},
+      {"running_rotary_unnormalised",
+       [](auto& c) { c.position = Position::rotary, c.attention.normalise = Normalise::none; }},
+      {"window_alone_rotary", [](auto& c) { c.position = Position::rotary, c.attention.slots = 0; }},
       {"running_no_bias", [](auto& c) { c.attention.slot_bias = std::nan(""); }},
       {"running_no_slots", [](auto& c) { c.attention.slots = 0; }},
       {"running_slots_by_layer", [](auto& c) { c.attention.slots_by_layer = {7, 3}; }}};

@@ -81,6 +81,24 @@ inline FormCase by_layer(FormCase form, std::vector<std::int64_t> slots) {
   return form;
 }
 
+/// Of every form that has keys which stand somewhere.
+inline void add_rotary(std::vector<FormCase>& forms) {
+  auto periodic = linformer_form("running", 45, 7, 5, Sharing::none, Summary::running, Projection::periodic);
+  periodic.config.attention.period = 14;
+  auto grouped = linformer_form("grouped", 45, 7, 5, Sharing::none);
+  grouped.config.heads = 6, grouped.config.key_value_heads = 3;
+  auto whole = linformer_form("unnormalised", 45, 7, 5, Sharing::headwise);
+  whole.config.attention.normalise = Normalise::none;
+  for (auto form : {softmax_form(), linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped, whole,
+                    linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic),
+                    linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
+    form.name += "_rotary";
+    form.config.position = Position::rotary;
+    form.config.rotary_base = 20;  // in these few positions every pair turns
+    forms.push_back(form);
+  }
+}
+
 /// Every legal causal combination of kind, projection, sharing, normalisation, slot bias and slots by layer.
 inline std::vector<FormCase> causal_forms() {
   std::vector<FormCase> forms{softmax_form()};
@@ -114,6 +132,7 @@ inline std::vector<FormCase> causal_forms() {
     form.config.bias = false;
     forms.push_back(form);
   }
+  add_rotary(forms);
   auto sinusoidal = linformer_form("sinusoidal", 48, 6, 3, Sharing::headwise, Summary::block);
   sinusoidal.config.position = Position::sinusoidal;
   auto unplaced = linformer_form("unplaced", 45, 7, 5, Sharing::headwise);

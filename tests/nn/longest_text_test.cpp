@@ -20,6 +20,12 @@ std::vector<test::FormCase> free_of_positions() {
   auto window = test::linformer_form("window_alone", 18, 3, 0, Sharing::headwise);
   std::vector<test::FormCase> forms{test::softmax_form(18), periodic, block, window};
   for (auto& form : forms) form.config.position = Position::none;
+  for (std::size_t i = 0; i < 4; ++i) {
+    auto form = forms[i];
+    form.name += "_rotary";
+    form.config.position = Position::rotary;
+    forms.push_back(form);
+  }
   return forms;
 }
 

@@ -45,7 +45,7 @@ TEST_P(EveryState, CarriesGradients) {
   auto config = resolved(GetParam().config);
   const auto length = std::min<std::int64_t>(config.length, 48);
   nn::Parameters parameters(3, at::kDouble);
-  nn::SharedProjection shared;
+  nn::SharedParts shared(config);
   const auto attention = nn::make_attention({parameters, config, 0, "attention", shared});
   const auto grad_out = at::randn({2, length, config.width}, at::kDouble);
   const auto gradients = [&](const std::vector<std::int64_t>& cuts) {

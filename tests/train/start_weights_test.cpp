@@ -24,7 +24,7 @@ TEST(StartWeights, EveryFieldThatDefinesThemHasToAgree) {
   for (auto& field : fields_of(other)) {
     const auto before = field.text();
     for (const auto* value : {"1", "2", "4", "24", "257", "0.5", "false", "true", "none", "softmax", "sinusoidal",
-                              "block", "layerwise", "both", "means", "8,8"}) {
+                              "rotary", "block", "layerwise", "both", "means", "8,8"}) {
       try {
         other = config;
         field.parse(value);

@@ -8,13 +8,13 @@
 
 namespace linformer {
 
-enum class Position { learned, sinusoidal, none };
+enum class Position { learned, sinusoidal, rotary, none };
 enum class NormKind { layer, rms };
 enum class FeedForwardKind { gelu, swiglu };
 
 template <>
 struct EnumNames<Position> {
-  static constexpr std::array names{"learned", "sinusoidal", "none"};
+  static constexpr std::array names{"learned", "sinusoidal", "rotary", "none"};
 };
 
 template <>
@@ -42,6 +42,7 @@ struct ModelConfig {
   bool bias = true;                 ///< linear layers have a bias, and layer norms too
   NormKind norm = NormKind::layer;  ///< of blocks, slots and windows
   Position position = Position::learned;
+  double rotary_base = 0;  ///< 0 = see base()
   AttentionConfig attention;
 
   template <class Self, class Visitor>
@@ -65,7 +66,12 @@ struct ModelConfig {
     visitor("model.causal", self.causal, "each position sees only itself and earlier positions");
     visitor("model.bias", self.bias, "linear layers and layer norms have a bias");
     visitor("model.norm", self.norm, "layer (mean and variance) or rms (root mean square alone, without a bias)");
-    visitor("model.position", self.position, "position embedding: learned, sinusoidal or none");
+    visitor(
+        "model.position", self.position,
+        "positions: learned or sinusoidal rows are added to the embedding; rotary turns keys and queries of softmax "
+        "and windows, and ends nowhere; or none");
+    visitor("model.rotary_base", self.rotary_base,
+            "of rotary positions: the larger, the slower the slowest parts of a key turn; 0: 10000");
     AttentionConfig::visit(self.attention, visitor);
   }
   bool operator==(const ModelConfig&) const = default;
@@ -77,6 +83,7 @@ struct ModelConfig {
 
   // These return a field's value with every automatic value filled in.
   std::int64_t head_width() const { return width / heads; }
+  double base() const;  ///< of rotary positions; 10000 where rotary_base is 0
   std::int64_t state_heads() const { return key_value_heads ? key_value_heads : heads; }  ///< G
   std::int64_t hidden_width() const;  ///< 0 = 4d; with swiglu 8d/3, up to a multiple of 32: as many weights
   std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer

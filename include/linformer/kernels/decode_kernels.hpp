@@ -49,6 +49,7 @@ struct VisibleKeys {
   const float* value;
   std::int64_t count;
   float bias;
+  const float* query = nullptr;  ///< as SingleQuery::query, for these keys alone; null: that one
 };
 
 /// One query and everything that it sees, in one softmax (maths 4a).

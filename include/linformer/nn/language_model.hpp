@@ -1,5 +1,5 @@
-// The language model: embeddings, pre-norm blocks, output layer. A Transformer and a Linformer differ in one config
-// field.
+// The language model: a trunk (embeddings, pre-norm blocks) and a head. A Transformer and a Linformer differ in one
+// config field.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "linformer/config/model_config.hpp"
+#include "linformer/nn/head.hpp"
 
 namespace linformer {
 
@@ -63,7 +64,12 @@ class LanguageModel {
   /// (B,N,d) after the final norm, in the number format of the matrix products.
   at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;
   at::Tensor logits(const at::Tensor& ids_BN, const ForwardOptions& options = {}) const;  ///< (B,N,V)
-  at::Tensor output_weight() const;  ///< (V,d), for linear_cross_entropy
+  at::Tensor output_weight() const;                                                       ///< (V,d), the head's
+  /// What the model is trained by: the mean loss over all targets, in nats. Products are computed in `dtype`, float32
+  /// or bfloat16; ids and targets may be on another device than the model.
+  at::Tensor loss(const at::Tensor& ids_BN, const Targets& targets, const ForwardOptions& options = {},
+                  at::ScalarType dtype = at::kFloat) const;
+  const Head& head() const;
 
   /// Reads a text and calls `visit` with the attention weights of each layer. It follows the equations directly, so it
   /// needs N×N memory per head; no gradients. UserError as hidden().
