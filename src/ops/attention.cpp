@@ -6,10 +6,12 @@
 #include "linformer/core/error.hpp"
 #include "linformer/ops/reference.hpp"
 #include "linformer/ops/summarise.hpp"
+#include "ops/attend_operator.hpp"
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
 #include "ops/fused.hpp"
 #include "ops/kernel.hpp"
+#include "ops/operator_node.hpp"
 
 namespace linformer::ops {
 
@@ -41,7 +43,7 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
 
 at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
-  check_attend(query, key, value, slots, options);
+  if (sizes_are_known({query, key, value, slots.key, slots.value})) check_attend(query, key, value, slots, options);
   if (is_half(query)) {
     auto as_float = options;
     if (options.slot_query) as_float.slot_query = to_float(*options.slot_query);
@@ -49,11 +51,9 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
     return out.to(at::kHalf);
   }
   const auto path = choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options));
-  if (path == Path::kernel) return kernel::attend(query, key, value, slots, options);
-  const auto repeated = [&](const at::Tensor& x) { return repeat_heads(x, query.size(1)); };
-  const Slots all{repeated(slots.key), repeated(slots.value)};
-  return path == Path::reference ? reference::attend(query, repeated(key), repeated(value), all, options)
-                                 : composed::attend(query, repeated(key), repeated(value), all, options);
+  if (path == Path::kernel || is_traced({query, key, value, slots.key, slots.value}))
+    return attend_as_operator(query, key, value, slots, options, path);
+  return attend_from_operations(query, key, value, slots, options, path == Path::reference);
 }
 
 at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
