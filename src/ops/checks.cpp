@@ -184,6 +184,8 @@ std::string_view path_name(Path path) {
   return "";
 }
 
+Path any_path(std::string_view name) { return name == path_name(Path::fused) ? Path::fused : parse_path(name); }
+
 Path parse_path(std::string_view name) {
   for (const auto path : {Path::automatic, Path::reference, Path::composed, Path::kernel}) {
     if (name == path_name(path)) return path;
@@ -198,6 +200,10 @@ double scale_or_default(const std::optional<double>& scale, const at::Tensor& qu
 
 bool is_short_float(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
+}
+
+at::ScalarType wide_type(const at::Tensor& tensor) {
+  return is_short_float(tensor) ? at::kFloat : tensor.scalar_type();
 }
 
 at::Tensor wide(const at::Tensor& tensor) { return is_short_float(tensor) ? tensor.to(at::kFloat) : tensor; }

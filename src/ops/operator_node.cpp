@@ -42,15 +42,13 @@ class OperatorNode final : public torch::autograd::Node {
     for (auto* all : {&inputs_, &outputs_}) {
       for (auto& saved : *all) saved.reset_data();
     }
+    gradient_ = nullptr;  // with what it holds; without the saved inputs it is not called again
   }
 
   Tensors apply(Tensors&& grad_outputs) override {
     const std::lock_guard lock(mutex_);
     if (std::none_of(grad_outputs.begin(), grad_outputs.end(), [](const auto& x) { return x.defined(); }))
       return Tensors(inputs_.size());
-    for (std::size_t i = 0; i < grad_outputs.size(); ++i) {
-      if (!grad_outputs[i].defined()) grad_outputs[i] = input_metadata(i).zeros_like();
-    }
     SavedCall call;
     for (const auto& saved : inputs_) call.inputs.push_back(saved.unpack());
     for (const auto& saved : outputs_) call.outputs.push_back(saved.unpack(getptr()));
@@ -106,6 +104,10 @@ std::pair<Tensors, Tensors> with_graph(const Tensors& outputs, const Tensors& gr
 
 }  // namespace
 
+AutogradOn::AutogradOn()
+    : keys_(c10::impl::tls_local_dispatch_key_set().included_,
+            c10::impl::tls_local_dispatch_key_set().excluded_ - c10::autograd_dispatch_keyset_with_ADInplaceOrView) {}
+
 bool is_traced(std::initializer_list<at::Tensor> tensors) {
   using c10::DispatchKey;
   if (c10::impl::TorchDispatchModeTLS::any_modes_set()) return true;
@@ -151,10 +153,7 @@ Tensors with_gradient(const char* name, const Tensors& inputs, std::size_t diffe
 }
 
 Tensors gradients_of(const Composite& composite, const Tensors& inputs, const Tensors& grad_outputs) {
-  const auto keys = c10::impl::tls_local_dispatch_key_set();
-  const c10::impl::ForceDispatchKeyGuard with_autograd(
-      keys.included_, keys.excluded_ - c10::autograd_dispatch_keyset_with_ADInplaceOrView);
-  const at::AutoGradMode graph(true);
+  const AutogradOn autograd_on;
   Tensors leaves, wanted;
   for (const auto& x : inputs) {
     leaves.push_back(is_real(x) ? x.detach().requires_grad_() : x);
@@ -174,6 +173,21 @@ Tensors gradients_of(const Composite& composite, const Tensors& inputs, const Te
     results.push_back(gradient.defined() ? gradient.clone(at::MemoryFormat::Contiguous)
                                          : at::zeros(x.sizes(), x.options()));
   }
+  return results;
+}
+
+Tensors derivable_gradients(const Composite& composite, const Tensors& inputs, const Tensors& grad_outputs) {
+  Tensors own, wanted;
+  std::vector<std::size_t> places;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const bool real = inputs[i].defined() && inputs[i].requires_grad();
+    own.push_back(real ? inputs[i].view_as(inputs[i]) : inputs[i]);
+    if (real) wanted.push_back(own.back()), places.push_back(i);
+  }
+  Tensors results(inputs.size());
+  const auto [outputs, gradients] = with_graph(composite(own), grad_outputs);
+  const auto found = torch::autograd::grad(outputs, wanted, gradients, true, true, true);
+  for (std::size_t i = 0; i < places.size(); ++i) results[places[i]] = found[i];
   return results;
 }
 

@@ -4,6 +4,8 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <functional>
 #include <initializer_list>
@@ -24,7 +26,7 @@ bool sizes_are_known(std::initializer_list<at::Tensor> tensors);
 at::Tensor as_autocast(const at::Tensor& x);
 
 /// A call that ran: its differentiable inputs, then its outputs. The gradient has one entry for each input, undefined
-/// where none is `wanted` or there is none.
+/// where none is `wanted` or there is none. `grad_outputs` may be undefined, but not all.
 struct SavedCall {
   Tensors inputs, outputs;
   std::vector<bool> wanted;
@@ -39,9 +41,23 @@ Tensors with_gradient(const char* name, const Tensors& inputs, std::size_t diffe
 /// The same function from operations that autograd knows. Inputs may be undefined.
 using Composite = std::function<Tensors(const Tensors& inputs)>;
 
+/// While this lives, operations are put on autograd's graph, in an implementation that runs below it too.
+class AutogradOn {
+ public:
+  AutogradOn();
+
+ private:
+  c10::impl::ForceDispatchKeyGuard keys_;
+  at::AutoGradMode mode_{true};
+};
+
 /// Gradients of a composite's inputs, of their sizes and contiguous; empty (0) of inputs that are undefined or not
 /// floating-point. For implementations of operators, where autograd is off.
 Tensors gradients_of(const Composite& composite, const Tensors& inputs, const Tensors& grad_outputs);
+
+/// Gradients of a composite's inputs that can be derived again: for the backward pass of a node while grad mode is on.
+/// Undefined of inputs that require none.
+Tensors derivable_gradients(const Composite& composite, const Tensors& inputs, const Tensors& grad_outputs);
 
 /// The call of a gradient: inputs are the output gradients (`grad_count` of them), then the composite's inputs; its own
 /// outputs are the gradients of the latter. Differentiable again where grad mode is on.
