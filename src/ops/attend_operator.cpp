@@ -109,9 +109,21 @@ void check(const kernel::Call& call) {
                 .slot_query = or_none(call.slot_query)});
 }
 
+/// What the kernel reads without asking again.
+void check_for_kernel(const kernel::Call& call) {
+  const auto dtype = call.query.scalar_type();
+  bool same = dtype == at::kFloat || dtype == at::kBFloat16;
+  for (const auto* x : {&call.key, &call.value, &call.slot_key, &call.slot_value, &call.slot_query})
+    same = same && (!x->defined() || x->scalar_type() == dtype);
+  require(same && (!call.slot_bias.defined() || call.slot_bias.scalar_type() == at::kFloat),
+          "the attend kernel takes tensors of one dtype, float32 or bfloat16, and slot_bias in float32; query is {}",
+          c10::toString(dtype));
+}
+
 ForwardResult forward_on_cpu(const kernel::Call& call, Path path) {
   check(call);
   if (path != Path::kernel) return forward_composed(call, path);
+  check_for_kernel(call);
   const auto [out, log_sum] = kernel::forward(call);
   return {out, log_sum};
 }
@@ -130,7 +142,14 @@ ForwardResult forward_shapes(const kernel::Call& call, Path path) {
 }
 
 Seven backward_on_cpu(const kernel::Call& call, Path path, const Results& results) {
+  check(call);
   if (path != Path::kernel) return backward_composed(call, path, results.grad_out);
+  check_for_kernel(call);
+  const auto sizes = call.query.sizes();
+  require(results.grad_out.sizes() == sizes && results.out.sizes() == sizes &&
+              results.out.scalar_type() == call.query.scalar_type() && results.log_sum.sizes() == sizes.slice(0, 3) &&
+              results.log_sum.scalar_type() == at::kFloat,
+          "grad_out, out and log_sum don't fit the query; expected what attend_forward returned");
   return as_tuple(kernel::backward(call, results.grad_out, results.out, results.log_sum), results.grad_out);
 }
 

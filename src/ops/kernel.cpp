@@ -140,9 +140,10 @@ GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
   return made;
 }
 
-GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, const at::Tensor& out,
-                         const at::Tensor& log_sum_BHN) {
+GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, const at::Tensor& given_out,
+                         const at::Tensor& given_log_sum) {
   const auto call = readable(given);
+  const auto out = with_contiguous_rows(given_out), log_sum_BHN = given_log_sum.contiguous();
   const auto grad_out = with_contiguous_rows(given_grad_out.to(out.scalar_type()));
   const auto gradients = gradients_of(call);
   const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query] = gradients;
