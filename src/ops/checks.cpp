@@ -11,15 +11,18 @@ namespace linformer::ops {
 
 namespace {
 
+// Checks that each call of attend() passes make their messages only where they fail: these cost more than the rest.
+
 thread_local Path path_that_ran = Path::automatic;
 
 void check_attention_tensor(std::string_view name, const at::Tensor& tensor, std::string_view letters) {
-  require(tensor.defined() && tensor.dim() == 4, "{} has shape {}; expected four dimensions {}", name,
-          tensor.defined() ? shape_text(tensor) : "undefined", letters);
+  if (!(tensor.defined() && tensor.dim() == 4))
+    fail("{} has shape {}; expected four dimensions {}", name, tensor.defined() ? shape_text(tensor) : "undefined",
+         letters);
   require(at::isFloatingType(tensor.scalar_type()), "{} has dtype {}; expected a floating-point one", name,
           c10::toString(tensor.scalar_type()));
-  require(tensor.size(2) > 0 && tensor.size(3) > 0, "{} has shape {}; expected at least one position and one channel",
-          name, shape_text(tensor));
+  if (!(tensor.size(2) > 0 && tensor.size(3) > 0))
+    fail("{} has shape {}; expected at least one position and one channel", name, shape_text(tensor));
 }
 
 void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::Tensor& query, std::int64_t heads,
@@ -32,14 +35,15 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
   const bool sizes = dims && slot.size(0) == query.size(0) && slot.size(1) == heads && slot.size(-1) == query.size(3) &&
                      (!running || slot.size(2) == blocks) &&
                      (running || window == 0 || slot.size(2) % all_blocks == 0) && (slot.size(-2) > 0 || window > 0);
-  require(sizes, "{} has shape {}; expected {}, as query is {}, window {} and first {}", name,
-          slot.defined() ? shape_text(slot) : "undefined",
-          window > 0
-              ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
-                          "for running ones",
-                          query.size(0), heads, all_blocks, query.size(3), query.size(0), heads, blocks, query.size(3))
-              : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), heads, query.size(3)),
-          shape_text(query), window, options.first);
+  if (!sizes)
+    fail("{} has shape {}; expected {}, as query is {}, window {} and first {}", name,
+         slot.defined() ? shape_text(slot) : "undefined",
+         window > 0
+             ? formatted("(B,H,G,D) = ({},{},r·{},{}) for block slots or (B,H,ceil(N/W),K,D) = ({},{},{},K,{}) "
+                         "for running ones",
+                         query.size(0), heads, all_blocks, query.size(3), query.size(0), heads, blocks, query.size(3))
+             : formatted("(B,H,K,D) = ({},{},K,{})", query.size(0), heads, query.size(3)),
+         shape_text(query), window, options.first);
 }
 
 }  // namespace
@@ -53,17 +57,17 @@ std::string shape_text(const at::Tensor& tensor) {
 void check_key_value(const at::Tensor& key, const at::Tensor& value) {
   check_attention_tensor("key", key, "(B,H,M,D)");
   check_attention_tensor("value", value, "(B,H,M,D)");
-  require(value.sizes() == key.sizes(), "value has shape {}; expected that of key, {}", shape_text(value),
-          shape_text(key));
+  if (value.sizes() != key.sizes())
+    fail("value has shape {}; expected that of key, {}", shape_text(value), shape_text(key));
 }
 
 void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
   check_attention_tensor("query", query, "(B,H,N,D)");
   check_key_value(key, value);
   const bool heads = key.size(1) > 0 && query.size(1) % key.size(1) == 0;
-  require(key.size(0) == query.size(0) && heads && key.size(3) == query.size(3),
-          "key has shape {}; expected (B,H,M,D) = ({},{},M,{}), or a divisor of H heads, as query is {}",
-          shape_text(key), query.size(0), query.size(1), query.size(3), shape_text(query));
+  if (!(key.size(0) == query.size(0) && heads && key.size(3) == query.size(3)))
+    fail("key has shape {}; expected (B,H,M,D) = ({},{},M,{}), or a divisor of H heads, as query is {}",
+         shape_text(key), query.size(0), query.size(1), query.size(3), shape_text(query));
 }
 
 void check_same_length(const at::Tensor& query, const at::Tensor& key) {
@@ -115,17 +119,16 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
       key.size(2), query.size(2), options.first, options.window, query.size(2) + options.window);
   check_slot_tensor("slot_key", slots.key, query, key.size(1), options);
   check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
-  require(slots.key.sizes() == slots.value.sizes(), "slot_value has shape {}; expected that of slot_key, {}",
-          shape_text(slots.value), shape_text(slots.key));
-  require(!options.slot_bias || (options.slot_bias->dim() == 1 && options.slot_bias->size(0) == query.size(1)),
-          "slot_bias has shape {}; expected (H) = ({})", options.slot_bias ? shape_text(*options.slot_bias) : "",
-          query.size(1));
+  if (slots.key.sizes() != slots.value.sizes())
+    fail("slot_value has shape {}; expected that of slot_key, {}", shape_text(slots.value), shape_text(slots.key));
+  if (options.slot_bias && (options.slot_bias->dim() != 1 || options.slot_bias->size(0) != query.size(1)))
+    fail("slot_bias has shape {}; expected (H) = ({})", shape_text(*options.slot_bias), query.size(1));
   if (!options.slot_query) return;
   require(options.window > 0,
           "slot_query goes with a window (window is 0): without one, every slot is read by query; leave it out");
-  require(options.slot_query->sizes() == query.sizes() && options.slot_query->scalar_type() == query.scalar_type(),
-          "slot_query has shape {} and dtype {}; expected those of query, {} and {}", shape_text(*options.slot_query),
-          c10::toString(options.slot_query->scalar_type()), shape_text(query), c10::toString(query.scalar_type()));
+  if (!(options.slot_query->sizes() == query.sizes() && options.slot_query->scalar_type() == query.scalar_type()))
+    fail("slot_query has shape {} and dtype {}; expected those of query, {} and {}", shape_text(*options.slot_query),
+         c10::toString(options.slot_query->scalar_type()), shape_text(query), c10::toString(query.scalar_type()));
 }
 
 void check_sums(const std::optional<Slots>& sums, const at::Tensor& key, std::int64_t slots) {
@@ -184,6 +187,8 @@ std::string_view path_name(Path path) {
   return "";
 }
 
+Path any_path(std::string_view name) { return name == path_name(Path::fused) ? Path::fused : parse_path(name); }
+
 Path parse_path(std::string_view name) {
   for (const auto path : {Path::automatic, Path::reference, Path::composed, Path::kernel}) {
     if (name == path_name(path)) return path;
@@ -198,6 +203,10 @@ double scale_or_default(const std::optional<double>& scale, const at::Tensor& qu
 
 bool is_short_float(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf;
+}
+
+at::ScalarType wide_type(const at::Tensor& tensor) {
+  return is_short_float(tensor) ? at::kFloat : tensor.scalar_type();
 }
 
 at::Tensor wide(const at::Tensor& tensor) { return is_short_float(tensor) ? tensor.to(at::kFloat) : tensor; }

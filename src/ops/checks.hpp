@@ -40,6 +40,9 @@ void check_summarise(const SummariseOptions& options, const at::Tensor& key);
 /// (`unserved` says why). Records it for last_path().
 Path choose_path(Path wanted, Path fastest, std::string_view unserved = {});
 
+/// The path with this name, `fused` too.
+Path any_path(std::string_view name);
+
 /// 1/√D unless given.
 double scale_or_default(const std::optional<double>& scale, const at::Tensor& query);
 
@@ -51,7 +54,9 @@ inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b 
 /// True where a dtype is too short for sums and softmax: bfloat16 and float16.
 bool is_short_float(const at::Tensor& tensor);
 
-/// In float32 where the dtype is shorter, else the tensor itself.
+/// float32 where the dtype is shorter, else the tensor's own.
+at::ScalarType wide_type(const at::Tensor& tensor);
+/// In that dtype.
 at::Tensor wide(const at::Tensor& tensor);
 
 /// Sums along `dim`, in float32 for short floats.

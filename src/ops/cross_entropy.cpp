@@ -2,16 +2,19 @@
 #include "linformer/ops/cross_entropy.hpp"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
 
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 #include "linformer/core/error.hpp"
 #include "linformer/kernels/cross_entropy.hpp"
 #include "linformer/kernels/layer_norm.hpp"
+#include "linformer/ops/autocast.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
+#include "ops/operator_node.hpp"
 
 namespace linformer::ops {
 
@@ -109,71 +112,6 @@ std::int64_t choose_chunk(std::int64_t rows, const at::Tensor& weight_Vd) {
   return ceil_divide(rows, std::max<std::int64_t>(ceil_divide(rows, most), 1));
 }
 
-class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> {
- public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& hidden_Rd,
-                            const at::Tensor& weight_Vd, const at::Tensor& target_R, std::int64_t ignore_index,
-                            std::int64_t chunk, bool hidden_gradient, bool weight_gradient) {
-    const auto rows = hidden_Rd.size(0);
-    const auto sum_options =
-        hidden_Rd.options().dtype(is_short_float(hidden_Rd) ? at::kFloat : hidden_Rd.scalar_type());
-    // NaN without a valid target: 0/0, as in PyTorch.
-    const auto valid = static_cast<double>(target_R.ne(ignore_index).sum().item<std::int64_t>());
-    Sums sums{at::zeros({}, sum_options), {}, {}, 1.0 / std::max(valid, 1.0)};
-    if (hidden_gradient) sums.grad_hidden_Rd = at::empty_like(hidden_Rd, at::MemoryFormat::Contiguous);
-    if (weight_gradient && sum_options.dtype() == hidden_Rd.dtype() && rows > 0) {
-      sums.grad_weight_Vd = at::empty(weight_Vd.sizes(), sum_options);  // the first chunk writes it
-    } else if (weight_gradient) {
-      sums.grad_weight_Vd = at::zeros({weight_Vd.size(1), weight_Vd.size(0)}, sum_options).t();
-    }
-    // One block of memory for all chunks: new pages would take as long as a pass over them.
-    const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
-    for (std::int64_t first = 0; first < rows; first += chunk) {
-      const auto count = std::min(chunk, rows - first);
-      add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first,
-                ignore_index, memory_CV);
-    }
-    if (weight_gradient) sums.grad_weight_Vd = sums.grad_weight_Vd.contiguous();
-    context->save_for_backward({sums.grad_hidden_Rd, sums.grad_weight_Vd});
-    return sums.loss / valid;
-  }
-
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
-                                                 const torch::autograd::variable_list& gradients) {
-    require(!at::GradMode::is_enabled(),
-            "linear_cross_entropy has no second derivative: its gradient is made in the forward pass. Call backward "
-            "without create_graph, or take the engine's cross-entropy of hidden·weightᵀ, which has one");
-    const auto saved = context->get_saved_variables();
-    const auto& scale = gradients[0];
-    // Backward usually starts at the loss. Then the gradient is 1, and a copy of V×d numbers is saved.
-    const bool one = scale.is_cpu() && scale.item<double>() == 1;
-    const auto scaled = [&](const at::Tensor& gradient, std::size_t input) {
-      if (!context->needs_input_grad(input) || !gradient.defined()) return at::Tensor();
-      return one ? gradient : gradient * scale.to(gradient.scalar_type());
-    };
-    return {scaled(saved[0], 0), scaled(saved[1], 1), {}, {}, {}, {}, {}};
-  }
-};
-
-void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
-           const CrossEntropyOptions& options) {
-  require(hidden.dim() >= 1 && at::isFloatingType(hidden.scalar_type()),
-          "hidden has shape {} and dtype {}; expected (…,d) of a floating-point dtype", shape_text(hidden),
-          c10::toString(hidden.scalar_type()));
-  require(weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0,
-          "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}", shape_text(weight), hidden.size(-1),
-          shape_text(hidden));
-  require(weight.scalar_type() == hidden.scalar_type(),
-          "weight has dtype {} and hidden {}; expected the same: cast one of them", c10::toString(weight.scalar_type()),
-          c10::toString(hidden.scalar_type()));
-  require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64",
-          c10::toString(target.scalar_type()));
-  require(target.sizes() == hidden.sizes().slice(0, hidden.dim() - 1),
-          "target has shape {}; expected that of hidden without its last dimension, hidden is {}", shape_text(target),
-          shape_text(hidden));
-  require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more rows", options.chunk);
-}
-
 void check_targets(const at::Tensor& target, std::int64_t vocabulary, std::int64_t ignore_index) {
   const auto wrong =
       target.masked_select(target.ne(ignore_index).logical_and(target.lt(0).logical_or(target.ge(vocabulary))));
@@ -182,21 +120,172 @@ void check_targets(const at::Tensor& target, std::int64_t vocabulary, std::int64
        wrong.numel(), wrong[0].item<std::int64_t>(), vocabulary - 1, ignore_index);
 }
 
+/// Loss and gradients of the operator: the latter of the inputs' shapes, empty (0) where not asked.
+using LossAndGradients = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+using TwoGradients = std::tuple<at::Tensor, at::Tensor>;
+
+at::TensorOptions sum_options_of(const at::Tensor& hidden) { return hidden.options().dtype(wide_type(hidden)); }
+
+LossAndGradients forward_of_loss(const at::Tensor& hidden, const at::Tensor& weight_Vd, const at::Tensor& target,
+                                 std::int64_t ignore_index, std::int64_t chosen_chunk, bool hidden_gradient,
+                                 bool weight_gradient) {
+  check_targets(target, weight_Vd.size(0), ignore_index);
+  const auto chunk = chosen_chunk > 0 ? chosen_chunk : choose_chunk(target.numel(), weight_Vd);
+  const auto hidden_Rd = hidden.reshape({-1, hidden.size(-1)}), target_R = target.reshape({-1});
+  const auto rows = hidden_Rd.size(0);
+  const auto sum_options = sum_options_of(hidden);
+  // NaN without a valid target: 0/0, as in PyTorch.
+  const auto valid = static_cast<double>(target_R.ne(ignore_index).sum().item<std::int64_t>());
+  Sums sums{at::zeros({}, sum_options), {}, {}, 1.0 / std::max(valid, 1.0)};
+  if (hidden_gradient) sums.grad_hidden_Rd = at::empty_like(hidden_Rd, at::MemoryFormat::Contiguous);
+  if (weight_gradient && sum_options.dtype() == hidden_Rd.dtype() && rows > 0) {
+    sums.grad_weight_Vd = at::empty(weight_Vd.sizes(), sum_options);  // the first chunk writes it
+  } else if (weight_gradient) {
+    sums.grad_weight_Vd = at::zeros({weight_Vd.size(1), weight_Vd.size(0)}, sum_options).t();
+  }
+  // One block of memory for all chunks: new pages would take as long as a pass over them.
+  const auto memory_CV = at::empty({std::min(chunk, rows), weight_Vd.size(0)}, hidden_Rd.options());
+  for (std::int64_t first = 0; first < rows; first += chunk) {
+    const auto count = std::min(chunk, rows - first);
+    add_chunk(sums, hidden_Rd.narrow(0, first, count), weight_Vd, target_R.narrow(0, first, count), first, ignore_index,
+              memory_CV);
+  }
+  return {sums.loss / valid, hidden_gradient ? sums.grad_hidden_Rd.view(hidden.sizes()) : nothing_like(hidden),
+          weight_gradient ? sums.grad_weight_Vd.contiguous() : nothing_like(hidden)};
+}
+
+LossAndGradients shapes_of_loss(const at::Tensor& hidden, const at::Tensor& weight_Vd, const at::Tensor&, std::int64_t,
+                                std::int64_t, bool hidden_gradient, bool weight_gradient) {
+  const auto sum_options = sum_options_of(hidden);
+  return {at::empty({}, sum_options),
+          hidden_gradient ? at::empty_symint(hidden.sym_sizes(), hidden.options()) : nothing_like(hidden),
+          weight_gradient ? at::empty_symint(weight_Vd.sym_sizes(), sum_options) : nothing_like(hidden)};
+}
+
+/// The gradients that forward made, times that of the loss.
+TwoGradients backward_of_loss(const at::Tensor& grad_loss, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                              const at::Tensor& grad_hidden, const at::Tensor& grad_weight_Vd, std::int64_t) {
+  const auto scaled = [&](const at::Tensor& x) { return x * grad_loss.to(x.scalar_type()); };
+  return {scaled(grad_hidden), scaled(grad_weight_Vd)};
+}
+
+/// The loss with all its logits, which autograd derives any number of times: of hidden and weight.
+Composite whole_loss(const at::Tensor& target, std::int64_t ignore_index) {
+  return [target, ignore_index](const Tensors& x) -> Tensors {
+    const AutocastOff autocast_off(x[0].device().type());
+    const auto logits_RV = at::matmul(wide(x[0]), wide(x[1]).t()).reshape({-1, x[1].size(0)});
+    return {at::cross_entropy_loss(logits_RV, target.reshape({-1}), {}, at::Reduction::Mean, ignore_index)};
+  };
+}
+
+LossAndGradients call_forward_of_loss(const at::Tensor& hidden, const at::Tensor& weight_Vd, const at::Tensor& target,
+                                      std::int64_t ignore_index, std::int64_t chunk, bool hidden_gradient,
+                                      bool weight_gradient) {
+  static const auto handle = operator_named<decltype(forward_of_loss)>("linformer::linear_cross_entropy_forward");
+  return handle.call(hidden, weight_Vd, target, ignore_index, chunk, hidden_gradient, weight_gradient);
+}
+
+TwoGradients call_backward_of_loss(const at::Tensor& grad_loss, const at::Tensor& hidden, const at::Tensor& weight_Vd,
+                                   const at::Tensor& target, const at::Tensor& grad_hidden,
+                                   const at::Tensor& grad_weight_Vd, std::int64_t ignore_index) {
+  static const auto handle = operator_named<decltype(backward_of_loss)>("linformer::linear_cross_entropy_backward");
+  return handle.call(grad_loss, hidden, weight_Vd, target, grad_hidden, grad_weight_Vd, ignore_index);
+}
+
+Tensors gradients_of_loss(const SavedCall& call, const at::Tensor& grad_loss, std::int64_t ignore_index) {
+  const auto &grad_hidden = call.outputs[1], &grad_weight = call.outputs[2];
+  // Backward usually starts at the loss. Then the gradient is 1, and a copy of V×d numbers is saved.
+  const bool plain = !at::GradMode::is_enabled() && !is_traced({grad_loss, grad_hidden, grad_weight});
+  if (plain && grad_loss.is_cpu() && grad_loss.item<double>() == 1)
+    return {unless_nothing(grad_hidden), unless_nothing(grad_weight)};
+  const auto [of_hidden, of_weight] = call_backward_of_loss(grad_loss, call.inputs[0], call.inputs[1], call.inputs[2],
+                                                            grad_hidden, grad_weight, ignore_index);
+  return {call.wanted[0] ? unless_nothing(of_hidden) : at::Tensor(),
+          call.wanted[1] ? unless_nothing(of_weight) : at::Tensor(), at::Tensor()};
+}
+
+LossAndGradients loss_with_gradient(const at::Tensor& hidden, const at::Tensor& weight_Vd, const at::Tensor& target,
+                                    std::int64_t ignore_index, std::int64_t chunk, bool hidden_gradient,
+                                    bool weight_gradient) {
+  const bool graph = at::GradMode::is_enabled();
+  const auto run = [&]() -> Tensors {
+    const auto [loss, grad_hidden, grad_weight] = call_forward_of_loss(
+        hidden, weight_Vd, target, ignore_index, chunk, hidden_gradient || (graph && hidden.requires_grad()),
+        weight_gradient || (graph && weight_Vd.requires_grad()));
+    return {loss, grad_hidden, grad_weight};
+  };
+  const auto gradient = [ignore_index](const SavedCall& call, const Tensors& grads) {
+    auto found = gradients_of_loss(call, grads[0], ignore_index);
+    found.resize(3);
+    return found;
+  };
+  const auto made = with_gradient("LinearCrossEntropyBackward", {hidden, weight_Vd, target}, 1, run, gradient);
+  return {made[0], made[1], made[2]};
+}
+
+TwoGradients backward_of_loss_with_gradient(const at::Tensor& grad_loss, const at::Tensor& hidden,
+                                            const at::Tensor& weight_Vd, const at::Tensor& target,
+                                            const at::Tensor& grad_hidden, const at::Tensor& grad_weight_Vd,
+                                            std::int64_t ignore_index) {
+  const auto run = [&]() -> Tensors {
+    const auto [of_hidden, of_weight] =
+        call_backward_of_loss(grad_loss, hidden, weight_Vd, target, grad_hidden, grad_weight_Vd, ignore_index);
+    return {of_hidden, of_weight};
+  };
+  const auto gradient = [target, ignore_index](const SavedCall& call, const Tensors& grads) {
+    return second_gradients(whole_loss(target, ignore_index), 1, call, grads);
+  };
+  const auto made = with_gradient("LinearCrossEntropySecondBackward", {grad_loss, hidden, weight_Vd}, 2, run, gradient);
+  return {made[0], made[1]};
+}
+
+TORCH_LIBRARY_FRAGMENT(linformer, library) {
+  library.def(
+      "linear_cross_entropy_forward(Tensor hidden, Tensor weight, Tensor target, int ignore_index, int chunk, "
+      "bool hidden_gradient, bool weight_gradient) -> (Tensor, Tensor, Tensor)");
+  library.def(
+      "linear_cross_entropy_backward(Tensor grad_loss, Tensor hidden, Tensor weight, Tensor target, "
+      "Tensor grad_hidden, Tensor grad_weight, int ignore_index) -> (Tensor, Tensor)");
+}
+TORCH_LIBRARY_IMPL(linformer, CompositeExplicitAutograd, library) {
+  library.impl("linear_cross_entropy_forward", forward_of_loss);
+  library.impl("linear_cross_entropy_backward", backward_of_loss);
+}
+TORCH_LIBRARY_IMPL(linformer, Meta, library) { library.impl("linear_cross_entropy_forward", shapes_of_loss); }
+TORCH_LIBRARY_IMPL(linformer, Autograd, library) {
+  library.impl("linear_cross_entropy_forward", loss_with_gradient);
+  library.impl("linear_cross_entropy_backward", backward_of_loss_with_gradient);
+}
+
+void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
+           const CrossEntropyOptions& options) {
+  require(hidden.dim() >= 1 && at::isFloatingType(hidden.scalar_type()),
+          "hidden has {} dimensions and dtype {}; expected (…,d) of a floating-point dtype", hidden.dim(),
+          c10::toString(hidden.scalar_type()));
+  require(options.chunk >= 0, "chunk is {}; expected 0 (chosen) or more rows", options.chunk);
+  require(weight.scalar_type() == hidden.scalar_type(),
+          "weight has dtype {} and hidden {}; expected the same: cast one of them", c10::toString(weight.scalar_type()),
+          c10::toString(hidden.scalar_type()));
+  require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64",
+          c10::toString(target.scalar_type()));
+  if (!sizes_are_known({hidden, weight, target})) return;
+  require(weight.dim() == 2 && weight.size(1) == hidden.size(-1) && weight.size(0) > 0,
+          "weight has shape {}; expected (V,d) = (V,{}), as hidden is {}", shape_text(weight), hidden.size(-1),
+          shape_text(hidden));
+  require(target.sizes() == hidden.sizes().slice(0, hidden.dim() - 1),
+          "target has shape {}; expected that of hidden without its last dimension, hidden is {}", shape_text(target),
+          shape_text(hidden));
+}
+
 }  // namespace
 
 at::Tensor linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
                                 const CrossEntropyOptions& options) {
   check(hidden, weight, target, options);
-  check_targets(target, weight.size(0), options.ignore_index);
   // Half's range ends at 65,504, which logits may pass.
-  if (hidden.scalar_type() == at::kHalf)
-    return linear_cross_entropy(hidden.to(at::kFloat), weight.to(at::kFloat), target, options);
-  const auto chunk = options.chunk > 0 ? options.chunk : choose_chunk(target.numel(), weight);
-  // Inside forward() no tensor requires a gradient any more, so it is checked here.
-  const bool graph = at::GradMode::is_enabled();
-  return LinearCrossEntropy::apply(hidden.reshape({-1, hidden.size(-1)}), weight, target.reshape({-1}),
-                                   options.ignore_index, chunk, graph && hidden.requires_grad(),
-                                   graph && weight.requires_grad());
+  const bool half = hidden.scalar_type() == at::kHalf;
+  return std::get<0>(call_forward_of_loss(half ? hidden.to(at::kFloat) : hidden, half ? weight.to(at::kFloat) : weight,
+                                          target, options.ignore_index, options.chunk, false, false));
 }
 
 }  // namespace linformer::ops

@@ -8,10 +8,13 @@
 #include "linformer/kernels/gelu.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
+#include "ops/operator_node.hpp"
 
 namespace linformer::ops {
 
 namespace {
+
+at::Tensor composed_gelu(const at::Tensor& x, const at::Tensor& bias) { return at::gelu(x + bias.to(x.scalar_type())); }
 
 class BiasGelu : public torch::autograd::Function<BiasGelu> {
  public:
@@ -23,16 +26,18 @@ class BiasGelu : public torch::autograd::Function<BiasGelu> {
                            .x = input.const_data_ptr(),
                            .bias = bias_row.const_data_ptr<float>(),
                            .out = out.mutable_data_ptr()});
-    context->save_for_backward({input, bias_row});
+    context->save_for_backward({x, bias});
     return out;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  const torch::autograd::variable_list& gradients) {
-    require(!at::GradMode::is_enabled(),
-            "bias_gelu has no second derivative but in float64. Call backward without create_graph, or use float64");
     const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &bias = saved[1];
+    if (at::GradMode::is_enabled()) {
+      return derivable_gradients([](const Tensors& of) -> Tensors { return {composed_gelu(of[0], of[1])}; }, saved,
+                                 gradients);
+    }
+    const auto x = saved[0].contiguous(), bias = saved[1].contiguous();
     const auto grad_out = gradients[0].contiguous(), grad_x = at::empty_like(x);
     const auto grad_bias = context->needs_input_grad(1) ? at::empty_like(bias) : at::Tensor();
     kernels::gelu_backward({.rows = rows_of(x),
@@ -60,7 +65,7 @@ at::Tensor bias_gelu(const at::Tensor& x, const at::Tensor& given_bias) {
   const bool short_or_single = x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
   if (x.is_cpu() && bias.is_cpu() && short_or_single && bias.scalar_type() == at::kFloat)
     return BiasGelu::apply(x, bias);
-  return at::gelu(x + bias.to(x.scalar_type()));
+  return composed_gelu(x, bias);
 }
 
 }  // namespace linformer::ops

@@ -3,10 +3,6 @@
 #include "ops/kernel.hpp"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-
-#include <initializer_list>
-#include <optional>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
@@ -18,12 +14,9 @@ namespace linformer::ops::kernel {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
 /// The tensor itself where rows of D are contiguous, else a copy.
 at::Tensor with_contiguous_rows(const at::Tensor& x) {
-  return x.size(-1) == 1 || x.stride(-1) == 1 ? x : x.contiguous();
+  return !x.defined() || x.size(-1) == 1 || x.stride(-1) == 1 ? x : x.contiguous();
 }
 
 kernels::ConstView view_of(const at::Tensor& x) {
@@ -36,140 +29,60 @@ kernels::FloatView float_view_of(const at::Tensor& x) {
   return {x.mutable_data_ptr<float>(), x.stride(0), x.stride(1), x.stride(-2), running ? x.stride(2) : 0};
 }
 
-/// (B,H,N,D) that lies as (B,N,H,D), so that heads are joined without a copy.
-at::Tensor empty_by_position(const at::Tensor& like, std::int64_t heads, at::ScalarType dtype) {
-  return at::empty({like.size(0), like.size(2), heads, like.size(3)}, like.options().dtype(dtype)).transpose(1, 2);
+kernels::ConstView view_if_defined(const at::Tensor& x) { return x.defined() ? view_of(x) : kernels::ConstView{}; }
+kernels::FloatView float_view_if_defined(const at::Tensor& x) {
+  return x.defined() ? float_view_of(x) : kernels::FloatView{};
+}
+
+/// (B,H,N,D) that lies as (B,N,H,D).
+at::Tensor empty_by_position(const at::Tensor& like, const c10::SymInt& heads, at::ScalarType dtype) {
+  return at::empty_symint({like.sym_size(0), like.sym_size(2), heads, like.sym_size(3)}, like.options().dtype(dtype))
+      .transpose(1, 2);
 }
 
 /// The gradient of G heads, of which each query head has a share: (B,H,…) → (B,G,…).
-at::Tensor sum_of_groups(const at::Tensor& grad, std::int64_t heads) {
-  return grad.size(1) == heads ? grad : grad.unflatten(1, {heads, grad.size(1) / heads}).sum(2);
+at::Tensor sum_of_groups(const at::Tensor& grad, const c10::SymInt& heads) {
+  if (grad.sym_size(1) == heads) return grad;
+  return grad.unflatten_symint(1, {heads, grad.sym_size(1) / heads}).sum(2);
 }
 
-/// The tensors and numbers of one call.
-struct Call {
-  at::Tensor query, key, value, slot_key, slot_value, slot_bias,
-      slot_query;  // slot_bias float32; both may be undefined
-  std::int64_t window, first;
-  double scale;
+/// The call with rows of D contiguous.
+Call readable(const Call& call) {
+  const auto row = with_contiguous_rows;
+  return {row(call.query),      row(call.key),
+          row(call.value),      row(call.slot_key),
+          row(call.slot_value), call.slot_bias.defined() ? call.slot_bias.contiguous() : at::Tensor(),
+          row(call.slot_query), call.window,
+          call.first,           call.scale};
+}
 
-  kernels::AttendInputs inputs() const {
-    const bool running = slot_key.dim() == 5;
-    const auto kind = running      ? kernels::SlotKind::running
-                      : window > 0 ? kernels::SlotKind::block
-                                   : kernels::SlotKind::whole;
-    const auto first_block = window > 0 ? first / window : 0;
-    const auto slots = kind == kernels::SlotKind::block
-                           ? slot_key.size(2) / (first_block + ceil_divide(query.size(2), window))
-                           : slot_key.size(-2);
-    return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), window, slots, kind, first_block,
-                      query.size(1) / slot_key.size(1)},
-            .element = element_of(query.scalar_type()),
-            .query = view_of(query),
-            .key = view_of(key),
-            .value = view_of(value),
-            .slot_key = view_of(slot_key),
-            .slot_value = view_of(slot_value),
-            .slot_bias = slot_bias.defined() ? slot_bias.const_data_ptr<float>() : nullptr,
-            .scale = static_cast<float>(scale),
-            .slot_query = slot_query.defined() ? view_of(slot_query) : kernels::ConstView{}};
-  }
-};
-
-class Attend : public torch::autograd::Function<Attend> {
- public:
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
-                            const at::Tensor& value, const at::Tensor& slot_key, const at::Tensor& slot_value,
-                            const std::optional<at::Tensor>& slot_bias, const std::optional<at::Tensor>& slot_query,
-                            std::int64_t window, std::int64_t first, double scale) {
-    const Call call{with_contiguous_rows(query),
-                    with_contiguous_rows(key),
-                    with_contiguous_rows(value),
-                    with_contiguous_rows(slot_key),
-                    with_contiguous_rows(slot_value),
-                    slot_bias ? slot_bias->contiguous() : at::Tensor(),
-                    slot_query ? with_contiguous_rows(*slot_query) : at::Tensor(),
-                    window,
-                    first,
-                    scale};
-    const auto out = empty_by_position(query, query.size(1), query.scalar_type());
-    const auto log_sum_BHN =
-        at::empty({query.size(0), query.size(1), query.size(2)}, query.options().dtype(at::kFloat));
-    kernels::attend_forward(call.inputs(), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
-                                            log_sum_BHN.mutable_data_ptr<float>()});
-    context->save_for_backward({call.query, call.key, call.value, call.slot_key, call.slot_value, call.slot_bias,
-                                call.slot_query, out, log_sum_BHN});
-    context->saved_data["window"] = window;
-    context->saved_data["first"] = first;
-    context->saved_data["scale"] = scale;
-    return out;
-  }
-
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    require(!at::GradMode::is_enabled(),
-            "the attend kernel has no second derivative. Call backward without create_graph, or take path = composed, "
-            "which has one");
-    const auto saved = context->get_saved_variables();
-    const Call call{saved[0],
-                    saved[1],
-                    saved[2],
-                    saved[3],
-                    saved[4],
-                    saved[5],
-                    saved[6],
-                    context->saved_data["window"].toInt(),
-                    context->saved_data["first"].toInt(),
-                    context->saved_data["scale"].toDouble()};
-    const auto& out = saved[7];
-    const auto grad_out = with_contiguous_rows(gradients[0].to(out.scalar_type()));
-    const auto heads = call.query.size(1), own = call.slot_key.size(1);
-    const auto zeros = [&](const at::Tensor& like) {
-      if (own == heads) return at::zeros_like(like, like.options().dtype(at::kFloat));
-      auto sizes = like.sizes().vec();
-      sizes[1] = heads;
-      return at::zeros(sizes, like.options().dtype(at::kFloat));
-    };
-    const auto zeros_of_window = [&](const at::Tensor& like) {  // without a window nothing is written
-      return call.window > 0 ? empty_by_position(like, heads, at::kFloat).zero_()
-                             : at::zeros({}, like.options().dtype(at::kFloat)).expand(like.sizes());
-    };
-    const auto grad_query = empty_by_position(call.query, heads, at::kFloat);
-    const auto grad_key = zeros_of_window(call.key), grad_value = zeros_of_window(call.key);
-    const auto grad_slot_key = zeros(call.slot_key), grad_slot_value = zeros(call.slot_key);
-    const auto grad_slot_query =
-        call.slot_query.defined() ? empty_by_position(call.query, heads, at::kFloat) : at::Tensor();
-    const auto grad_bias = call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor();
-    kernels::attend_backward(
-        call.inputs(),
-        {.output = view_of(out),
-         .grad_output = view_of(grad_out),
-         .log_sum = saved[8].const_data_ptr<float>(),
-         .query = float_view_of(grad_query),
-         .key = float_view_of(grad_key),
-         .value = float_view_of(grad_value),
-         .slot_key = float_view_of(grad_slot_key),
-         .slot_value = float_view_of(grad_slot_value),
-         .slot_bias = grad_bias.defined() ? grad_bias.mutable_data_ptr<float>() : nullptr,
-         .slot_query = grad_slot_query.defined() ? float_view_of(grad_slot_query) : kernels::FloatView{}});
-    const auto dtype = out.scalar_type();
-    return {grad_query.to(dtype),
-            sum_of_groups(grad_key, own).to(dtype),
-            sum_of_groups(grad_value, own).to(dtype),
-            sum_of_groups(grad_slot_key, own).to(dtype),
-            sum_of_groups(grad_slot_value, own).to(dtype),
-            grad_bias,
-            grad_slot_query.defined() ? grad_slot_query.to(dtype) : at::Tensor(),
-            {},
-            {},
-            {}};
-  }
-};
+kernels::AttendInputs inputs_of(const Call& call) {
+  const auto &query = call.query, &slot_key = call.slot_key;
+  const bool running = slot_key.dim() == 5;
+  const auto kind = running           ? kernels::SlotKind::running
+                    : call.window > 0 ? kernels::SlotKind::block
+                                      : kernels::SlotKind::whole;
+  const auto first_block = call.window > 0 ? call.first / call.window : 0;
+  const auto slots = kind == kernels::SlotKind::block
+                         ? slot_key.size(2) / (first_block + ceil_divide(query.size(2), call.window))
+                         : slot_key.size(-2);
+  return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), call.window, slots, kind, first_block,
+                    query.size(1) / slot_key.size(1)},
+          .element = element_of(query.scalar_type()),
+          .query = view_of(query),
+          .key = view_of(call.key),
+          .value = view_of(call.value),
+          .slot_key = view_of(slot_key),
+          .slot_value = view_of(call.slot_value),
+          .slot_bias = call.slot_bias.defined() ? call.slot_bias.const_data_ptr<float>() : nullptr,
+          .scale = static_cast<float>(scale_or_default(call.scale, query)),
+          .slot_query = view_if_defined(call.slot_query)};
+}
 
 }  // namespace
 
 std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOptions& options) {
-  for (const auto& tensor :
-       {query, slots.key, slots.value, options.slot_bias.value_or(query), options.slot_query.value_or(query)}) {
+  for (const auto& tensor : {query, slots.key, slots.value, options.slot_bias.value_or(query)}) {
     if (!tensor.device().is_cpu()) return formatted("device {}; expected cpu", tensor.device().str());
   }
   const auto dtype = query.scalar_type();
@@ -179,13 +92,73 @@ std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOp
   return {};
 }
 
-at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
-                  const AttendOptions& options) {
-  const auto dtype = query.scalar_type();
-  auto slot_bias = options.slot_bias;
-  if (slot_bias) slot_bias = slot_bias->to(at::kFloat);
-  return Attend::apply(query, key.to(dtype), value.to(dtype), slots.key.to(dtype), slots.value.to(dtype), slot_bias,
-                       options.slot_query, options.window, options.first, scale_or_default(options.scale, query));
+std::pair<at::Tensor, at::Tensor> outputs_of(const Call& call) {
+  const auto& query = call.query;
+  return {
+      empty_by_position(query, query.sym_size(1), query.scalar_type()),
+      at::empty_symint({query.sym_size(0), query.sym_size(1), query.sym_size(2)}, query.options().dtype(at::kFloat))};
+}
+
+std::pair<at::Tensor, at::Tensor> forward(const Call& given) {
+  const auto call = readable(given);
+  auto made = outputs_of(call);
+  const auto& [out, log_sum_BHN] = made;
+  kernels::attend_forward(inputs_of(call), {out.mutable_data_ptr(), out.stride(0), out.stride(1), out.stride(2),
+                                            log_sum_BHN.mutable_data_ptr<float>()});
+  return made;
+}
+
+GradientTensors gradients_of(const Call& call) {
+  const auto heads = call.query.sym_size(1), own = call.slot_key.sym_size(1);
+  const auto zeros = [&](const at::Tensor& like) {
+    if (own == heads) return at::zeros_like(like, like.options().dtype(at::kFloat));
+    auto sizes = like.sym_sizes().vec();
+    sizes[1] = heads;
+    return at::zeros_symint(sizes, like.options().dtype(at::kFloat));
+  };
+  const auto zeros_of_window = [&](const at::Tensor& like) {
+    return call.window > 0 ? empty_by_position(like, heads, at::kFloat).zero_() : at::Tensor();
+  };
+  const auto of_query = [&] { return empty_by_position(call.query, heads, at::kFloat); };
+  return {of_query(),
+          zeros_of_window(call.key),
+          zeros_of_window(call.key),
+          zeros(call.slot_key),
+          zeros(call.slot_key),
+          call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor(),
+          call.slot_query.defined() ? of_query() : at::Tensor()};
+}
+
+GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
+  const auto own = call.slot_key.sym_size(1);
+  const auto dtype = call.query.scalar_type();
+  auto made = gradients;
+  for (std::size_t i = 0; i < made.size(); ++i) {
+    if (i == 5 || !made[i].defined()) continue;  // slot_bias is of query heads, and float32
+    made[i] = (i >= 1 && i <= 4 ? sum_of_groups(made[i], own) : made[i]).to(dtype);
+  }
+  return made;
+}
+
+GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, const at::Tensor& given_out,
+                         const at::Tensor& given_log_sum) {
+  const auto call = readable(given);
+  const auto out = with_contiguous_rows(given_out), log_sum_BHN = given_log_sum.contiguous();
+  const auto grad_out = with_contiguous_rows(given_grad_out.to(out.scalar_type()));
+  const auto gradients = gradients_of(call);
+  const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query] = gradients;
+  kernels::attend_backward(inputs_of(call),
+                           {.output = view_of(out),
+                            .grad_output = view_of(grad_out),
+                            .log_sum = log_sum_BHN.const_data_ptr<float>(),
+                            .query = float_view_of(query),
+                            .key = float_view_if_defined(key),
+                            .value = float_view_if_defined(value),
+                            .slot_key = float_view_of(slot_key),
+                            .slot_value = float_view_of(slot_value),
+                            .slot_bias = slot_bias.defined() ? slot_bias.mutable_data_ptr<float>() : nullptr,
+                            .slot_query = float_view_if_defined(slot_query)});
+  return as_given(call, gradients);
 }
 
 }  // namespace linformer::ops::kernel

@@ -10,6 +10,7 @@
 #include "linformer/kernels/layer_norm.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
+#include "ops/operator_node.hpp"
 
 namespace linformer::ops {
 
@@ -23,6 +24,13 @@ T* data_of(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
 }
 const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+
+at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
+  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
+  const auto scale = (wide(x).square().mean(-1, true) + 1e-5).rsqrt();
+  const auto normed = wide(x) * scale * norm.weight;
+  return (norm.bias.defined() ? normed + norm.bias : normed).to(dtype);
+}
 
 /// The kernel on tensors: {sum, normed}, of which only those are defined that are wanted.
 class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
@@ -52,7 +60,8 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
                                  .mean = data_of<float>(mean_R),
                                  .scale = data_of<float>(scale_R)});
     context->set_materialize_grads(false);
-    if (weight.defined()) context->save_for_backward({sum, mean_R, scale_R, weight});
+    // Of a norm alone x itself, not a copy of it: second derivatives find it.
+    if (weight.defined()) context->save_for_backward({branch.defined() ? sum : x, mean_R, scale_R, weight});
     context->saved_data["stream"] = x.scalar_type();
     context->saved_data["dtype"] = dtype;
     context->saved_data["rms"] = rms;
@@ -66,9 +75,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    require(
-        !at::GradMode::is_enabled(),
-        "add_layer_norm has no second derivative but in float64. Call backward without create_graph, or use float64");
+    if (at::GradMode::is_enabled()) return derivable_backward(context, gradients);
     const auto saved = context->get_saved_variables();
     const auto dtype = context->saved_data["dtype"].toScalarType(),
                stream = context->saved_data["stream"].toScalarType();
@@ -78,6 +85,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
     variable_list found(7);
     if (!grad_sum.defined() && !grad_normed.defined()) return found;
     const auto& like = grad_sum.defined() ? grad_sum : grad_normed;
+    const auto sum = normed ? saved[0].contiguous() : at::Tensor();
     const auto options = like.options().dtype(at::kFloat);
     const auto width = like.size(-1);
     const auto empty = [&](at::IntArrayRef sizes, at::ScalarType type = at::kFloat) {
@@ -95,7 +103,7 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
                                   .rms = context->saved_data["rms"].toBool(),
                                   .stream = element_of(stream),
                                   .element = element_of(dtype),
-                                  .sum = normed ? data_of(saved[0]) : nullptr,
+                                  .sum = data_of(sum),
                                   .mean = normed ? data_of<float>(saved[1]) : nullptr,
                                   .scale = normed ? data_of<float>(saved[2]) : nullptr,
                                   .weight = normed ? data_of<float>(saved[3]) : nullptr,
@@ -108,6 +116,33 @@ class AddLayerNorm : public torch::autograd::Function<AddLayerNorm> {
                                   .branch_bias_grad = data_of<float>(found[2])});
     return found;
   }
+
+ private:
+  // From tensor operations of the sum, which leads to x, the product and its bias.
+  static variable_list derivable_backward(AutogradContext* context, const variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const auto dtype = context->saved_data["dtype"].toScalarType(),
+               stream = context->saved_data["stream"].toScalarType();
+    const bool branch = context->saved_data["branch"].toBool(), rms = context->saved_data["rms"].toBool();
+    auto grad_sum = branch ? gradients[0] : at::Tensor();
+    const auto grad_normed = saved.empty() ? at::Tensor() : gradients.back();
+    variable_list found(7);
+    if (grad_normed.defined()) {
+      const auto of_norm = derivable_gradients(
+          [=](const Tensors& x) -> Tensors { return {composed_norm(wide(x[0]), LayerNorm{x[1], {}, rms}, dtype)}; },
+          {saved[0], saved[3]}, {grad_normed});
+      if (of_norm[0].defined()) grad_sum = grad_sum.defined() ? grad_sum + of_norm[0] : of_norm[0];
+      found[3] = of_norm[1];
+      if (context->saved_data["norm_bias"].toBool()) found[4] = sum_of_rows(grad_normed);
+    }
+    if (!grad_sum.defined()) return found;
+    found[0] = grad_sum.to(stream);
+    if (branch) found[1] = grad_sum.to(dtype);
+    if (context->saved_data["branch_bias"].toBool()) found[2] = sum_of_rows(grad_sum);
+    return found;
+  }
+
+  static at::Tensor sum_of_rows(const at::Tensor& x) { return wide(x).reshape({-1, x.size(-1)}).sum(0); }
 };
 
 void check_norm(const LayerNorm& norm) { require(norm.weight.defined(), "a norm needs a weight; it is undefined"); }
@@ -152,13 +187,6 @@ bool kernel_serves(const at::Tensor& x, const Branch& branch, const LayerNorm& n
 at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {
   const auto sum = x + branch.product.to(x.scalar_type());
   return branch.bias.defined() ? sum + branch.bias.to(x.scalar_type()) : sum;
-}
-
-at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
-  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
-  const auto scale = (wide(x).square().mean(-1, true) + 1e-5).rsqrt();
-  const auto normed = wide(x) * scale * norm.weight;
-  return (norm.bias.defined() ? normed + norm.bias : normed).to(dtype);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// torch.ops.linformer.*: the operators for PyTorch. Composite implicit: each is made of operations that have
-// gradients already.
+// torch.ops.linformer.*: the operators for PyTorch. Composite implicit: each is made of operators that have shapes and
+// gradients already; see attend_operator.cpp, composite_operators.cpp and cross_entropy_operator.cpp.
 #include <ATen/core/Tensor.h>
 #include <torch/library.h>
 
@@ -9,6 +9,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/ops/attention.hpp"
 #include "linformer/ops/cross_entropy.hpp"
+#include "ops/checks.hpp"
 
 namespace linformer::ops {
 
@@ -35,9 +36,36 @@ at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, co
 
 at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal, std::int64_t window,
-                           const std::optional<at::Tensor>& slot_bias, std::optional<double> scale, std::string path) {
+                           const std::optional<at::Tensor>& slot_bias, std::optional<double> scale, std::string path,
+                           std::int64_t first, const std::optional<at::Tensor>& slot_query) {
   return attend(query, key, value, {slot_key, slot_value},
-                {.causal = causal, .window = window, .slot_bias = slot_bias, .scale = scale, .path = parse_path(path)});
+                {.causal = causal,
+                 .window = window,
+                 .first = first,
+                 .slot_bias = slot_bias,
+                 .slot_query = slot_query,
+                 .scale = scale,
+                 .path = parse_path(path)});
+}
+
+at::Tensor softmax_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, bool causal,
+                            const std::optional<at::Tensor>& key_padding_mask, std::optional<double> scale,
+                            std::string path) {
+  return softmax_attention(
+      query, key, value,
+      {.causal = causal, .key_padding_mask = key_padding_mask, .scale = scale, .path = any_path(path)});
+}
+
+at::Tensor prefix_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                           const at::Tensor& projection_key, const at::Tensor& projection_value,
+                           const std::optional<at::Tensor>& before_key, const std::optional<at::Tensor>& before_value,
+                           std::int64_t chunk, std::optional<double> scale, std::string path) {
+  require(before_key.has_value() == before_value.has_value(),
+          "{} is given without {}; expected both sums of the text before, or none",
+          before_key ? "before_key" : "before_value", before_key ? "before_value" : "before_key");
+  PrefixOptions options{.chunk = chunk, .scale = scale, .path = parse_path(path)};
+  if (before_key) options.before = Slots{*before_key, *before_value};
+  return prefix_attention(query, key, value, projection_key, projection_value, options);
 }
 
 at::Tensor cross_entropy_operator(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& target,
@@ -57,8 +85,17 @@ TORCH_LIBRARY(linformer, library) {
   library.def(
       "attend(Tensor query, Tensor key, Tensor value, Tensor slot_key, Tensor slot_value, *, bool "
       "causal=False, int window=0, "
-      "Tensor? slot_bias=None, float? scale=None, str path=\"auto\") -> Tensor",
+      "Tensor? slot_bias=None, float? scale=None, str path=\"auto\", int first=0, Tensor? slot_query=None) -> Tensor",
       attend_operator);
+  library.def(
+      "softmax_attention(Tensor query, Tensor key, Tensor value, *, bool causal=False, Tensor? key_padding_mask=None, "
+      "float? scale=None, str path=\"auto\") -> Tensor",
+      softmax_operator);
+  library.def(
+      "prefix_attention(Tensor query, Tensor key, Tensor value, Tensor projection_key, Tensor projection_value, *, "
+      "Tensor? before_key=None, Tensor? before_value=None, int chunk=0, float? scale=None, str path=\"auto\") -> "
+      "Tensor",
+      prefix_operator);
   library.def(
       "linear_cross_entropy(Tensor hidden, Tensor weight, Tensor target, *, int ignore_index=-100, int "
       "chunk=0) -> Tensor",

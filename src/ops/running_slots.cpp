@@ -3,7 +3,6 @@
 #include "ops/running_slots.hpp"
 
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
+#include "ops/operator_node.hpp"
 
 namespace linformer::ops {
 
@@ -198,17 +198,10 @@ class RunningSlots : public torch::autograd::Function<RunningSlots> {
 
   static variable_list derivable_backward(const variable_list& inputs, const at::Tensor& gradient,
                                           std::int64_t window) {
-    const auto slots = composed_running_slots(inputs[0], inputs[1], window, inputs[2], inputs[3]);
-    variable_list wanted;
-    for (const auto& input : inputs) {
-      if (input.defined() && input.requires_grad()) wanted.push_back(input);
-    }
-    auto found = torch::autograd::grad({slots}, wanted, {gradient}, true, true);
-    variable_list results(5);
-    std::size_t next = 0;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      if (inputs[i].defined() && inputs[i].requires_grad()) results[i] = found[next++];
-    }
+    auto results = derivable_gradients(
+        [window](const Tensors& x) -> Tensors { return {composed_running_slots(x[0], x[1], window, x[2], x[3])}; },
+        inputs, {gradient});
+    results.emplace_back();
     return results;
   }
 };

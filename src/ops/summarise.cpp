@@ -10,6 +10,8 @@
 #include "linformer/core/error.hpp"
 #include "ops/checks.hpp"
 #include "ops/composed.hpp"
+#include "ops/composite_operators.hpp"
+#include "ops/operator_node.hpp"
 #include "ops/running_slots.hpp"
 
 namespace linformer::ops {
@@ -31,13 +33,6 @@ at::Tensor project_whole(const at::Tensor& projection, const at::Tensor& x_BHMD)
 at::Tensor project_each_block(const at::Tensor& projection, const at::Tensor& x_BHMD, std::int64_t window) {
   const auto blocks = composed::to_blocks(x_BHMD, 0, ceil_divide(x_BHMD.size(2), window), window);
   return at::einsum(projection.dim() == 2 ? "kc,bhtcd->bhtkd" : "hkc,bhtcd->bhtkd", {projection, blocks}).flatten(2, 3);
-}
-
-at::Tensor project(const at::Tensor& projection, const at::Tensor& x, const SummariseOptions& options,
-                   const at::Tensor& before) {
-  if (options.window == 0) return project_whole(projection, zero_padding(x, options.key_padding_mask));
-  return options.block ? project_each_block(projection, x, options.window)
-                       : running_slots(projection, x, options.window, before, options.decay.value_or(at::Tensor()));
 }
 
 /// What a segment-wise kind needs: block or whole-sequence, and segments that fill a block.
@@ -85,11 +80,22 @@ at::Tensor softmax_present(const at::Tensor& scores, const at::Tensor& present, 
 
 }  // namespace
 
+at::Tensor linear_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options,
+                        const at::Tensor& before) {
+  if (options.window == 0) return project_whole(projection, zero_padding(x_BHMD, options.key_padding_mask));
+  return options.block
+             ? project_each_block(projection, x_BHMD, options.window)
+             : running_slots(projection, x_BHMD, options.window, before, options.decay.value_or(at::Tensor()));
+}
+
 Slots summarise_linear(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                        const at::Tensor& projection_value, const SummariseOptions& options) {
+  if (is_traced({key, value, projection_key, projection_value}))
+    return summarise_linear_as_operator(key, value, projection_key, projection_value, options, false);
   check_linear_summary(key, value, projection_key, projection_value, options);
   const auto before = options.before.value_or(Slots{});
-  return {project(projection_key, key, options, before.key), project(projection_value, value, options, before.value)};
+  return {linear_slots(projection_key, key, options, before.key),
+          linear_slots(projection_value, value, options, before.value)};
 }
 
 Slots summarise_dynamic(const at::Tensor& key, const at::Tensor& value, const at::Tensor& scores,

@@ -98,6 +98,18 @@ TEST(CrossEntropy, TiedWeightsGatherBothGradients) {
   EXPECT_LT(test::gradient_check(tied(chunked(target, {.chunk = 5})), weight), 1e-6);
 }
 
+TEST(CrossEntropy, HasSecondDerivatives) {
+  auto target = draw_targets();
+  target[3] = -100;
+  const auto gradients = [](const test::Operation& loss) {
+    return [loss](const test::Tensors& x) { return test::gradients_of(loss, x); };
+  };
+  for (const auto dtype : {at::kDouble, at::kFloat}) {
+    test::expect_same(gradients(chunked(target, {.chunk = 7})), gradients(whole(target)), draw(dtype),
+                      dtype == at::kDouble ? test::tolerance_of(dtype) : test::Tolerance{5e-6, 2e-5});
+  }
+}
+
 TEST(CrossEntropy, HugeLogitsStayExact) {
   const auto target = draw_targets();
   auto inputs = draw(at::kFloat);

@@ -102,11 +102,30 @@ TEST(LayerNorm, NoRows) {
   EXPECT_EQ(inputs[3].grad().abs().max().item<float>(), 0.0F);
 }
 
-TEST(LayerNorm, HasNoSecondDerivativeInFloat32) {
-  auto inputs = draw({3, 8});
-  inputs[0].requires_grad_();
-  const auto made = both(add_layer_norm(inputs[0], {inputs[1], inputs[2]}, {inputs[3], inputs[4]}));
-  EXPECT_THROW(torch::autograd::grad({made.sum()}, {inputs[0]}, {}, true, true), UserError);
+/// Gradients of both results, or of one, as a function that is derived again: of the kernel, and in float64.
+void expect_second_derivatives(const test::Operation& operation, const test::Tensors& inputs) {
+  const auto gradients = [&](const test::Tensors& x) { return test::gradients_of(operation, x); };
+  test::expect_same(gradients, gradients, inputs, {.output = 5e-6, .gradient = 2e-5});
+}
+
+TEST(LayerNorm, HasSecondDerivatives) {
+  for (const bool rms : {false, true}) {
+    SCOPED_TRACE(rms);
+    expect_second_derivatives(
+        [=](const test::Tensors& x) { return both(add_layer_norm(x[0], {x[1], x[2]}, {x[3], x[4], rms})); },
+        draw({3, 8}));
+    expect_second_derivatives(
+        [=](const test::Tensors& x) { return add_layer_norm(x[0], {x[1], {}}, {x[3], {}, rms}).normed + x[2] + x[4]; },
+        draw({3, 8}));
+    expect_second_derivatives(
+        [=](const test::Tensors& x) {
+          const auto turned = x[0].t();  // not contiguous: a copy of it is not on the graph
+          return layer_norm(turned, {x[1], x[2], rms}, turned.scalar_type());
+        },
+        {at::randn({8, 3}), at::randn({8}), at::randn({8})});
+    expect_second_derivatives([](const test::Tensors& x) { return add_branch(x[0], {x[1], x[2]}).exp() + x[3] * x[4]; },
+                              draw({3, 8}));
+  }
 }
 
 TEST(LayerNorm, PartsAloneEqualThePlainOnes) {

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import re
 import struct
 
 import numpy as np
@@ -130,19 +129,6 @@ def test_second_derivatives_of_given_slots(shape, path):
     inputs = [torch.randn(*s).double().requires_grad_() for s in [(2, 3, 23, 4)] * 3 + [shape] * 2 + [(3,)]]
     operation = lambda q, k, v, sk, sv, bias: ops.attend(q, k, v, sk, sv, causal=causal, window=5 if causal else 0, slot_bias=bias, path=path)
     assert torch.autograd.gradgradcheck(operation, inputs, atol=1e-7, rtol=1e-6, fast_mode=True)
-
-
-def test_the_path_that_the_kernel_names_has_second_derivatives():
-    def second_derivative(path, inputs):
-        first, = torch.autograd.grad(ops.attention(*inputs, **FORMS["running"], path=path).square().sum(), inputs[0], create_graph=True)
-        return torch.autograd.grad(first.sum(), inputs)
-
-    inputs = make("running", 17, False, torch.float32)
-    with pytest.raises(RuntimeError, match="no second derivative") as refused:
-        second_derivative("auto", inputs)
-    named = re.search(r"path = (\w+)", str(refused.value)).group(1)
-    for got, want in zip(second_derivative(named, inputs), second_derivative("reference", in_float64(inputs))):
-        assert (got - want).norm() <= 1e-4 * want.norm()
 
 
 KERNEL_FORMS = [form for form in FORMS if form != "prefix"]

@@ -109,6 +109,16 @@ inline void expect_as_close_as(const Operation& composed, const Operation& fast,
   }
 }
 
+/// All gradients of Σ output² in one row, on a graph, so that they can be derived again: an operation themselves.
+inline at::Tensor gradients_of(const Operation& operation, const Tensors& inputs) {
+  Tensors leaves, flat;
+  for (const auto& input : inputs) leaves.push_back(input.requires_grad() ? input : input.clone().requires_grad_());
+  const auto found = torch::autograd::grad({operation(leaves).square().sum()}, leaves, {}, true, true, true);
+  for (std::size_t i = 0; i < leaves.size(); ++i)
+    flat.push_back((found[i].defined() ? found[i] : at::zeros_like(leaves[i])).flatten());
+  return at::cat(flat);
+}
+
 /// Autograd's gradients against central differences, in float64: the largest relative error over the inputs.
 /// Expected ≤ 1e-6.
 inline double gradient_check(const Operation& operation, const Tensors& inputs) {

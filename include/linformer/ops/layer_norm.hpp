@@ -26,8 +26,7 @@ struct SumAndNorm {
 
 /// Returns x + branch, and the layer norm of that sum. x (…,d) may have a wider dtype than the product: a residual
 /// stream stays in float32 when products are in bfloat16. On a CPU, float32 and bfloat16 with float32 weights need one
-/// pass over memory forward and one backward; that path has no second derivative. UserError for shapes that don't fit
-/// together.
+/// pass over memory forward and one backward. UserError for shapes that don't fit together.
 SumAndNorm add_layer_norm(const at::Tensor& x, const Branch& branch, const LayerNorm& norm);
 
 /// Returns x + branch, without a norm.
