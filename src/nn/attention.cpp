@@ -51,7 +51,7 @@ std::unique_ptr<Attention> make_attention(const LayerContext& context) {
   switch (form_of(context.config)) {
     case Form::softmax:
     case Form::bidirectional_softmax:
-      return make_softmax(context);
+      return context.config.attention.plain ? make_plain(context) : make_softmax(context);
     case Form::bidirectional:
       return make_bidirectional(context);
     case Form::prefix:

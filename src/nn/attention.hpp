@@ -69,6 +69,7 @@ class Attention {
 };
 
 std::unique_ptr<Attention> make_softmax(const LayerContext& context);
+std::unique_ptr<Attention> make_plain(const LayerContext& context);
 std::unique_ptr<Attention> make_bidirectional(const LayerContext& context);
 std::unique_ptr<Attention> make_prefix(const LayerContext& context);
 std::unique_ptr<Attention> make_window(const LayerContext& context);
