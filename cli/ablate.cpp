@@ -60,13 +60,10 @@ void add_ablate(CLI::App& app) {
   auto flags = std::make_shared<AblateFlags>();
   auto* verb = app.add_subcommand(
       "ablate", "Train a grid of models that differ in named fields, and compare them; continues where it stopped");
-  add_common(*verb, flags->common);
+  add_common(*verb, flags->common,
+             {.help = "float32 or bfloat16, instead of the grid's train.dtype", .flag = "--dtype,--train.dtype"});
   verb->add_option("--grid", flags->grid, "grid file, such as configs/ablations/sharing.toml")->required();
   verb->add_option("--out", flags->out, "folder of the runs and of table.jsonl")->required();
-  verb->remove_option(verb->get_option("--dtype"));
-  verb->add_option("--dtype,--train.dtype", flags->common.dtype,
-                   "float32 or bfloat16, instead of the grid's train.dtype")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
   verb->add_option("--data,--data.folder", flags->data,
                    "folder that `linformer prepare` made, instead of the grid's data.folder");
   verb->callback([verb, flags] { ablate(*verb, *flags); });

@@ -10,13 +10,13 @@
 #include <memory>
 
 #include "benchmark_table.hpp"
+#include "linformer/config/enum_text.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

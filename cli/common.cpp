@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <iterator>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
@@ -20,15 +19,8 @@ namespace {
 
 // Every section, whichever of them the verb reads.
 void check_config_file(const std::string& file) {
-  ModelConfig model;
-  TrainConfig train;
-  SamplingConfig sampling;
-  DataConfig data;
-  auto fields = fields_of(model);
-  std::ranges::copy(fields_of(train), std::back_inserter(fields));
-  std::ranges::copy(fields_of(sampling), std::back_inserter(fields));
-  std::ranges::copy(fields_of(data), std::back_inserter(fields));
-  from_json(fields, read_toml(file), file);
+  FileConfig config;
+  from_json(fields_of(config), read_toml(file), file);
 }
 
 // "--max-tokens" of "generate.max_tokens".
@@ -44,14 +36,13 @@ std::string short_flag(const std::string& field) {
 
 }  // namespace
 
-void add_common(CLI::App& verb, Common& common) {
+void add_common(CLI::App& verb, Common& common, const DTypeFlag& dtype) {
   verb.add_option("--config", common.config, "TOML file with any of the fields; flags override it");
   verb.add_flag("--json", common.json, "print the result as JSON");
   verb.add_option("--threads", common.threads, "processor threads; 0: all")->check(CLI::Range(0, 4096));
   verb.add_option("--seed", common.seed, "seed of everything random");
   verb.add_option("--device", common.device, "cpu, cuda or cuda:INDEX");
-  verb.add_option("--dtype", common.dtype, "auto, float32 or bfloat16")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16"}));
+  verb.add_option(dtype.flag, common.dtype, dtype.help)->check(CLI::IsMember(dtype.names));
 }
 
 void add_verbose(CLI::App& verb, Common& common) {
@@ -98,17 +89,8 @@ FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling
 }
 
 void FieldFlags::merge(const std::string& config_file) {
-  if (!config_file.empty()) {
-    // The same file may hold sections for other verbs.
-    static const std::vector<std::string> all{"model", "attention", "train", "data", "generate"};
-    std::vector<std::string> others;
-    for (const auto& section : all) {
-      const bool own = std::any_of(fields_.begin(), fields_.end(),
-                                   [&](const FieldHandle& field) { return field.name.starts_with(section + "."); });
-      if (!own) others.push_back(section);
-    }
-    from_json(fields_, read_toml(config_file), config_file, others);
-  }
+  // The same file may hold sections for other verbs.
+  if (!config_file.empty()) from_json(fields_, read_toml(config_file), config_file, sections_without(fields_));
   for (std::size_t i = 0; i < fields_.size(); ++i) {
     if (!values_[i].empty()) take(fields_[i], values_[i]);
   }

@@ -4,13 +4,13 @@
 #include <cstdio>
 #include <memory>
 
+#include "linformer/config/enum_text.hpp"
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/study/enum_text.hpp"
 #include "open_model.hpp"
 #include "text_input.hpp"
 #include "verbs.hpp"
@@ -160,14 +160,11 @@ void add_generate(CLI::App& app) {
   auto flags = std::make_shared<GenerateFlags>();
   auto* verb = app.add_subcommand(
       "generate", "Write text with a model, while it is made, until the text ends or --max-tokens are made");
-  add_common(*verb, flags->common);
+  add_common(*verb, flags->common,
+             {.help = "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: float32 for small "
+                      "models, by the processor for large ones",
+              .names = {"auto", "float32", "bfloat16", "int8"}});
   add_verbose(*verb, flags->common);
-  verb->remove_option(verb->get_option("--dtype"));
-  verb->add_option(
-          "--dtype", flags->common.dtype,
-          "of the weights: float32, bfloat16, int8 (least memory, fastest), or auto: float32 for small models, "
-          "by the processor for large ones")
-      ->check(CLI::IsMember({"auto", "float32", "bfloat16", "int8"}));
   verb->add_option("--prompt-dtype", flags->prompt_dtype,
                    "of the products that read prompts: float32, bfloat16, or auto: float32 where the weights are, "
                    "otherwise by the processor")

@@ -14,7 +14,8 @@
 #include "linformer/core/progress.hpp"
 #include "linformer/core/shell.hpp"
 #include "linformer/data/token_file.hpp"
-#include "linformer/study/inspect_bert.hpp"
+#include "linformer/pretrained/bert.hpp"
+#include "linformer/pretrained/wordpiece.hpp"
 #include "open_model.hpp"
 #include "text_input.hpp"
 #include "verbs.hpp"
@@ -98,7 +99,7 @@ Inspection inspect_model(const InspectFlags& flags) {
   if (BertEncoder::is_here(flags.model)) {
     const BertEncoder encoder(flags.model);
     const WordPiece tokenizer(fs::path(flags.model) / "vocab.txt");
-    return inspect_ids(encoder.subject(tokenizer), tokenizer.encode(text_of(flags.data)), flags);
+    return inspect_ids(inspect_subject(encoder, tokenizer), tokenizer.encode(text_of(flags.data)), flags);
   }
   const auto opened = open_model(flags.model, flags.common);
   return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);

@@ -2,11 +2,11 @@
 
 #include <utility>
 
+#include "linformer/config/enum_text.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
-#include "linformer/study/enum_text.hpp"
 
 namespace linformer::cli {
 

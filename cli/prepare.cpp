@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "linformer/config/enum_text.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
-#include "linformer/study/enum_text.hpp"
 #include "verbs.hpp"
 
 namespace linformer::cli {

@@ -11,7 +11,7 @@
 #include "linformer/nn/device.hpp"
 #include "linformer/nn/model_file.hpp"
 #include "linformer/report/curve.hpp"
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 #include "open_model.hpp"
 #include "verbs.hpp"
 
@@ -25,7 +25,7 @@ struct TrainOptions {
   bool resume = false, overwrite = false;
 };
 
-// The training losses of the run's metrics.jsonl, which the trainer has just written.
+// The training losses of the run's metrics.jsonl, which has just been written.
 std::vector<double> losses_of(const std::filesystem::path& run) {
   std::vector<double> losses;
   std::ifstream lines(run / "metrics.jsonl");
@@ -88,13 +88,13 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   const auto existing = options.resume      ? ExistingRun::resume
                         : options.overwrite ? ExistingRun::overwrite
                                             : ExistingRun::refuse;
-  Trainer trainer(
+  Run run(
       config,
       {.out = options.out, .existing = existing, .from = options.from, .device = parse_device(options.common.device)});
-  const auto summary = trainer.run();
+  const auto summary = run.train();
   if (summary.stop_signal) {
     say("linformer: stopped at step {} of {}; continue with: linformer train --resume --out {}\n", summary.steps,
-        trainer.config().train.steps, options.out);
+        run.config().train.steps, options.out);
     throw Exit{128 + summary.stop_signal};
   }
   print_summary(summary, options);

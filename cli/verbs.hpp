@@ -28,9 +28,15 @@ struct Common {
   std::string products = "auto";  ///< only of verbs that run a model; training has train.products, which this sets
   bool verbose = false;           ///< only of verbs that run a model
 };
+/// What --dtype means to a verb.
+struct DTypeFlag {
+  std::string help = "auto, float32 or bfloat16";
+  std::vector<std::string> names = {"auto", "float32", "bfloat16"};
+  std::string flag = "--dtype";
+};
 /// Adds them to a verb. Call apply() first in the verb's callback: it sets threads, seed and device for the process,
 /// and checks the whole config file, because a verb reads only some of its sections.
-void add_common(CLI::App& verb, Common& common);
+void add_common(CLI::App& verb, Common& common, const DTypeFlag& dtype = {});
 void apply(const Common& common);
 
 /// --verbose, for verbs that run attention. say_path() then names the implementation that ran, on standard error.

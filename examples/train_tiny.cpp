@@ -6,7 +6,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/data/prepare.hpp"
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 
 namespace {
 
@@ -26,8 +26,8 @@ void train(const std::filesystem::path& text, const std::filesystem::path& folde
   config.train.batch = 4;
   config.train.learning_rate = 5e-3;
   config.data.folder = (folder / "data").string();
-  Trainer trainer(config, {.out = folder / "run", .existing = ExistingRun::overwrite, .quiet = true});
-  const auto summary = trainer.run();
+  Run run(config, {.out = folder / "run", .existing = ExistingRun::overwrite, .quiet = true});
+  const auto summary = run.train();
   std::cout << formatted("{} steps: validation loss {:.2f} nats a byte (untrained: {:.2f})\n", summary.steps,
                          summary.validation->loss, std::log(256.0));
 }

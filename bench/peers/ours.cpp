@@ -17,7 +17,7 @@
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/decoder.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/train_loop.hpp"
 #include "memory.hpp"
 
 namespace linformer {

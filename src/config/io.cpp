@@ -1,6 +1,7 @@
 #include "linformer/config/io.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -114,6 +115,28 @@ std::vector<FieldHandle> fields_of(ModelConfig& config) { return handles(config)
 std::vector<FieldHandle> fields_of(TrainConfig& config) { return handles(config); }
 std::vector<FieldHandle> fields_of(SamplingConfig& config) { return handles(config); }
 std::vector<FieldHandle> fields_of(DataConfig& config) { return handles(config); }
+
+std::vector<FieldHandle> fields_of(FileConfig& config) {
+  std::vector<FieldHandle> fields;
+  for (auto part : {handles(config.model), handles(config.train), handles(config.data), handles(config.sampling)})
+    std::ranges::move(part, std::back_inserter(fields));
+  return fields;
+}
+
+std::vector<std::string> sections_without(const std::vector<FieldHandle>& fields) {
+  const auto stands_in = [](const std::string& section) {
+    return [&section](const FieldHandle& field) { return section_of(field.name) == section; };
+  };
+  FileConfig config;
+  std::vector<std::string> sections;
+  for (const auto& field : fields_of(config)) {
+    const auto section = section_of(field.name);
+    if (std::ranges::any_of(fields, stands_in(section)) || std::ranges::find(sections, section) != sections.end())
+      continue;
+    sections.push_back(section);
+  }
+  return sections;
+}
 
 json to_json(std::vector<FieldHandle> fields) {
   json sections = json::object();

@@ -7,8 +7,10 @@
 #include "linformer/core/json.hpp"
 
 namespace linformer {
+
 void from_json(SamplingConfig& config, const json& object, std::string_view source) {
-  from_json(fields_of(config), object, source, {"model", "attention", "train", "data"});
+  const auto fields = fields_of(config);
+  from_json(fields, object, source, sections_without(fields));
 }
 
 void check(const SamplingConfig& config) {

@@ -33,6 +33,10 @@ ops::Branch Attention::merge(const at::Tensor& x_BHND) const {
 }
 Heads Attention::heads_of(const at::Tensor& x) const { return {split(query_(x)), split(key_(x)), split(value_(x))}; }
 
+Heads Attention::turned(const Heads& heads, std::int64_t first) const {
+  return {(*rotation_)(heads.query, first), (*rotation_)(heads.key, first), heads.value};
+}
+
 ops::Branch Attention::forward(const at::Tensor& x_BNd, const std::optional<at::Tensor>& padding_mask) const {
   return merge(attend(x_BNd, heads_of(x_BNd), padding_mask));
 }
@@ -52,7 +56,7 @@ std::unique_ptr<Attention> make_attention(const LayerContext& context) {
   switch (form_of(context.config)) {
     case Form::softmax:
     case Form::bidirectional_softmax:
-      return make_softmax(context);
+      return context.config.attention.plain ? make_plain(context) : make_softmax(context);
     case Form::bidirectional:
       return make_bidirectional(context);
     case Form::prefix:

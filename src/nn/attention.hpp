@@ -57,6 +57,8 @@ class Attention {
   virtual at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
                                  LayerState& state) const = 0;
   Heads heads_of(const at::Tensor& x) const;
+  /// Where positions are rotary, with queries and keys turned by those from `first` on.
+  Heads turned(const Heads& heads, std::int64_t first) const;
   /// (B,N,·) into heads of D.
   at::Tensor split(const at::Tensor& x_BNd) const;
   /// Joins the heads and applies the output layer.
@@ -70,6 +72,7 @@ class Attention {
 };
 
 std::unique_ptr<Attention> make_softmax(const LayerContext& context);
+std::unique_ptr<Attention> make_plain(const LayerContext& context);
 std::unique_ptr<Attention> make_bidirectional(const LayerContext& context);
 std::unique_ptr<Attention> make_prefix(const LayerContext& context);
 std::unique_ptr<Attention> make_window(const LayerContext& context);

@@ -16,9 +16,7 @@
 
 namespace linformer {
 
-void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
-                const json& extra) {
-  auto config = model.config();
+json config_json(ModelConfig config, const json& tokenizer, const json& extra) {
   json object = {{"format_version", 1}};
   object.update(to_json(fields_of(config)));
   if (tokenizer.is_object()) {
@@ -26,13 +24,23 @@ void save_model(const std::filesystem::path& folder, const LanguageModel& model,
     require(tokenizer.contains("hash"),
             "tokenizer: expected the vocabulary's \"hash\", as Tokenizer::to_json() writes it.");
     object["tokenizer"] = {{"name", tokenizer.value("name", "")}, {"hash", tokenizer["hash"]}};
-    write_atomically(folder / "tokenizer.json", tokenizer.dump());
   }
   object.update(extra);
+  return object;
+}
+
+void save_weights(const std::filesystem::path& file, const LanguageModel& model) {
   auto tensors = model.parameters();
   for (auto& [name, tensor] : tensors) tensor = tensor.detach().to(at::kFloat);
-  write_safetensors(folder / "model.safetensors", {std::move(tensors), {{"format", "linformer"}}});
-  write_atomically(folder / "config.json", object.dump(2) + "\n");
+  write_safetensors(file, {std::move(tensors), {{"format", "linformer"}}});
+}
+
+void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
+                const json& extra) {
+  const auto config = config_json(model.config(), tokenizer, extra);
+  if (tokenizer.is_object()) write_atomically(folder / "tokenizer.json", tokenizer.dump());
+  save_weights(folder / "model.safetensors", model);
+  write_atomically(folder / "config.json", config.dump(2) + "\n");
 }
 
 namespace {

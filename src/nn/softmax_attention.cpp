@@ -63,11 +63,6 @@ class SoftmaxAttention final : public Attention {
   }
 
  private:
-  // With the positions that begin at `first`, where they are rotary.
-  Heads turned(const Heads& heads, std::int64_t first) const {
-    return {(*rotation_)(heads.query, first), (*rotation_)(heads.key, first), heads.value};
-  }
-
   bool causal_;
 };
 

@@ -57,7 +57,7 @@ class Ablation {
       for (const auto& point : grid_.points) {
         take(point, seed);
         write_table();
-        // Trainer::run() takes signals itself and tells; this is for those between two runs.
+        // Run::train() takes signals itself and tells; this is for those between two runs.
         if (!result_.stop_signal) result_.stop_signal = StopSignal::received();
         if (result_.stop_signal) return std::move(result_);
       }
@@ -144,17 +144,17 @@ class Ablation {
   bool train(const fs::path& run, const RunConfig& config, RunState state) {
     if (!options_.quiet) say("{}:\n", run.string());
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
-    std::optional<Trainer> trainer;
+    std::optional<Run> training;
     try {
-      trainer.emplace(config,
-                      RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
+      training.emplace(
+          config, RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
       fail(
           "{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} "
           "to train it again",
           run.string(), run.string());
     }
-    result_.stop_signal = trainer->run().stop_signal;
+    result_.stop_signal = training->train().stop_signal;
     if (!result_.stop_signal) ++result_.trained;
     return !result_.stop_signal;
   }

@@ -1,5 +1,6 @@
 // Grid files.
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -15,9 +16,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const std::vector<std::string> kSections{"model", "attention", "train", "data"};
-const std::vector<std::string> kGridKeys{"name",  "title", "config",    "base",  "seeds",
-                                         "point", "model", "attention", "train", "data"};
+// Of a run, thus not what `generate` reads.
+std::vector<std::string> run_section_names() {
+  SamplingConfig sampling;
+  return sections_without(fields_of(sampling));
+}
+
+std::vector<std::string> grid_keys() {
+  std::vector<std::string> keys{"name", "title", "config", "base", "seeds", "point"};
+  std::ranges::move(run_section_names(), std::back_inserter(keys));
+  return keys;
+}
 
 void check_keys(const json& object, const std::vector<std::string>& known, const std::string& source) {
   for (const auto& [key, value] : object.items()) {
@@ -73,10 +82,11 @@ RunConfig shared_config(const json& file, const fs::path& path) {
   config.train.dtype = DType::float32;
   if (const auto name = text_of(file, "config", path.string(), ""); !name.empty()) {
     const auto config_path = path.parent_path() / name;
-    from_json(fields_of(config), read_toml(config_path), config_path.string(), {"generate"});
+    const auto fields = fields_of(config);
+    from_json(fields, read_toml(config_path), config_path.string(), sections_without(fields));
   }
   auto sections = json::object();
-  for (const auto& section : kSections) {
+  for (const auto& section : run_section_names()) {
     if (file.contains(section)) sections[section] = file[section];
   }
   from_json(fields_of(config), sections, path.string());
@@ -112,7 +122,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
   const auto source = path.string();
   AblationGrid grid;
   grid.file = read_toml(path);
-  check_keys(grid.file, kGridKeys, source);
+  check_keys(grid.file, grid_keys(), source);
   grid.name = text_of(grid.file, "name", source, path.stem().string());
   grid.title = text_of(grid.file, "title", source, grid.name);
   grid.seeds = seeds_of(grid.file, source);

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 
 namespace linformer {
 

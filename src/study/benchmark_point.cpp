@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "linformer/config/enum_text.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
-#include "linformer/study/enum_text.hpp"
 
 namespace linformer {
 
@@ -111,6 +111,7 @@ ModelConfig model_of(const BenchmarkPoint& given) {
   config.causal = is_causal(point.form);
   auto& attention = config.attention;
   attention.kind = is_softmax(point.form) ? AttentionKind::softmax : AttentionKind::linformer;
+  attention.plain = is_plain(point.form);
   if (attention.kind == AttentionKind::softmax) return resolved(config);
   attention.slots = point.slots, attention.window = point.window, attention.sharing = point.sharing;
   if (point.form == BenchmarkForm::block) attention.summary = Summary::block;

@@ -1,4 +1,4 @@
-// Our own models as subjects, and what their learned projections read. Shape letters: H heads, K slots, P positions of
+// Models as subjects, and what the learned projections of ours read. Shape letters: H heads, K slots, P positions of
 // a projection.
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
@@ -6,8 +6,11 @@
 #include <map>
 #include <string>
 
+#include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/pretrained/bert.hpp"
+#include "linformer/pretrained/wordpiece.hpp"
 #include "linformer/study/inspect.hpp"
 #include "study/inspect_json.hpp"
 
@@ -109,6 +112,22 @@ InspectSubject inspect_subject(const LanguageModel& model) {
     model.attention_weights(ids_BN.to(model.output_weight().device()), visit);
   };
   if (subject.has_slots) subject.projections = projection_lines(model);
+  return subject;
+}
+
+InspectSubject inspect_subject(const BertEncoder& model, const WordPiece& tokenizer) {
+  require(tokenizer.size() <= model.vocabulary(), "{}: its vocabulary has {} ids, vocab.txt {} tokens", model.file(),
+          model.vocabulary(), tokenizer.size());
+  InspectSubject subject;
+  subject.description = "BERT encoder, bidirectional";
+  subject.layers = model.layers();
+  subject.heads = model.heads();
+  subject.length = model.length();
+  subject.before = {tokenizer.id("[CLS]")};
+  subject.after = {tokenizer.id("[SEP]")};
+  subject.weights = [&model](const at::Tensor& ids_BN, const WeightsVisitor& visit) {
+    model.attention_weights(ids_BN, visit);
+  };
   return subject;
 }
 

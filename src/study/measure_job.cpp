@@ -1,4 +1,4 @@
-// Shape letters: B batch, N length, d width, V vocabulary.
+// Shape letters: B batch, N length, T tokens of a generation.
 #include "study/measure_job.hpp"
 
 #include <ATen/ATen.h>
@@ -11,9 +11,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/nn/decoder.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/ops/cross_entropy.hpp"
-#include "linformer/train/checkpoint.hpp"
-#include "study/plain_attention.hpp"
+#include "linformer/train/train_loop.hpp"
 
 namespace linformer {
 namespace {
@@ -28,10 +26,6 @@ at::Tensor random_ids(const BenchmarkPoint& point) {
   return at::randint(point.vocabulary, {point.batch, point.length}, at::kLong);
 }
 
-at::Tensor hidden_of(const LanguageModel& model, const BenchmarkPoint& point, const at::Tensor& ids_BN, bool training) {
-  return is_plain(point.form) ? plain_hidden(model, ids_BN) : model.hidden(ids_BN, {.training = training});
-}
-
 class ForwardJob final : public MeasureJob {
  public:
   explicit ForwardJob(const BenchmarkPoint& point)
@@ -39,7 +33,7 @@ class ForwardJob final : public MeasureJob {
   void run() override {
     const c10::NoGradGuard no_grad;
     const AutocastGuard autocast(dtype_of(point_));
-    hidden_of(model_, point_, ids_BN_, false);
+    model_.hidden(ids_BN_);
   }
 
  private:
@@ -48,32 +42,33 @@ class ForwardJob final : public MeasureJob {
   at::Tensor ids_BN_;
 };
 
-// As train_step() (src/train/train_step.cpp), on random ids.
+// The same batch in every step, so that no step waits for data.
+class OneBatch final : public Batches {
+ public:
+  explicit OneBatch(const BenchmarkPoint& point) : batch_{random_ids(point), random_ids(point)} {}
+  Batch at(std::int64_t) const override { return batch_; }
+
+ private:
+  Batch batch_;
+};
+
 class TrainJob final : public MeasureJob {
  public:
   explicit TrainJob(const BenchmarkPoint& point)
-      : point_(point),
+      : options_{.dtype = dtype_of(point), .seed = kSeed},
         state_(LanguageModel(model_of(point), kSeed)),
-        ids_BN_(random_ids(point)),
-        targets_BN_(random_ids(point)) {}
+        batches_(point) {
+    config_.learning_rate = 1e-4, config_.warmup_fraction = 0, config_.schedule = Schedule::constant;
+  }
   void run() override {
-    state_.optimizer.zero_gradients();
-    loss().backward();
-    const auto norm = state_.optimizer.gradient_norm();
-    state_.optimizer.step({.number = ++state_.step, .learning_rate = 1e-4, .gradient_divisor = std::max(1.0, norm)},
-                          TrainConfig{});
+    require(train_step(state_, batches_, config_, options_).finite, "the loss or a gradient is not finite");
   }
 
  private:
-  at::Tensor loss() const {
-    const auto dtype = dtype_of(point_);
-    const AutocastGuard autocast(dtype);
-    const auto hidden_BNd = hidden_of(state_.model, point_, ids_BN_, true);
-    return ops::linear_cross_entropy(hidden_BNd.to(dtype), state_.model.output_weight().to(dtype), targets_BN_);
-  }
-  BenchmarkPoint point_;
+  TrainConfig config_;
+  StepOptions options_;
   TrainState state_;
-  at::Tensor ids_BN_, targets_BN_;
+  OneBatch batches_;
 };
 
 WeightFormat format_of(const BenchmarkPoint& point) {

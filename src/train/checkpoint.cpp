@@ -147,11 +147,7 @@ void save_checkpoint(const fs::path& run, const TrainState& state, const RunConf
   });
   remove_old_checkpoints(run, config.train.keep);
   // The run's config.json and tokenizer.json have been there since its start.
-  save_run_weights(run, state.model);
-}
-
-void save_run_weights(const fs::path& run, const LanguageModel& model) {
-  write_safetensors(run / "model.safetensors", {.tensors = model.parameters(), .metadata = {{"format", "linformer"}}});
+  save_weights(run / "model.safetensors", state.model);
 }
 
 void save_best(const fs::path& run, const TrainState& state, const RunConfig& config, const json& tokenizer) {

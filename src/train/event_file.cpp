@@ -1,7 +1,7 @@
 // Formats. TFRecord: length (uint64), masked CRC of the length, the data, masked CRC of the data; little-endian.
 // Event message: wall_time = 1 (double), step = 2 (int64), file_version = 3 (string), summary = 5; Summary: repeated
 // value = 1; Value: tag = 1 (string), simple_value = 2 (float).
-#include "linformer/train/event_file.hpp"
+#include "train/event_file.hpp"
 
 #include <array>
 #include <bit>

@@ -1,4 +1,4 @@
-#include "linformer/train/metrics.hpp"
+#include "train/metrics.hpp"
 
 #include <cerrno>
 #include <chrono>
@@ -9,7 +9,7 @@
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
-#include "linformer/train/event_file.hpp"
+#include "train/event_file.hpp"
 
 namespace linformer {
 namespace {

@@ -39,6 +39,18 @@ std::vector<at::Tensor> AdamW::Group::gradients() const {
   return gradients;
 }
 
+NamedTensors AdamW::gradients() const {
+  NamedTensors gradients;
+  for (const auto& group : groups_) {
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      const auto& parameter = group.owners[i];
+      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
+      gradients.emplace_back(group.names[i], parameter.grad());
+    }
+  }
+  return gradients;
+}
+
 double AdamW::gradient_norm() const {
   std::vector<at::Tensor> gradients;
   for (const auto& group : groups_) {

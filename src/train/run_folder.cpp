@@ -12,6 +12,7 @@
 #include "linformer/core/folder_lock.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/nn/model_file.hpp"
 
 namespace linformer {
 namespace {
@@ -66,11 +67,8 @@ json run_sections(RunConfig config) {
   return sections;
 }
 
-void write_run_config(const fs::path& run, RunConfig config, const json& tokenizer) {
-  json object = {{"format_version", 1}};
-  object.update(to_json(fields_of(config.model)));
-  object["tokenizer"] = {{"name", tokenizer.at("name")}, {"hash", tokenizer.at("hash")}};
-  object.update(run_sections(config));
+void write_run_config(const fs::path& run, const RunConfig& config, const json& tokenizer) {
+  const auto object = config_json(config.model, tokenizer, run_sections(config));
   write_atomically(run / "config.json", object.dump(2) + "\n");
 }
 

@@ -166,6 +166,27 @@ TEST(Json, ASamplingSectionAmongOthers) {
   EXPECT_TRUE(holds(message_of([&] { from_json(sampling, {{"genrate", 1}}, "f"); }), {"did you mean generate?"}));
 }
 
+TEST(SectionsWithout, AreThoseThatOtherVerbsRead) {
+  FileConfig config;
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(sections_without({}), (Names{"model", "attention", "train", "data", "generate"}));
+  EXPECT_EQ(sections_without(fields_of(config.model)), (Names{"train", "data", "generate"}));
+  EXPECT_EQ(sections_without(fields_of(config.sampling)), (Names{"model", "attention", "train", "data"}));
+  EXPECT_EQ(sections_without(fields_of(config)), Names{});
+}
+
+// It is for `benchmark` alone.
+TEST(AttentionFields, NoneIsCalledPlain) {
+  ModelConfig config;
+  config.attention.plain = true;
+  for (const auto& field : fields_of(config)) EXPECT_EQ(field.name.find("plain"), std::string::npos) << field.name;
+  EXPECT_EQ(to_json(fields_of(config)), [] {
+    ModelConfig usual;
+    return to_json(fields_of(usual));
+  }());
+  EXPECT_FALSE(config == ModelConfig{});
+}
+
 TEST(Precedence, LaterSourcesOverrideEarlierOnes) {
   TrainConfig train;
   auto fields = fields_of(train);

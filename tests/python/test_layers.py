@@ -1,13 +1,21 @@
-"""Each layer includes only layers below it (docs/architecture.md), and every public header stays small."""
+"""Each layer includes only layers that docs/architecture.md lets it use, and every public header stays small."""
 import os
 import pathlib
 import re
 import subprocess
 
 SOURCE = pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"])
-# Layer -> the layers it may use, directly or through them.
-USES = {"core": [], "config": ["core"], "kernels": ["core"], "ops": ["kernels"], "data": ["config"], "nn": ["ops", "config"],
-        "infer": ["nn", "data"], "train": ["infer"], "report": ["core", "config"], "study": ["train", "report"]}
+
+
+def table_of_layers(page):
+    """Layer -> the layers that it may use, from the table `layer | holds | may use`; a word there that is no layer is a library."""
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ([^|]*) \|$", page, re.M)
+    names = [name for name, _ in rows]
+    return {name: [word for word in re.findall(r"\w+", uses) if word in names] for name, uses in rows}
+
+
+# docs/architecture.md says it; CMake is compared with it.
+USES = table_of_layers((SOURCE / "docs/architecture.md").read_text(encoding="utf-8"))
 
 
 def below(layer):
@@ -37,7 +45,24 @@ def sources():
 
 
 def test_every_folder_is_a_layer():
-    assert {layer for layer, _ in sources().values()} <= set(USES)
+    assert {layer for layer, _ in sources().values()} == set(USES)
+
+
+def test_the_table_is_read_as_it_is_meant():
+    table = table_of_layers("| layer | holds | may use |\n|---|---|---|\n| `a` | `b`, and c | std, fmt |\n| `b` | a, c | a, engine's threads |\n| `c` | d | b, a |\n")
+    assert table == {"a": [], "b": ["a"], "c": ["b", "a"]}
+    assert USES["nn"] == ["ops", "config"]
+
+
+def test_a_layer_uses_only_those_above_it_in_the_table():
+    names = list(USES)
+    assert [(name, used) for name in names for used in USES[name] if names.index(used) >= names.index(name)] == []
+
+
+def test_cmake_links_what_the_table_allows():
+    text = "".join(path.read_text(encoding="utf-8") for path in (SOURCE / "CMakeLists.txt", *sorted((SOURCE / "cmake").glob("*.cmake"))))
+    linked = {name: set(re.findall(r"linformer::(\w+)", uses)) for name, uses in re.findall(r"^linformer_layer\((\w+)(?: TORCH)? USES ([^)]*)\)", text, re.M)}
+    assert {name: uses & set(USES) for name, uses in linked.items()} == {name: set(uses) for name, uses in USES.items()}
 
 
 def test_includes_point_downward():

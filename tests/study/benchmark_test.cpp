@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -17,7 +16,6 @@
 #include "linformer/nn/language_model.hpp"
 #include "study/benchmark_log.hpp"
 #include "study/benchmark_session.hpp"
-#include "study/plain_attention.hpp"
 #include "support/errors.hpp"
 #include "support/paths.hpp"
 
@@ -111,15 +109,6 @@ TEST(BenchmarkPoint, RefusesWhatCannotBeMeasured) {
   EXPECT_TRUE(message(point).find("int8") != std::string::npos);
   point = tiny(Task::forward, Form::running), point.window = 0;
   EXPECT_TRUE(message(point).find("window") != std::string::npos);
-}
-
-TEST(PlainAttention, IsTheTransformerWrittenOut) {
-  for (const auto form : {Form::softmax_plain, Form::bidirectional_softmax_plain}) {
-    const LanguageModel model(model_of(tiny(Task::forward, form)), 5, at::kDouble);
-    const auto ids = at::randint(31, {3, 17}, at::kLong);
-    const c10::NoGradGuard no_grad;
-    EXPECT_LT((plain_hidden(model, ids) - model.hidden(ids)).abs().max().item<double>(), 1e-12);
-  }
 }
 
 TEST(BenchmarkGrid, HasEveryCombinationOnce) {

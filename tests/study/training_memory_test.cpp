@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/train_loop.hpp"
 #include "study/measure_memory.hpp"
 #include "train/memory_estimate.hpp"
 

@@ -1,5 +1,5 @@
 // Event files and metrics.jsonl. What TensorBoard reads in them: tests/python/test_train.py.
-#include "linformer/train/event_file.hpp"
+#include "train/event_file.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -10,7 +10,7 @@
 
 #include "core/support.hpp"
 #include "linformer/core/file.hpp"
-#include "linformer/train/metrics.hpp"
+#include "train/metrics.hpp"
 
 namespace linformer {
 namespace {

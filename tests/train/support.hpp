@@ -8,7 +8,7 @@
 
 #include "core/support.hpp"
 #include "linformer/data/prepare.hpp"
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 
 namespace linformer::test {
 

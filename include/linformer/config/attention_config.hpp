@@ -59,6 +59,9 @@ struct AttentionConfig {
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
   std::optional<double> slot_bias;     ///< value before training; auto = −2 with a window; `none` (NaN) = no bias
+  /// No field, so no file and no flag can name it: softmax attention with all N×N weights as tensors, which `benchmark`
+  /// measures. What the model says is the same.
+  bool plain = false;
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {

@@ -32,6 +32,17 @@ std::vector<FieldHandle> fields_of(TrainConfig& config);
 std::vector<FieldHandle> fields_of(SamplingConfig& config);
 std::vector<FieldHandle> fields_of(DataConfig& config);
 
+/// All that a config file may hold.
+struct FileConfig {
+  ModelConfig model;
+  TrainConfig train;
+  DataConfig data;
+  SamplingConfig sampling;
+};
+std::vector<FieldHandle> fields_of(FileConfig& config);
+/// The sections of a config file in which none of `fields` stands, in the order of FileConfig.
+std::vector<std::string> sections_without(const std::vector<FieldHandle>& fields);
+
 /// {"model":{"length":512,…},"attention":{…}}: the part of a name before its dot becomes the section.
 json to_json(std::vector<FieldHandle> fields);
 

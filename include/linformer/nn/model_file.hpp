@@ -25,9 +25,13 @@ TensorFile read_safetensors(const std::filesystem::path& path);
 /// Writes the file atomically (core/file.hpp).
 void write_safetensors(const std::filesystem::path& path, const TensorFile& file);
 
-/// Writes config.json ({"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}), model.safetensors
-/// (float32) and, unless it is null, tokenizer.json into an existing folder. Each file is written atomically. `extra`
-/// adds sections to config.json, such as "train".
+/// The content of a model's config.json: {"format_version":1,"model":…,"attention":…,"tokenizer":{"name":…,"hash":…}}.
+/// `tokenizer` is what Tokenizer::to_json() gives, or null. `extra` adds sections, such as "train".
+json config_json(ModelConfig config, const json& tokenizer, const json& extra = json::object());
+/// Writes the parameters alone, in float32 and under the names of docs/model_format.md.
+void save_weights(const std::filesystem::path& file, const LanguageModel& model);
+/// Writes config.json, model.safetensors and, unless it is null, tokenizer.json into an existing folder. Each file is
+/// written atomically.
 void save_model(const std::filesystem::path& folder, const LanguageModel& model, const json& tokenizer,
                 const json& extra = json::object());
 

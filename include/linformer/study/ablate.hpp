@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 
 namespace linformer {
 

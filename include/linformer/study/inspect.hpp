@@ -15,6 +15,9 @@
 
 namespace linformer {
 
+class BertEncoder;
+class WordPiece;
+
 /// A model whose attention can be inspected, from this project or another.
 struct InspectSubject {
   std::string model;        ///< its path, for the results
@@ -31,6 +34,9 @@ struct InspectSubject {
 
 /// `model` must outlive the subject that is returned.
 InspectSubject inspect_subject(const LanguageModel& model);
+/// The same for a BERT encoder. Each window stands between [CLS] and [SEP]. UserError when the tokenizer has more
+/// tokens than the encoder.
+InspectSubject inspect_subject(const BertEncoder& model, const WordPiece& tokenizer);
 
 struct InspectOptions {
   /// What to look at. What the model doesn't have is left out, with a remark.

@@ -2,14 +2,12 @@
 #pragma once
 
 #include <functional>
-#include <limits>
 #include <optional>
 #include <string>
 
 #include "linformer/core/error.hpp"
-#include "linformer/nn/language_model.hpp"
-#include "linformer/train/optimizer.hpp"
 #include "linformer/train/run_folder.hpp"
+#include "linformer/train/train_loop.hpp"
 
 namespace linformer {
 
@@ -19,26 +17,11 @@ class LostCheckpoints : public UserError {
   using UserError::UserError;
 };
 
-/// Everything that training changes. A resumed run starts from this.
-struct TrainState {
-  TrainState(LanguageModel trained) : model(std::move(trained)), optimizer(model.parameters()) {}
-
-  LanguageModel model;
-  AdamW optimizer;
-  std::int64_t step = 0;  ///< steps taken; also gives the data position and the dropout seed
-  double best_loss = std::numeric_limits<double>::infinity();  ///< lowest validation loss
-  std::optional<double> loss;                                  ///< of the last step
-  double train_seconds = 0;                                    ///< in steps alone, over all sessions
-  double seconds = 0;                                          ///< wall time over all sessions
-};
-
 /// Writes checkpoints/step-NNNNNN (model, optimizer.safetensors, state.json), then the weights in the run folder
 /// itself, then removes all checkpoints but the `keep` latest. UserError when something can't be written; older
 /// checkpoints are then unchanged.
 void save_checkpoint(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
                      const json& tokenizer);
-/// Writes model.safetensors in the run folder itself.
-void save_run_weights(const std::filesystem::path& run, const LanguageModel& model);
 /// Writes checkpoints/best: a model folder whose state.json holds the step, the loss and hashes.
 void save_best(const std::filesystem::path& run, const TrainState& state, const RunConfig& config,
                const json& tokenizer);

@@ -25,6 +25,9 @@ class AdamW {
 
   /// Frees the gradients. Backward then allocates them late, when most activations are already freed.
   void zero_gradients();
+  /// The gradients by the names of their parameters, in an order that depends only on the model. They are not copies.
+  /// A parameter without a gradient gets one of zeros.
+  NamedTensors gradients() const;
   /// The norm of all gradients together, as if they were one vector.
   double gradient_norm() const;
 

@@ -43,7 +43,7 @@ json run_sections(RunConfig config);
 /// The fields of model, training and data. The handles point into `config`.
 std::vector<FieldHandle> fields_of(RunConfig& config);
 /// Writes config.json alone. From then on the folder is a run. `tokenizer` is what Tokenizer::to_json() gives.
-void write_run_config(const std::filesystem::path& run, RunConfig config, const json& tokenizer);
+void write_run_config(const std::filesystem::path& run, const RunConfig& config, const json& tokenizer);
 /// True when a folder holds more than a start that was killed leaves in it: a lock, and the temporary of its first
 /// file.
 bool holds_files(const std::filesystem::path& folder);

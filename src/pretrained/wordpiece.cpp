@@ -1,4 +1,5 @@
-// WordPiece as BERT's uncased models have it.
+#include "linformer/pretrained/wordpiece.hpp"
+
 #include <array>
 #include <sstream>
 
@@ -6,7 +7,6 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
-#include "linformer/study/inspect_bert.hpp"
 
 namespace linformer {
 namespace {

@@ -1,28 +1,15 @@
-// Training: a single step, and a whole run with its folder.
+// A whole run: the training loop with a folder, checkpoints, metrics, evaluations and messages around it.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <memory>
+#include <optional>
 
 #include "linformer/core/folder_lock.hpp"
-#include "linformer/data/batches.hpp"
 #include "linformer/infer/evaluate.hpp"
 #include "linformer/train/checkpoint.hpp"
+#include "linformer/train/train_loop.hpp"
 
 namespace linformer {
-
-struct StepOptions {
-  at::ScalarType dtype = at::kFloat;  ///< of products; parameters, moments and gradients stay float32
-  std::uint64_t seed = 0;             ///< with the step it seeds dropout, so that no generator state needs keeping
-};
-struct StepResult {
-  double loss = 0;           ///< mean over the targets of all micro-batches, nats a token
-  double gradient_norm = 0;  ///< before clipping
-  double learning_rate = 0;
-  bool finite = true;  ///< false: loss or gradient are not finite, and nothing was changed
-};
-/// One optimiser step: the gradient of the mean loss over all targets of `accumulate` micro-batches, clipped to global
-/// norm `clip`, then AdamW.
-StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
 
 struct RunOptions {
   std::filesystem::path out;
@@ -42,26 +29,28 @@ struct TrainSummary {
   int stop_signal = 0;  ///< SIGINT or SIGTERM: saved and left before the end
 };
 
-/// Fills in the values that depend on the data, and checks that `config` can be trained on it. The Trainer does this
-/// before it touches its folder. A UserError names what to change.
+/// Fills in the values that depend on the data, and checks that `config` can be trained on it. A Run does this before
+/// it touches its folder. A UserError names what to change.
 RunConfig completed(RunConfig config, const Dataset& data);
 
-/// A run: a model, its data and its folder. It holds the folder while it lives (core/folder_lock.hpp). docs/formats.md
+/// A model, its data and its folder. It holds the folder while it lives (core/folder_lock.hpp). docs/formats.md
 /// describes the files.
-class Trainer {
+class Run {
  public:
   /// Checks config, data, folder and memory before it writes anything. `config.data.folder` names the data; a
   /// vocabulary of 0 is replaced by the data's vocabulary. When resuming, it loads the newest checkpoint. A UserError
   /// names what to change.
-  Trainer(RunConfig config, RunOptions options);
+  Run(RunConfig config, RunOptions options);
   /// Trains to the last step, evaluates and saves. UserError when the loss or a gradient is not finite, or when files
   /// can't be written.
-  TrainSummary run();
+  TrainSummary train();
   const TrainState& state() const { return *state_; }
   const RunConfig& config() const { return config_; }
 
  private:
+  class Session;
   void hold_folder();
+  void resume();
   LanguageModel first_model(std::optional<LoadedModel> given) const;
   void check_nothing_lost() const;
   void prepare_folder();

@@ -1,4 +1,4 @@
-#include "linformer/train/trainer.hpp"
+#include "linformer/train/run.hpp"
 
 #include <ATen/ATen.h>
 
@@ -13,11 +13,10 @@
 #include "linformer/core/memory.hpp"
 #include "linformer/core/progress.hpp"
 #include "linformer/core/stop_signal.hpp"
-#include "linformer/core/utf8.hpp"
 #include "linformer/nn/automatic.hpp"
 #include "linformer/nn/device.hpp"
-#include "linformer/train/metrics.hpp"
 #include "train/memory_estimate.hpp"
+#include "train/metrics.hpp"
 #include "train/start_weights.hpp"
 
 namespace linformer {
@@ -86,46 +85,7 @@ std::string advice_of(const TrainConfig& config) {
 
 }  // namespace
 
-RunConfig completed(RunConfig config, const Dataset& data) {
-  check(config.train);
-  const bool masked = config.train.objective == Objective::masked;
-  const auto size = vocabulary_of(*data.tokenizer(), config.train.objective);
-  auto& vocabulary = config.model.vocabulary;
-  if (vocabulary == 0) vocabulary = size;
-  require(masked ? vocabulary == size : vocabulary >= size,
-          "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}", vocabulary, size,
-          masked ? " with the mask" : "", masked ? "" : "at least ", size);
-  config.model = resolved(config.model);
-  require(config.model.causal || masked,
-          "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or "
-          "train.objective to masked");
-  require(!config.model.causal || !masked,
-          "train.objective is masked, which is for models that see both ways: set model.causal to false (and "
-          "attention.window to 0 or auto), or "
-          "train.objective to causal");
-  auto& folder = config.data.folder;
-  if (config.data.source == DataSource::text) folder = fs::absolute(folder).lexically_normal().string();
-  require(
-      is_utf8(folder),
-      "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",
-      dump(folder));
-  const auto length = config.model.length;
-  config.identity = {.vocabulary_hash = data.tokenizer()->hash(),
-                     .train_tokens = data.train_tokens(),
-                     .validation_tokens = data.validation_tokens(length)};
-  // Checked now, not at the first evaluation, which may be hours away.
-  const Dataset::Sizes sizes{.batch = config.train.batch, .length = length, .objective = config.train.objective};
-  data.train(sizes, config.seed);
-  if (config.identity.validation_tokens == 0) return config;  // prepared so
-  require(config.identity.validation_tokens >= 2,
-          "{}: has {} validation token, expected at least 2; prepare it with a larger --validation, or with "
-          "--validation 0 to train without evaluation",
-          folder, config.identity.validation_tokens);
-  data.validation(sizes);
-  return config;
-}
-
-Trainer::Trainer(RunConfig config, RunOptions options)
+Run::Run(RunConfig config, RunOptions options)
     : config_(std::move(config)),
       options_(std::move(options)),
       data_(open_dataset(config_.data, config_.model.length)),
@@ -140,17 +100,7 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   }
   config_ = completed(std::move(config_), *data_);
   if (options_.device.is_cpu()) check_memory(config_, static_cast<double>(available_memory_and_swap_bytes()));
-  if (options_.existing == ExistingRun::resume) {
-    const auto stored = read_run_config(options_.out);
-    config_.from = stored.from;
-    auto& train = config_.train;
-    if (train.dtype == DType::automatic) train.dtype = stored.train.dtype;
-    if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
-    check_resumable(stored, config_);
-    state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
-      if (!options_.quiet) say("linformer: {}\n", line);
-    });
-  }
+  if (options_.existing == ExistingRun::resume) resume();
   const auto choices = settle_choices(config_.train, options_.device);
   if (!options_.quiet && !choices.empty()) say("linformer: {}\n", choices);
   if (state_) return;
@@ -158,15 +108,27 @@ Trainer::Trainer(RunConfig config, RunOptions options)
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
 }
 
+void Run::resume() {
+  const auto stored = read_run_config(options_.out);
+  config_.from = stored.from;
+  auto& train = config_.train;
+  if (train.dtype == DType::automatic) train.dtype = stored.train.dtype;
+  if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
+  check_resumable(stored, config_);
+  state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
+    if (!options_.quiet) say("linformer: {}\n", line);
+  });
+}
+
 // Once the folder is there; a new one is made when all is checked. What is in it may have changed before it was held.
-void Trainer::hold_folder() {
+void Run::hold_folder() {
   check_run_folder(options_.out, options_.existing);
   if (lock_ || !fs::exists(options_.out)) return;
   lock_.emplace(options_.out);
   check_run_folder(options_.out, options_.existing);
 }
 
-LanguageModel Trainer::first_model(std::optional<LoadedModel> given) const {
+LanguageModel Run::first_model(std::optional<LoadedModel> given) const {
   if (config_.from && !given) given = load_start_weights(*config_.from, options_.out);
   auto model =
       given ? with_config(given->model, config_.model, *config_.from) : LanguageModel(config_.model, config_.seed);
@@ -176,7 +138,7 @@ LanguageModel Trainer::first_model(std::optional<LoadedModel> given) const {
 
 // A resume without checkpoints starts from the first step. That is right only for a run that was stopped before its
 // first checkpoint.
-void Trainer::check_nothing_lost() const {
+void Run::check_nothing_lost() const {
   const auto& run = options_.out;
   std::error_code ignored;
   const bool has_model = fs::exists(run / "model.safetensors", ignored);
@@ -191,7 +153,7 @@ void Trainer::check_nothing_lost() const {
                 run.string(), has_model ? "model" : "metrics.jsonl"));
 }
 
-void Trainer::prepare_folder() {
+void Run::prepare_folder() {
   std::error_code error;
   fs::create_directories(options_.out, error);
   require(!error, "{}: the folder can't be made: {}", options_.out.string(), error.message());
@@ -203,23 +165,23 @@ void Trainer::prepare_folder() {
   write_run_config(options_.out, config_, tokenizer_);
   write_atomically(options_.out / "tokenizer.json", tokenizer_.dump());
   // On resume the folder holds an older model than the newest checkpoint, when the kill came between the two.
-  save_run_weights(options_.out, state_->model);
+  save_weights(options_.out / "model.safetensors", state_->model);
 }
 
-at::ScalarType Trainer::dtype() const { return choose_dtype(config_.train.dtype, options_.device).value; }
+at::ScalarType Run::dtype() const { return choose_dtype(config_.train.dtype, options_.device).value; }
 
-bool Trainer::due(std::int64_t every) const {
+bool Run::due(std::int64_t every) const {
   return state_->step == config_.train.steps || (every > 0 && state_->step % every == 0);
 }
 
-void Trainer::say_when_nothing_validates() const {
+void Run::say_when_nothing_validates() const {
   if (validates() || options_.quiet) return;
   const auto every = config_.train.evaluate_every;
   say("linformer: {} has no validation part: this run is not evaluated and keeps no best checkpoint{}\n",
       config_.data.folder, every > 0 ? formatted("; train.evaluate_every = {} has no effect", every) : std::string());
 }
 
-std::optional<Evaluation> Trainer::evaluate_and_keep_best() {
+std::optional<Evaluation> Run::evaluate_and_keep_best() {
   if (!validates()) return std::nullopt;
   const ProductGuard products(config_.train.products);
   const auto validation = evaluate(state_->model, *data_, {.batch = config_.train.batch, .dtype = dtype()});
@@ -230,12 +192,12 @@ std::optional<Evaluation> Trainer::evaluate_and_keep_best() {
   return validation;
 }
 
-std::string Trainer::last_checkpoint() const {
+std::string Run::last_checkpoint() const {
   const auto all = checkpoints_of(options_.out);
   return all.empty() ? "none yet" : all.front().second.string();
 }
 
-void Trainer::check_finite(const StepResult& result) const {
+void Run::check_finite(const StepResult& result) const {
   require(result.finite,
           "step {}: loss {} with gradient norm {} is not finite, and the step was not taken. Last good checkpoint: {}. "
           "What may help in a new run, which --from lets begin with a checkpoint's weights: {}",
@@ -243,55 +205,79 @@ void Trainer::check_finite(const StepResult& result) const {
           advice_of(config_.train));
 }
 
-TrainSummary Trainer::run() {
-  const Stopwatch session;
+// What goes on beside the steps, until the last of them or a signal.
+class Run::Session {
+ public:
+  Session(Run& run, const Stopwatch& watch)
+      : run_(run),
+        watch_(watch),
+        earlier_seconds_(run.state_->seconds),
+        metrics_(run.options_.out, run.state_->step),
+        progress_("training", run.config_.train.steps, run.state_->step, run.options_.quiet) {
+    progress_.update(run.state_->step, "");  // a first step may take a minute
+    if (run.state_->step >= run.config_.train.steps) summary_.validation = run.evaluate_and_keep_best();
+  }
+
+  /// False when a signal came: everything is saved then.
+  bool after_step(const StepResult& result, double step_seconds) {
+    run_.check_finite(result);
+    auto& state = *run_.state_;
+    const auto& config = run_.config_.train;
+    state.train_seconds += step_seconds;
+    const double tokens_per_second = static_cast<double>(tokens_per_step(run_.config_)) / step_seconds;
+    auto line = metrics_line(state.step, result, tokens_per_second);
+    if (run_.validates() && run_.due(config.evaluate_every)) {
+      summary_.validation = run_.evaluate_and_keep_best();
+      line.update(to_json(*summary_.validation, "validation_"));
+      line["train_seconds"] = state.train_seconds;
+      progress_.note(formatted("step {}: loss {:.4f}, validation {}", state.step, result.loss,
+                               description_of(*summary_.validation)));
+    }
+    metrics_.write(line);
+    summary_.stop_signal = state.step < config.steps ? StopSignal::received() : 0;
+    state.seconds = seconds();
+    if (run_.due(config.save_every) || summary_.stop_signal != 0)
+      save_checkpoint(run_.options_.out, state, run_.config_, run_.tokenizer_);
+    progress_.update(state.step, formatted("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
+    return summary_.stop_signal == 0;
+  }
+
+  TrainSummary finish() {
+    progress_.finish();
+    const auto& state = *run_.state_;
+    summary_.steps = state.step;
+    summary_.loss = state.loss.value_or(0);
+    summary_.tokens_per_second =
+        static_cast<double>(state.step * tokens_per_step(run_.config_)) / std::max(state.train_seconds, 1e-9);
+    summary_.parameters = state.model.parameter_count();
+    summary_.peak_memory_bytes = resident_peak_bytes();
+    summary_.seconds = seconds();
+    return std::move(summary_);
+  }
+
+ private:
+  double seconds() const { return earlier_seconds_ + watch_.seconds(); }
+
+  Run& run_;
+  Stopwatch watch_;
+  double earlier_seconds_;
+  MetricsLog metrics_;
+  Progress progress_;
+  TrainSummary summary_;
+};
+
+TrainSummary Run::train() {
+  const Stopwatch watch;
   const StopSignal stop_signal;
   prepare_folder();
   say_when_nothing_validates();
-  const double earlier_seconds = state_->seconds;
-  const StepOptions step_options{.dtype = dtype(), .seed = config_.seed};
   const auto batches =
       data_->train({.batch = config_.train.batch, .length = config_.model.length, .objective = config_.train.objective},
                    config_.seed);
-  MetricsLog metrics(options_.out, state_->step);
-  Progress progress("training", config_.train.steps, state_->step, options_.quiet);
-  progress.update(state_->step, "");  // a first step may take a minute
-  TrainSummary summary;
-  const bool already_done = state_->step >= config_.train.steps;
-  if (already_done) summary.validation = evaluate_and_keep_best();
-
-  while (state_->step < config_.train.steps && !summary.stop_signal) {
-    const Stopwatch watch;
-    const auto result = train_step(*state_, *batches, config_.train, step_options);
-    check_finite(result);
-    const double step_seconds = watch.seconds();
-    state_->train_seconds += step_seconds;
-    const double tokens_per_second = static_cast<double>(tokens_per_step(config_)) / step_seconds;
-    auto line = metrics_line(state_->step, result, tokens_per_second);
-    if (validates() && due(config_.train.evaluate_every)) {
-      summary.validation = evaluate_and_keep_best();
-      line.update(to_json(*summary.validation, "validation_"));
-      line["train_seconds"] = state_->train_seconds;
-      progress.note(formatted("step {}: loss {:.4f}, validation {}", state_->step, result.loss,
-                              description_of(*summary.validation)));
-    }
-    metrics.write(line);
-    summary.stop_signal = state_->step < config_.train.steps ? StopSignal::received() : 0;
-    state_->seconds = earlier_seconds + session.seconds();
-    if (due(config_.train.save_every) || summary.stop_signal)
-      save_checkpoint(options_.out, *state_, config_, tokenizer_);
-    progress.update(state_->step, formatted("loss {:.3f}  {:.0f} tokens/s", result.loss, tokens_per_second));
-  }
-  progress.finish();
-
-  summary.steps = state_->step;
-  summary.loss = state_->loss.value_or(0);
-  summary.tokens_per_second =
-      static_cast<double>(state_->step * tokens_per_step(config_)) / std::max(state_->train_seconds, 1e-9);
-  summary.parameters = state_->model.parameter_count();
-  summary.peak_memory_bytes = resident_peak_bytes();
-  summary.seconds = earlier_seconds + session.seconds();
-  return summary;
+  Session session(*this, watch);
+  train_loop(*state_, *batches, config_.train, {.dtype = dtype(), .seed = config_.seed},
+             [&](const StepResult& result, double seconds) { return session.after_step(result, seconds); });
+  return session.finish();
 }
 
 }  // namespace linformer

@@ -1,8 +1,7 @@
 // Shape letters: B batch, N length, H heads, D head width, d model width.
-#include "linformer/study/inspect_bert.hpp"
+#include "linformer/pretrained/bert.hpp"
 
 #include <ATen/ATen.h>
-
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
@@ -117,20 +116,6 @@ void BertEncoder::attention_weights(const at::Tensor& ids_BN, const WeightsVisit
            get("embeddings.token_type_embeddings.weight", {types_, width_})[0];
   x = norm("embeddings.LayerNorm", x);
   for (std::int64_t layer = 0; layer < layers_; ++layer) x = block(layer, x, visit);
-}
-
-InspectSubject BertEncoder::subject(const WordPiece& tokenizer) const {
-  require(tokenizer.size() <= vocabulary_, "{}: its vocabulary has {} ids, vocab.txt {} tokens", file_, vocabulary_,
-          tokenizer.size());
-  InspectSubject subject;
-  subject.description = "BERT encoder, bidirectional";
-  subject.layers = layers_;
-  subject.heads = heads_;
-  subject.length = length_;
-  subject.before = {tokenizer.id("[CLS]")};
-  subject.after = {tokenizer.id("[SEP]")};
-  subject.weights = [this](const at::Tensor& ids_BN, const WeightsVisitor& visit) { attention_weights(ids_BN, visit); };
-  return subject;
 }
 
 }  // namespace linformer
