@@ -1,4 +1,4 @@
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 
 #include "kernels/decode_tables.hpp"
 #include "linformer/core/error.hpp"

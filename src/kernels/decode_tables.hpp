@@ -1,6 +1,6 @@
 #pragma once
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 
 namespace linformer::kernels {
 

@@ -1,8 +1,8 @@
-// Rows [first, last) of linformer/kernels/gelu.hpp.
+// Rows [first, last) of kernels/gelu.hpp.
 #pragma once
 
 #include "kernels/element.hpp"
-#include "linformer/kernels/gelu.hpp"
+#include "kernels/gelu.hpp"
 
 namespace linformer::kernels {
 namespace {

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "linformer/kernels/attend.hpp"
-#include "linformer/kernels/gelu.hpp"
-#include "linformer/kernels/layer_norm.hpp"
+#include "kernels/attend.hpp"
+#include "kernels/gelu.hpp"
+#include "kernels/layer_norm.hpp"
 
 namespace linformer::kernels {
 

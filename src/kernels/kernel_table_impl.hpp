@@ -3,7 +3,7 @@
 // vectors of queries, and only data of queries must be transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
-#include "kernels/cross_entropy.hpp"
+#include "kernels/cross_entropy_rows.hpp"
 #include "kernels/gelu_rows.hpp"
 #include "kernels/layer_norm_rows.hpp"
 

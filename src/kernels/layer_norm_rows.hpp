@@ -1,8 +1,8 @@
-// Rows [first, last) of linformer/kernels/layer_norm.hpp. A row is read from memory once and then stands in cache.
+// Rows [first, last) of kernels/layer_norm.hpp. A row is read from memory once and then stands in cache.
 #pragma once
 
 #include "kernels/element.hpp"
-#include "linformer/kernels/layer_norm.hpp"
+#include "kernels/layer_norm.hpp"
 
 namespace linformer::kernels {
 namespace {

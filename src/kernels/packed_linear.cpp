@@ -1,4 +1,4 @@
-#include "linformer/kernels/packed_linear.hpp"
+#include "kernels/packed_linear.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -39,18 +39,6 @@ std::uint16_t to_bfloat16(float value) {
 }
 
 }  // namespace
-
-std::string_view weight_format_name(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::float32:
-      return "float32";
-    case WeightFormat::bfloat16:
-      return "bfloat16";
-    case WeightFormat::int8:
-      return "int8";
-  }
-  return "";
-}
 
 void PackedLinear::Free::operator()(std::byte* pointer) const {
   ::operator delete[](pointer, std::align_val_t{kAlignment});

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/cross_entropy.hpp"
+#include "kernels/layer_norm.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/cross_entropy.hpp"
-#include "linformer/kernels/layer_norm.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 

@@ -8,9 +8,9 @@
 #include <initializer_list>
 #include <optional>
 
+#include "kernels/attend.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
-#include "linformer/kernels/attend.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 

@@ -6,8 +6,8 @@
 
 #include <optional>
 
+#include "kernels/layer_norm.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/layer_norm.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 

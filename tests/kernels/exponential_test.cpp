@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/decode_kernels.hpp"
 #include "kernels/kernel_table.hpp"
-#include "linformer/kernels/decode_kernels.hpp"
 #include "linformer/kernels/isa.hpp"
 
 namespace linformer::kernels {

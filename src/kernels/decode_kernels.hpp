@@ -6,13 +6,12 @@
 #include <cstdint>
 
 #include "linformer/kernels/isa.hpp"
+#include "linformer/kernels/weight_format.hpp"
 
 namespace linformer::kernels {
 
 constexpr std::int64_t kPadding = 32;
 constexpr std::int64_t padded(std::int64_t count) { return (count + kPadding - 1) / kPadding * kPadding; }
-
-enum class WeightFormat { float32, bfloat16, int8 };
 
 /// Weights in the layout of PackedLinear: rows of `stride` bytes, filled with zeros up to `columns`, in groups of four
 /// rows.

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 namespace linformer::kernels {
 
