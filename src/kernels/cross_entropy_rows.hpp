@@ -9,14 +9,14 @@ namespace {
 
 /// The vector at `from`, −∞ beyond `count` numbers.
 inline Vector load_part(const float* from, Index count) {
-  Vector part = all_of(-__builtin_inff());
+  Vector part = all_of(minus_infinity);
   for (Index i = 0; i < count; ++i) part[i] = from[i];
   return part;
 }
 
 inline float largest_of(const float* row, Index count) {
   const Index whole = count / vector_width * vector_width;
-  Vector top[2] = {load_part(row + whole, count - whole), all_of(-__builtin_inff())};
+  Vector top[2] = {load_part(row + whole, count - whole), all_of(minus_infinity)};
   for (Index j = 0; j < whole; j += vector_width)
     top[j / vector_width % 2] = larger(top[j / vector_width % 2], load(row + j));
   top[0] = larger(top[0], top[1]);

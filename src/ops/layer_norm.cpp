@@ -155,8 +155,8 @@ at::Tensor composed_sum(const at::Tensor& x, const Branch& branch) {
 }
 
 at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
-  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
-  const auto scale = (wide(x).square().mean(-1, true) + 1e-5).rsqrt();
+  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, kernels::norm_epsilon).to(dtype);
+  const auto scale = (wide(x).square().mean(-1, true) + kernels::norm_epsilon).rsqrt();
   const auto normed = wide(x) * scale * norm.weight;
   return (norm.bias.defined() ? normed + norm.bias : normed).to(dtype);
 }
