@@ -76,7 +76,7 @@ tidy: setup
 	@run-clang-tidy-19 -quiet -p build/tidy -j $(JOBS) '$(ONLY)'
 
 # A table of Unicode is generated, and laid out by what generates it.
-FORMATTED = git ls-files '*.cpp' '*.hpp' '*.inc' ':!src/data/unicode_classes.inc'
+FORMATTED = git ls-files '*.cpp' '*.hpp'
 format: SETUP := --format
 format: setup
 	@$(FORMATTED) | xargs .venv/bin/clang-format -i

@@ -1,5 +1,5 @@
 // Divides the work among threads.
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 #include <ATen/Parallel.h>
 

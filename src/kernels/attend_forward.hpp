@@ -6,8 +6,6 @@
 namespace linformer::kernels {
 namespace {
 
-constexpr float minus_infinity = -__builtin_inff();
-
 /// Working memory of a tile of queries; widths in whole vectors. `value`: along the keys, as the depth of a product.
 template <class Number>
 struct ForwardScratch {

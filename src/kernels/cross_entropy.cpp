@@ -1,4 +1,4 @@
-#include "linformer/kernels/cross_entropy.hpp"
+#include "kernels/cross_entropy.hpp"
 
 #include <vector>
 

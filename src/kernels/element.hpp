@@ -1,6 +1,7 @@
 // Reads float32 or bfloat16 numbers from memory into float32 vectors, and writes them back.
 #pragma once
 
+#include "kernels/bfloat16.hpp"
 #include "kernels/vector.hpp"
 #if LINFORMER_BFLOAT16_PRODUCTS
 #include <immintrin.h>
@@ -11,18 +12,6 @@ namespace {
 
 typedef std::uint16_t Halves __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 2)));
 typedef std::uint16_t UnalignedHalves __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 2), aligned(2), may_alias));
-
-inline Index smaller(Index a, Index b) { return a < b ? a : b; }
-
-inline float widen(float x) { return x; }
-inline float widen(std::uint16_t x) {  // bfloat16
-  return __builtin_bit_cast(float, static_cast<std::uint32_t>(x) << 16);
-}
-inline void narrow(float x, float& to) { to = x; }
-inline void narrow(float x, std::uint16_t& to) {  // to nearest, ties to even; NaN stays NaN
-  const auto bits = __builtin_bit_cast(std::uint32_t, x);
-  to = static_cast<std::uint16_t>(x != x ? 0x7fc0U : (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
 
 inline Vector load_wide(const float* from) { return load(from); }
 inline Vector load_wide(const std::uint16_t* from) {
@@ -42,6 +31,14 @@ inline Halves narrowed(Vector x) {
 #endif
 }
 inline void store_narrow(std::uint16_t* to, Vector x) { *reinterpret_cast<UnalignedHalves*>(to) = narrowed(x); }
+
+/// Calls `visit(first column, count)` for each vector's worth of a row.
+template <class Visit>
+inline void for_vectors(Index width, const Visit& visit) {
+  Index j = 0;
+  for (; j + vector_width <= width; j += vector_width) visit(j, vector_width);
+  if (j < width) visit(j, width - j);
+}
 
 /// A vector's worth of a row that may end within it: lanes past `count` are zero.
 template <class Element>

@@ -1,4 +1,4 @@
-#include "linformer/kernels/engine_threads.hpp"
+#include "kernels/engine_threads.hpp"
 
 #include "kernels/openmp.hpp"
 

@@ -1,4 +1,4 @@
-#include "linformer/kernels/gelu.hpp"
+#include "kernels/gelu.hpp"
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/parallel.hpp"

@@ -1,29 +1,12 @@
-// Rows [first, last) of linformer/kernels/gelu.hpp.
+// Rows [first, last) of kernels/gelu.hpp.
 #pragma once
 
+#include "kernels/activation.hpp"
 #include "kernels/element.hpp"
-#include "linformer/kernels/gelu.hpp"
+#include "kernels/gelu.hpp"
 
 namespace linformer::kernels {
 namespace {
-
-/// Φ(x), the normal distribution's integral, and e = exp(−x²/2), of which its slope is e/√(2π).
-struct Normal {
-  Vector integral, bell;
-};
-
-/// Abramowitz and Stegun 7.1.26: within 1e-7.
-inline Normal normal_of(Vector x) {
-  const Vector size = x < 0.0F ? -x : x;
-  const Vector t = 1.0F / (1.0F + size * (0.3275911F * 0.70710678F));
-  const Vector bell = exponential(-0.5F * x * x);
-  Vector polynomial = t * 1.061405429F - 1.453152027F;
-  polynomial = polynomial * t + 1.421413741F;
-  polynomial = polynomial * t - 0.284496736F;
-  polynomial = polynomial * t + 0.254829592F;
-  const Vector tail = 0.5F * polynomial * t * bell;
-  return {x < 0.0F ? tail : 1.0F - tail, bell};
-}
 
 template <class Element>
 void gelu_row(const GeluRows& in, Index row) {
@@ -32,7 +15,7 @@ void gelu_row(const GeluRows& in, Index row) {
   for (Index j = 0; j < in.width; j += vector_width) {
     const Index count = smaller(vector_width, in.width - j);
     const Vector u = load_row(x + j, count) + load_row(in.bias + j, count);
-    store_row(out + j, u * normal_of(u).integral, count);
+    store_row(out + j, gelu_of(u), count);
   }
 }
 

@@ -1,12 +1,12 @@
 #include "kernels/kernel_table.hpp"
 
-#include "linformer/kernels/isa.hpp"
+#include "linformer/core/error.hpp"
 
 namespace linformer::kernels {
 
-const KernelTable& current_table() {
+const KernelTable& table_of(Isa isa) {
 #if defined(__x86_64__)
-  switch (current_isa()) {
+  switch (isa) {
     case Isa::avx2:
       return kernels_avx2;
     case Isa::avx512:
@@ -18,6 +18,11 @@ const KernelTable& current_table() {
   }
 #endif
   return kernels_portable;
+}
+
+const DecodeKernels& decode_kernels(Isa isa) {
+  require(isa_supported(isa), "instruction set {}: this build or processor lacks it.", isa_name(isa));
+  return table_of(isa).decode;
 }
 
 }  // namespace linformer::kernels

@@ -1,12 +1,13 @@
-// The functions that each instruction set's build of the kernels provides.
+// The functions that each instruction set's build of the kernels provides, those of training and those of the decoder.
 #pragma once
 
 #include <cstdint>
 
-#include "linformer/kernels/attend.hpp"
-#include "linformer/kernels/gelu.hpp"
-#include "linformer/kernels/layer_norm.hpp"
-#include "linformer/kernels/rotary.hpp"
+#include "kernels/attend.hpp"
+#include "kernels/decode_kernels.hpp"
+#include "kernels/gelu.hpp"
+#include "kernels/layer_norm.hpp"
+#include "kernels/rotary.hpp"
 
 namespace linformer::kernels {
 
@@ -41,10 +42,11 @@ struct KernelTable {
   void (*rotary)(const RotaryRows&, std::int64_t first, std::int64_t last);
   /// eˣ in place as all of these take it, for the test of its bound. `count`: a multiple of 16.
   void (*exponential)(float* x, std::int64_t count);
+  DecodeKernels decode;
 };
 
-/// That of the current instruction set.
-const KernelTable& current_table();
+const KernelTable& table_of(Isa isa);
+inline const KernelTable& current_table() { return table_of(current_isa()); }
 
 extern const KernelTable kernels_portable;
 #if defined(__x86_64__)

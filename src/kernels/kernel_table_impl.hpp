@@ -1,9 +1,13 @@
-// The kernels of linformer/kernels/{attend,cross_entropy,gelu,layer_norm}.hpp for one instruction set. The scores of a
-// tile are stored transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential work on whole
-// vectors of queries, and only data of queries must be transposed.
+// Every kernel for one instruction set, that of the including file, and their table. The scores of a tile of attention
+// are stored transposed, S (X, M): X keys or slots, M queries. So maximum, sum and exponential work on whole vectors of
+// queries, and only data of queries must be transposed.
 #include "kernels/attend_backward.hpp"
 #include "kernels/attend_forward.hpp"
-#include "kernels/cross_entropy.hpp"
+#include "kernels/cross_entropy_rows.hpp"
+#include "kernels/decode_attend.hpp"
+#include "kernels/decode_product.hpp"
+#include "kernels/decode_rows.hpp"
+#include "kernels/decode_slots.hpp"
 #include "kernels/gelu_rows.hpp"
 #include "kernels/layer_norm_rows.hpp"
 #include "kernels/rotary_rows.hpp"
@@ -38,8 +42,24 @@ void exponential_row(float* x, std::int64_t count) {
 }  // namespace
 
 extern const KernelTable LINFORMER_TABLE;
-const KernelTable LINFORMER_TABLE{
-    scratch_floats,           forward,   backward,           cross_entropy_row, layer_norm_rows,
-    layer_norm_backward_rows, gelu_rows, gelu_backward_rows, rotary_rows,       exponential_row};
+const KernelTable LINFORMER_TABLE{.scratch_floats = scratch_floats,
+                                  .forward = forward,
+                                  .backward = backward,
+                                  .cross_entropy_row = cross_entropy_row,
+                                  .layer_norm = layer_norm_rows,
+                                  .layer_norm_backward = layer_norm_backward_rows,
+                                  .gelu = gelu_rows,
+                                  .gelu_backward = gelu_backward_rows,
+                                  .rotary = rotary_rows,
+                                  .exponential = exponential_row,
+                                  .decode = {.lanes = vector_width,
+                                             .multiply = multiply,
+                                             .quantise = quantise,
+                                             .normalise = normalise,
+                                             .rms_normalise = rms_normalise,
+                                             .gelu = gelu,
+                                             .swiglu = swiglu,
+                                             .attend = attend,
+                                             .add_slots = add_slots}};
 
 }  // namespace linformer::kernels

@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #define LINFORMER_VECTOR_WIDTH 8
 #define LINFORMER_TILE_ROWS 6
+#define LINFORMER_PRODUCT_COLUMNS 3
 #define LINFORMER_BFLOAT16_PRODUCTS 0
 #define LINFORMER_TABLE kernels_avx2
 #include "kernels/kernel_table_impl.hpp"

@@ -2,6 +2,7 @@
 #if defined(__x86_64__)
 #define LINFORMER_VECTOR_WIDTH 16
 #define LINFORMER_TILE_ROWS 8
+#define LINFORMER_PRODUCT_COLUMNS 6
 #define LINFORMER_BFLOAT16_PRODUCTS 1
 #define LINFORMER_TABLE kernels_avx512_bf16
 #include "kernels/kernel_table_impl.hpp"

@@ -1,4 +1,4 @@
-#include "linformer/kernels/layer_norm.hpp"
+#include "kernels/layer_norm.hpp"
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/parallel.hpp"

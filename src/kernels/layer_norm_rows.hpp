@@ -1,19 +1,11 @@
-// Rows [first, last) of linformer/kernels/layer_norm.hpp. A row is read from memory once and then stands in cache.
+// Rows [first, last) of kernels/layer_norm.hpp. A row is read from memory once and then stands in cache.
 #pragma once
 
-#include "kernels/element.hpp"
-#include "linformer/kernels/layer_norm.hpp"
+#include "kernels/layer_norm.hpp"
+#include "kernels/norm_row.hpp"
 
 namespace linformer::kernels {
 namespace {
-
-constexpr float norm_epsilon = 1e-5F;
-
-/// Calls `visit(first column, count)` for each vector's worth of a row.
-template <class Visit>
-inline void for_vectors(Index width, const Visit& visit) {
-  for (Index j = 0; j < width; j += vector_width) visit(j, smaller(vector_width, width - j));
-}
 
 template <class Stream, class Element>
 void layer_norm_row(const LayerNormRows& in, Index row) {
@@ -30,30 +22,14 @@ void layer_norm_row(const LayerNormRows& in, Index row) {
       total += s;
     });
     x = sum;
-  } else {
+  } else if (!in.rms) {
     for_vectors(width, [&](Index j, Index count) { total += load_row(x + j, count); });
   }
   if (in.normed == nullptr) return;
   const float share = 1.0F / static_cast<float>(width), mean = in.rms ? 0.0F : sum_of(total) * share;
-  Vector squares{};
-  const Index whole = width / vector_width * vector_width;
-  for (Index j = 0; j < whole; j += vector_width) {
-    const Vector difference = load_wide(x + j) - mean;
-    squares += difference * difference;
-  }
-  float square = sum_of(squares);
-  for (Index j = whole; j < width; ++j) square += (widen(x[j]) - mean) * (widen(x[j]) - mean);
-  const float scale = 1.0F / __builtin_sqrtf(square * share + norm_epsilon);
   Element* normed = static_cast<Element*>(in.normed) + row * width;
-  for_vectors(width, [&](Index j, Index count) {
-    const Vector scaled = (load_row(x + j, count) - mean) * scale;
-    // In one expression, so that the sum is rounded once wherever the processor can.
-    const Vector y = in.bias != nullptr ? scaled * load_row(in.weight + j, count) + load_row(in.bias + j, count)
-                                        : scaled * load_row(in.weight + j, count);
-    store_row(normed + j, y, count);
-  });
   in.mean[row] = mean;
-  in.scale[row] = scale;
+  in.scale[row] = norm_row<sum_of>(x, width, mean, {in.weight, in.bias}, normed);
 }
 
 /// dx = grad_sum + scale·(g − mean(g) − x̂·mean(g·x̂)), where g = grad_normed·weight; without mean(g) in an RMS norm.
@@ -68,18 +44,20 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
   const float mean = grad != nullptr ? in.mean[row] : 0, scale = grad != nullptr ? in.scale[row] : 0;
   Vector total{}, along{};
   if (grad != nullptr) {
-    for_vectors(width, [&](Index j, Index count) {
+    for (Index j = 0; j < width; j += vector_width) {
+      const Index count = smaller(vector_width, width - j);
       const Vector y = load_row(grad + j, count), normal = (load_row(s + j, count) - mean) * scale,
                    g = y * load_row(in.weight + j, count);
       total += g;
       along += g * normal;
       add_to_row(sums + j, y * normal, count);
       add_to_row(sums + width + j, y, count);
-    });
+    }
   }
   const float share = 1.0F / static_cast<float>(width), slope = sum_of(along) * share;
   const float middle = in.rms ? 0.0F : sum_of(total) * share;
-  for_vectors(width, [&](Index j, Index count) {
+  for (Index j = 0; j < width; j += vector_width) {
+    const Index count = smaller(vector_width, width - j);
     Vector dx = grad_sum != nullptr ? load_row(grad_sum + j, count) : Vector{};
     if (grad != nullptr) {
       const Vector g = load_row(grad + j, count) * load_row(in.weight + j, count),
@@ -89,7 +67,7 @@ void layer_norm_backward_row(const LayerNormGradients& in, Index row, float* sum
     if (in.x != nullptr) store_row(static_cast<Stream*>(in.x) + row * width + j, dx, count);
     if (in.branch != nullptr) store_row(static_cast<Element*>(in.branch) + row * width + j, dx, count);
     if (in.branch_bias_grad != nullptr) add_to_row(sums + 2 * width + j, dx, count);
-  });
+  }
 }
 
 /// Calls `visit` with an element of the stream and one of the rest.

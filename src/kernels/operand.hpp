@@ -37,9 +37,8 @@ constexpr Index numbers_for(Index depth) {
   return (depth + in_number<Number> - 1) / in_number<Number>;
 }
 
-typedef std::uint32_t UnalignedWords __attribute__((vector_size(LINFORMER_VECTOR_WIDTH * 4), aligned(4), may_alias));
 inline Vector load_numbers(const float* from) { return load(from); }
-inline Words load_numbers(const Pair* from) { return *reinterpret_cast<const UnalignedWords*>(from); }
+inline Words load_numbers(const Pair* from) { return load_words(from); }
 
 inline Vector multiply_add(float a, Vector b, Vector sum) { return sum + a * b; }
 

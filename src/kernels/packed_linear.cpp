@@ -1,7 +1,6 @@
-#include "linformer/kernels/packed_linear.hpp"
+#include "kernels/packed_linear.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +9,8 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+
+#include "kernels/bfloat16.hpp"
 
 namespace linformer::kernels {
 
@@ -32,25 +33,7 @@ std::int64_t bytes_of(WeightFormat format) {
   return format == WeightFormat::float32 ? 4 : format == WeightFormat::bfloat16 ? 2 : 1;
 }
 
-std::uint16_t to_bfloat16(float value) {
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  if (std::isnan(value)) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
-  return static_cast<std::uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
 }  // namespace
-
-std::string_view weight_format_name(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::float32:
-      return "float32";
-    case WeightFormat::bfloat16:
-      return "bfloat16";
-    case WeightFormat::int8:
-      return "int8";
-  }
-  return "";
-}
 
 void PackedLinear::Free::operator()(std::byte* pointer) const {
   ::operator delete[](pointer, std::align_val_t{kAlignment});
@@ -83,7 +66,7 @@ void PackedLinear::pack_row(std::int64_t row, const float* weight) {
     auto* words = reinterpret_cast<std::uint16_t*>(out);
     for (std::int64_t i = 0; i < columns_; ++i) {
       const auto in_group = i % (2 * lanes_), group = i - in_group;
-      words[group + 2 * (in_group % lanes_) + in_group / lanes_] = to_bfloat16(weight[i]);
+      narrow(weight[i], words[group + 2 * (in_group % lanes_) + in_group / lanes_]);
     }
   } else {
     float largest = 0;

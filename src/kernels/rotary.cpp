@@ -1,4 +1,4 @@
-#include "linformer/kernels/rotary.hpp"
+#include "kernels/rotary.hpp"
 
 #include "kernels/kernel_table.hpp"
 #include "kernels/parallel.hpp"

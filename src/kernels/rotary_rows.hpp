@@ -1,8 +1,8 @@
-// Positions [first, last) of linformer/kernels/rotary.hpp, counted over all sequences.
+// Positions [first, last) of kernels/rotary.hpp, counted over all sequences.
 #pragma once
 
 #include "kernels/element.hpp"
-#include "linformer/kernels/rotary.hpp"
+#include "kernels/rotary.hpp"
 
 namespace linformer::kernels {
 namespace {

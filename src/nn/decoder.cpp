@@ -9,9 +9,10 @@
 #include <map>
 #include <utility>
 
+#include "kernels/engine_threads.hpp"
+#include "kernels/packed_linear.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
-#include "linformer/kernels/engine_threads.hpp"
 #include "nn/decoder_attention.hpp"
 #include "nn/decoder_norm.hpp"
 #include "nn/parameters.hpp"

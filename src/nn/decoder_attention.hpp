@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 #include "nn/head_rows.hpp"
 #include "nn/layer_context.hpp"
 #include "nn/state.hpp"

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 #include "nn/parameters.hpp"
 
 namespace linformer::nn {

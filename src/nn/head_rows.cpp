@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 
 namespace linformer::nn {
 

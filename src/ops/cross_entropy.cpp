@@ -8,9 +8,9 @@
 #include <limits>
 #include <tuple>
 
+#include "kernels/cross_entropy.hpp"
+#include "kernels/layer_norm.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/cross_entropy.hpp"
-#include "linformer/kernels/layer_norm.hpp"
 #include "linformer/ops/autocast.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"

@@ -3,7 +3,7 @@
 
 #include <c10/core/ScalarType.h>
 
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 namespace linformer::ops {
 

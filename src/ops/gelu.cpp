@@ -4,8 +4,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/gelu.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/gelu.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 #include "ops/operator_node.hpp"

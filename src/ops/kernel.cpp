@@ -4,9 +4,9 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/attend.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
-#include "linformer/kernels/attend.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 

@@ -6,8 +6,8 @@
 
 #include <optional>
 
+#include "kernels/layer_norm.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/layer_norm.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 #include "ops/operator_node.hpp"
@@ -26,8 +26,8 @@ T* data_of(const at::Tensor& tensor) {
 const void* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
 
 at::Tensor composed_norm(const at::Tensor& x, const LayerNorm& norm, at::ScalarType dtype) {
-  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, 1e-5).to(dtype);
-  const auto scale = (wide(x).square().mean(-1, true) + 1e-5).rsqrt();
+  if (!norm.rms) return at::layer_norm(x, norm.weight.sizes(), norm.weight, norm.bias, kernels::norm_epsilon).to(dtype);
+  const auto scale = (wide(x).square().mean(-1, true) + kernels::norm_epsilon).rsqrt();
   const auto normed = wide(x) * scale * norm.weight;
   return (norm.bias.defined() ? normed + norm.bias : normed).to(dtype);
 }

@@ -4,8 +4,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/rotary.hpp"
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/rotary.hpp"
 #include "ops/checks.hpp"
 #include "ops/element.hpp"
 

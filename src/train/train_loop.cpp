@@ -68,7 +68,8 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
     if (targets == 0) continue;  // the mean of none is NaN
     // The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is 1 / accumulate
     // to the last bit.
-    const auto loss = state.model.loss(batch.ids, {batch.targets, batch.sparse}, forward, options.dtype) * (targets / all_targets);
+    const auto loss =
+        state.model.loss(batch.ids, {batch.targets, batch.sparse}, forward, options.dtype) * (targets / all_targets);
     loss.backward();
     loss_sum = loss_sum + loss.detach().to(at::kDouble);
   }

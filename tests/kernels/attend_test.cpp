@@ -1,6 +1,6 @@
 // The attend kernel against the reference: every instruction set that this processor has, odd sizes, one and
 // two threads. Shape letters: see ops/attention.hpp.
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>

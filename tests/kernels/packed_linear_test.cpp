@@ -1,4 +1,4 @@
-#include "linformer/kernels/packed_linear.hpp"
+#include "kernels/packed_linear.hpp"
 
 #include <gtest/gtest.h>
 

@@ -10,7 +10,7 @@
 
 #include "linformer/config/train_config.hpp"
 #include "linformer/kernels/isa.hpp"
-#include "linformer/kernels/packed_linear.hpp"
+#include "linformer/kernels/weight_format.hpp"
 
 namespace linformer {
 

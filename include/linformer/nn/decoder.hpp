@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "linformer/kernels/packed_linear.hpp"
+#include "linformer/kernels/weight_format.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/language_model.hpp"
 

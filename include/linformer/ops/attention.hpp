@@ -10,9 +10,9 @@
 namespace linformer::ops {
 
 /// Which implementation runs. `automatic` takes the fastest one that can compute the case. UserError when a chosen path
-/// can't compute it. `composed` and `reference` compute every case. All have second derivatives. `fused` is the engine's
-/// own attention, which only softmax_attention has. On every path NaN stays NaN, and logits and their softmax are in
-/// float32 at least. Float16 ends at 65,504: every path but `fused` computes it in float32.
+/// can't compute it. `composed` and `reference` compute every case. All have second derivatives. `fused` is the
+/// engine's own attention, which only softmax_attention has. On every path NaN stays NaN, and logits and their softmax
+/// are in float32 at least. Float16 ends at 65,504: every path but `fused` computes it in float32.
 enum class Path { automatic, reference, composed, kernel, fused };
 /// "auto", "reference", "composed", "kernel" or "fused".
 std::string_view path_name(Path path);

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 #include "linformer/ops/summarise.hpp"
 #include "nn/layer_context.hpp"
 

@@ -3,14 +3,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <string_view>
 #include <vector>
 
-#include "linformer/kernels/decode_kernels.hpp"
+#include "kernels/decode_kernels.hpp"
 
 namespace linformer::kernels {
-
-std::string_view weight_format_name(WeightFormat format);
 
 /// Weights (rows × columns) and biases in the layout that DecodeKernels::multiply reads.
 class PackedLinear {

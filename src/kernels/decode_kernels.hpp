@@ -6,13 +6,12 @@
 #include <cstdint>
 
 #include "linformer/kernels/isa.hpp"
+#include "linformer/kernels/weight_format.hpp"
 
 namespace linformer::kernels {
 
 constexpr std::int64_t kPadding = 32;
 constexpr std::int64_t padded(std::int64_t count) { return (count + kPadding - 1) / kPadding * kPadding; }
-
-enum class WeightFormat { float32, bfloat16, int8 };
 
 /// Weights in the layout of PackedLinear: rows of `stride` bytes, filled with zeros up to `columns`, in groups of four
 /// rows.
@@ -82,9 +81,7 @@ struct DecodeKernels {
   void (*normalise)(const float* x, const float* weight, const float* bias, std::int64_t count, float* out);
   /// RMS norm with epsilon 1e-5.
   void (*rms_normalise)(const float* x, const float* weight, std::int64_t count, float* out);
-  /// eˣ in place, to 2 units in the last place; 0 below −87, e^88 above 88. Writes up to the next multiple of kPadding.
-  void (*exponential)(float* x, std::int64_t count);
-  /// x/2 · (1 + erf(x/√2)), in place, to within 1.5e-7·|x|. Writes up to the next multiple of kPadding.
+  /// x/2 · (1 + erf(x/√2)), in place, to within 3.5e-7·|x|. Writes up to the next multiple of kPadding.
   void (*gelu)(float* x, std::int64_t count);
   /// out = gate/(1 + e^−gate) · up, each (count).
   void (*swiglu)(const float* gate, const float* up, std::int64_t count, float* out);

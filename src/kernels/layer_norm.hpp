@@ -4,9 +4,12 @@
 
 #include <cstdint>
 
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 namespace linformer::kernels {
+
+/// Of every norm: training's and the decoder's, layer norm and RMS norm.
+constexpr double norm_epsilon = 1e-5;
 
 /// s = x + branch + branch_bias; normed = (s − mean(s))·scale·weight + bias, with scale = 1/√(variance(s) + 1e-5). With
 /// `rms` the mean is taken for 0. All arrays are contiguous; `sum` may be the same memory as x.

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "linformer/kernels/attend.hpp"
+#include "kernels/attend.hpp"
 
 namespace linformer::kernels {
 
