@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 
@@ -28,7 +29,7 @@ struct BenchmarkFlags {
   Common common;
   BenchmarkOptions options;
   BenchmarkGrid grid;
-  Texts tasks{"forward"}, forms{"softmax", "running"}, decodes{"stream"}, sharings{"headwise"};
+  Texts fields{"none"}, tasks{"forward"}, forms{"softmax", "running"}, decodes{"stream"}, sharings{"headwise"};
   std::string preset, out;
   bool quick = false, dry_run = false, point = false;
   std::int64_t max_length = 0;
@@ -84,6 +85,8 @@ BenchmarkPlan plan_of(BenchmarkFlags& flags) {
   if (!flags.preset.empty()) return plan_preset(flags.preset, options);
   require(!flags.quick, "--quick makes a preset smaller; with a grid, give smaller sizes");
   auto& grid = flags.grid;
+  grid.fields = flags.fields;
+  std::ranges::replace(grid.fields, "none", "");
   grid.tasks = enums_of<BenchmarkTask>(flags.tasks, "--tasks");
   grid.forms = enums_of<BenchmarkForm>(flags.forms, "--forms");
   grid.decodes = enums_of<BenchmarkDecode>(flags.decodes, "--decodes");
@@ -141,6 +144,9 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   list("--widths", grid.widths, "d");
   list("--layers", grid.layers, "number of blocks");
   list("--heads", grid.heads, "number of heads; 0: one for each 64 of the width");
+  list("--fields", flags.fields,
+       "other fields of the models, by the names that train has, such as none,model.norm=rms+model.position=rotary: "
+       "alternatives that are compared, each with its fields joined by +; none: as they are by default");
   list("--dtypes", grid.dtypes, "float32, bfloat16; int8 for generate by stream");
   const auto single = [&](const char* name, auto& value, const std::string& help) {
     flags.of_grids.push_back(

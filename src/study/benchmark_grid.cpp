@@ -61,11 +61,18 @@ class GridPlan {
   }
 
  private:
-  // What is compared: everything equal but form, decode, slots, window and sharing.
+  // What is compared: everything equal but form, decode, slots, window, sharing and fields.
   void add_group(const BenchmarkPoint& base) {
     if (options_.max_length > 0 && base.length > options_.max_length) return;
-    using P = BenchmarkPoint;
     group_.clear();
+    over(
+        base, grid_.fields, [](BenchmarkPoint& p, const auto& v) { p.fields = v; },
+        [&](const BenchmarkPoint& p) { add_forms(p); });
+    if (!group_.empty()) plan_.groups.push_back(group_);
+  }
+
+  void add_forms(const BenchmarkPoint& base) {
+    using P = BenchmarkPoint;
     over(
         base, grid_.forms, [](P& p, auto v) { p.form = v; },
         [&](const P& a) {
@@ -83,7 +90,6 @@ class GridPlan {
                     });
               });
         });
-    if (!group_.empty()) plan_.groups.push_back(group_);
   }
 
   void add(BenchmarkPoint point) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "linformer/config/enum_text.hpp"
+#include "linformer/config/io.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/format.hpp"
@@ -30,7 +31,61 @@ BenchmarkForm transformer_of(BenchmarkForm form) {
   return is_causal(form) ? BenchmarkForm::softmax : BenchmarkForm::bidirectional_softmax;
 }
 
+namespace {
+
+// What the point itself says, in values of its own.
+const std::vector<std::string_view> kOwnFields{"model.length",
+                                               "model.width",
+                                               "model.layers",
+                                               "model.heads",
+                                               "model.vocabulary",
+                                               "model.dropout",
+                                               "model.causal",
+                                               "attention.kind",
+                                               "attention.slots",
+                                               "attention.window",
+                                               "attention.sharing",
+                                               "attention.summary",
+                                               "attention.slots_by_layer"};
+
+std::vector<std::string> parts_of(const std::string& text, char border) {
+  std::vector<std::string> parts;
+  for (std::size_t from = 0; from < text.size();) {
+    const auto end = std::min(text.find(border, from), text.size());
+    parts.push_back(text.substr(from, end - from));
+    from = end + 1;
+  }
+  return parts;
+}
+
+void set_fields(ModelConfig& config, const std::string& fields) {
+  auto handles = fields_of(config);
+  for (const auto& setting : parts_of(fields, '+')) {
+    const auto equals = setting.find('=');
+    const auto name = setting.substr(0, equals);
+    const auto field = std::ranges::find(handles, name, &FieldHandle::name);
+    require(equals != std::string::npos && field != handles.end(),
+            "{}: expected the name of a field of [model] or [attention] and its value, such as model.norm=rms",
+            excerpt(setting));
+    require(std::ranges::find(kOwnFields, name) == kOwnFields.end(), "{}: a benchmark has a flag of its own for {}",
+            excerpt(setting), name);
+    field->parse(setting.substr(equals + 1));
+  }
+}
+
+// Standard attention has no use for fields of slots.
+std::string without_attention(const std::string& fields) {
+  std::string kept;
+  for (const auto& setting : parts_of(fields, '+')) {
+    if (!setting.starts_with("attention.")) kept += (kept.empty() ? "" : "+") + setting;
+  }
+  return kept;
+}
+
+}  // namespace
+
 BenchmarkPoint canonical(BenchmarkPoint point) {
+  if (is_softmax(point.form)) point.fields = without_attention(point.fields);
   const bool no_window =
       is_softmax(point.form) || point.form == BenchmarkForm::bidirectional || point.form == BenchmarkForm::prefix;
   if (no_window) point.window = 0;
@@ -63,6 +118,7 @@ json to_json(const BenchmarkPoint& given) {
   if (point.dropout > 0) line["dropout"] = point.dropout;
   line["dtype"] = point.dtype;
   line["threads"] = point.threads;
+  if (!point.fields.empty()) line["fields"] = point.fields;
   return line;
 }
 
@@ -81,6 +137,7 @@ BenchmarkPoint point_of(const json& line) {
   point.dropout = line.value("dropout", 0.0);
   point.dtype = line.at("dtype").get<std::string>();
   point.threads = static_cast<int>(number("threads"));
+  if (line.contains("fields")) point.fields = line.at("fields").get<std::string>();
   return canonical(point);
 }
 
@@ -112,6 +169,7 @@ ModelConfig model_of(const BenchmarkPoint& given) {
   auto& attention = config.attention;
   attention.kind = is_softmax(point.form) ? AttentionKind::softmax : AttentionKind::linformer;
   attention.plain = is_plain(point.form);
+  set_fields(config, point.fields);
   if (attention.kind == AttentionKind::softmax) return resolved(config);
   attention.slots = point.slots, attention.window = point.window, attention.sharing = point.sharing;
   if (point.form == BenchmarkForm::block) attention.summary = Summary::block;
@@ -129,6 +187,7 @@ std::string describe(const BenchmarkPoint& given) {
   if (point.slots > 0 && point.sharing != Sharing::headwise) text += formatted(" {}", enum_name(point.sharing));
   if (point.task == Task::generate) text += formatted(" {} {} tokens", enum_name(point.decode), point.tokens);
   if (point.dtype != "float32") text += " " + point.dtype;
+  if (!point.fields.empty()) text += " " + point.fields;
   return text;
 }
 

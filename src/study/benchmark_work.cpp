@@ -10,30 +10,42 @@ constexpr double kPrefixChunk = 64;
 // Shares of a matrix product's speed that are usual here. A stream of one sequence waits for the weights.
 constexpr double kPassEfficiency = 0.4, kStreamEfficiency = 0.1;
 
-// Of one token of one layer in a forward pass over N tokens.
+// The matrices of a block, which each token is multiplied with: 12·d² by default.
+double matrices_of(const BenchmarkPoint& point) {
+  const auto config = model_of(point);
+  const auto d = static_cast<double>(config.width), hidden = static_cast<double>(config.hidden_width());
+  const auto states = static_cast<double>(config.state_heads() * config.head_width());
+  return 2 * d * d + 2 * d * states + (config.feed_forward_kind == FeedForwardKind::swiglu ? 3 : 2) * d * hidden;
+}
+
+// Of one token of one layer in a forward pass over N tokens. Slots are made for the heads of keys: of them all where
+// these are not shared.
 double layer_work(const BenchmarkPoint& point) {
   const auto d = static_cast<double>(point.width), n = static_cast<double>(point.length),
              k = static_cast<double>(point.slots);
   const auto w = static_cast<double>(point.window);
+  const auto config = model_of(point);
+  const auto matrices = matrices_of(point), states = static_cast<double>(config.state_heads() * config.head_width());
   const bool one_product = point.sharing == Sharing::key_value || point.sharing == Sharing::layerwise;  // E = F
   switch (point.form) {
     case BenchmarkForm::softmax:
     case BenchmarkForm::softmax_plain:
-      return 12 * d * d + n * d;
+      return matrices + n * d;
     case BenchmarkForm::bidirectional_softmax:
     case BenchmarkForm::bidirectional_softmax_plain:
-      return 12 * d * d + 2 * n * d;
+      return matrices + 2 * n * d;
     case BenchmarkForm::bidirectional:
-      if (point.sharing == Sharing::none) return 12 * d * d + 4 * k * d;  // a projection a head: no reassociation
-      return 10 * d * d + (one_product ? 3 : 4) * k * d;
+      if (point.sharing == Sharing::none)
+        return matrices + 2 * k * (states + d);  // a projection a head: no reassociation
+      return matrices - 2 * d * states + ((one_product ? 1 : 2) + 2) * k * d;
     case BenchmarkForm::prefix:
-      return 12 * d * d + 4 * k * d + kPrefixChunk * (k * static_cast<double>(point.heads) + d);
+      return matrices + 4 * k * d + kPrefixChunk * (k * static_cast<double>(point.heads) + d);
     case BenchmarkForm::running:
-      return 12 * d * d + 2 * k * d + 2 * d * (k + 1.5 * w);
+      return matrices + 2 * k * states + 2 * d * (k + 1.5 * w);
     case BenchmarkForm::block:  // r = K·W/N slots a block; half of all slots are visible on average
-      return 12 * d * d + 2 * k * w / n * d + 2 * d * (k / 2 + 1.5 * w);
+      return matrices + 2 * k * w / n * states + 2 * d * (k / 2 + 1.5 * w);
     case BenchmarkForm::window_only:
-      return 12 * d * d + 3 * d * w;
+      return matrices + 3 * d * w;
   }
   return 0;
 }
@@ -43,14 +55,15 @@ double step_work(const BenchmarkPoint& point) {
   if (!is_softmax(point.form)) return layer_work(point);
   const auto d = static_cast<double>(point.width), first = static_cast<double>(prompt_tokens(point));
   const auto last = std::min(static_cast<double>(point.length), first + static_cast<double>(point.tokens));
-  return 12 * d * d + 2 * d * (first + last) / 2;
+  return matrices_of(point) + 2 * d * (first + last) / 2;
 }
 
 }  // namespace
 
 double parameter_bytes(const BenchmarkPoint& point) {
   const auto d = static_cast<double>(point.width);
-  const auto parameters = static_cast<double>(point.layers) * 12 * d * d + static_cast<double>(point.vocabulary) * d;
+  const auto parameters =
+      static_cast<double>(point.layers) * matrices_of(point) + static_cast<double>(point.vocabulary) * d;
   return (point.task == BenchmarkTask::train ? 4 : 1) * 4 * parameters;
 }
 

@@ -57,6 +57,7 @@ TEST(BenchmarkPoint, ReturnsFromJsonAsItWas) {
       auto point = tiny(task, form);
       point.preset = "crossover", point.threads = 3;
       if (task == Task::train) point.dropout = 0.25;
+      point.fields = "model.norm=rms+model.key_value_heads=1";
       EXPECT_EQ(point_of(to_json(point)), point) << describe(point);
     }
   }
@@ -64,7 +65,8 @@ TEST(BenchmarkPoint, ReturnsFromJsonAsItWas) {
 
 TEST(BenchmarkPoint, IsTheSameWhateverUnusedFieldsHold) {
   auto point = tiny(Task::forward, Form::softmax), other = point;
-  other.slots = 3, other.window = 9, other.sharing = Sharing::none, other.tokens = 4;
+  other.fields = "attention.normalise=none", other.slots = 3, other.window = 9, other.sharing = Sharing::none,
+  other.tokens = 4;
   EXPECT_EQ(canonical(other), canonical(point));
   other.length = 22;
   EXPECT_NE(canonical(other), canonical(point));
@@ -88,6 +90,35 @@ TEST(BenchmarkWork, FollowsTheMaths) {
   // 60 tokens after a prompt of 50: the context goes from 50 to 100.
   point.task = Task::generate, point.tokens = 60, point.form = Form::softmax;
   EXPECT_DOUBLE_EQ(multiply_adds(point) / 60, 12 * 100 + 2 * 10 * 75 + 11 * 10);
+}
+
+TEST(BenchmarkWork, CountsTheMatricesThatThereAre) {
+  BenchmarkPoint point{.form = Form::softmax,
+                       .length = 100,
+                       .batch = 1,
+                       .width = 12,
+                       .layers = 1,
+                       .heads = 4,
+                       .vocabulary = 11,
+                       .fields = "model.feed_forward_kind=swiglu+model.feed_forward=20+model.key_value_heads=2"};
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, 2 * 144 + 2 * 12 * 6 + 3 * 12 * 20 + 100 * 12);
+}
+
+TEST(BenchmarkPoint, FieldsSetTheModelAndNoMore) {
+  auto point = tiny(Task::forward, Form::running);
+  point.fields = "model.norm=rms+model.position=rotary+attention.normalise=both";
+  const auto config = model_of(point);
+  EXPECT_EQ(config.norm, NormKind::rms);
+  EXPECT_EQ(config.position, Position::rotary);
+  EXPECT_EQ(config.normalise(), Normalise::both);
+  const auto message = [&](const char* fields) {
+    point.fields = fields;
+    return test::message_of([&] { model_of(point); });
+  };
+  EXPECT_TRUE(message("model.width=24").find("a flag of its own for model.width") != std::string::npos);
+  EXPECT_TRUE(message("model.nrom=rms").find("model.nrom=rms: expected the name of a field") != std::string::npos);
+  EXPECT_TRUE(message("rms").find("such as model.norm=rms") != std::string::npos);
+  EXPECT_TRUE(message("model.norm=big").find("model.norm") != std::string::npos);
 }
 
 TEST(BenchmarkWork, WeightsAreNoMoreThanThoseOfTheModel) {
@@ -123,6 +154,16 @@ TEST(BenchmarkGrid, HasEveryCombinationOnce) {
   EXPECT_EQ(plan_grid(grid, {.max_length = 64}).points(), 4u);
   grid.lengths = {64}, grid.slots = {100}, grid.forms = {Form::running};
   EXPECT_TRUE(test::message_of([&] { plan_grid(grid, {}); }).find("100 slots") != std::string::npos);
+}
+
+TEST(BenchmarkGrid, FieldsAreComparedWithEachOther) {
+  BenchmarkGrid grid;
+  grid.forms = {Form::softmax, Form::running}, grid.lengths = {64}, grid.slots = {8}, grid.windows = {16},
+  grid.widths = {32}, grid.fields = {"", "model.norm=rms", "attention.normalise=none", "model.position=nowhere"};
+  const auto plan = plan_grid(grid, {});
+  ASSERT_EQ(plan.groups.size(), 1u);
+  EXPECT_EQ(plan.groups[0].size(), 2u + 3u);  // standard attention has no use for attention.normalise
+  EXPECT_EQ(plan.left_out.size(), 2u);
 }
 
 TEST(BenchmarkPresets, AllPointsAreModels) {

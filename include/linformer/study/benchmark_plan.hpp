@@ -18,6 +18,7 @@ struct BenchmarkGrid {
   std::vector<std::int64_t> lengths{512, 2048}, slots{64}, windows{64}, batches{1}, widths{384}, layers{2};
   std::vector<std::int64_t> heads{0};  ///< 0 = one head for each 64 of the width
   std::vector<std::string> dtypes{"float32"};
+  std::vector<std::string> fields{""};  ///< BenchmarkPoint::fields
   std::int64_t vocabulary = 256, tokens = 128;
 };
 

@@ -59,6 +59,8 @@ struct BenchmarkPoint {
   std::int64_t tokens = 0;        ///< only for generate: tokens made after a prompt of prompt_tokens()
   std::string dtype = "float32";  ///< float32 or bfloat16; generate by stream also takes int8 (for weights)
   int threads = 1;
+  /// Other fields of the model, by their names: "model.norm=rms+model.bias=false"; empty = as they are by default.
+  std::string fields = {};
   bool operator==(const BenchmarkPoint&) const = default;
 };
 
