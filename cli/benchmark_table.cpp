@@ -58,7 +58,7 @@ Row point_row(const json& line) {
                     : line.value("scaled", false) ? formatted("from {} tokens", count(line, "measured_tokens"))
                                                   : "";
   return {count(line, "task"),
-          count(line, "form"),
+          count(line, "form") + (line.contains("fields") ? " " + count(line, "fields") : ""),
           count(line, "decode"),
           count(line, "length"),
           count(line, "slots"),

@@ -175,10 +175,11 @@ void add_generate(CLI::App& app) {
   verb->add_option("--prompt-file", flags->prompt_file,
                    "file with a text to continue, as UTF-8 or as UTF-16 with a mark; -: standard input");
   verb->add_option("--samples", flags->samples, "samples of each prompt")->capture_default_str();
-  verb->add_option("--overflow", flags->overflow,
-                   "when the text reaches model.length: error (models without positions go on instead), or slide "
-                   "(reads the last "
-                   "half of the window again and continues)")
+  verb->add_option(
+          "--overflow", flags->overflow,
+          "when the text reaches model.length: error (models without a table of positions go on instead), or slide "
+          "(reads the last "
+          "half of the window again and continues)")
       ->capture_default_str();
   flags->fields = std::make_unique<FieldFlags>(*verb, fields_of(flags->sampling), Spelling::full_and_short);
   verb->callback([flags] { run(*flags); });

@@ -13,11 +13,13 @@
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/ops/cross_entropy.hpp"
 
 namespace linformer {
 namespace {
 
 constexpr std::int64_t kDistanceRanges = 16;
+static_assert(kIgnored == ops::CrossEntropyOptions{}.ignore_index, "heads and batches mean the same by no target");
 
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
   const auto& config = model.config();

@@ -42,7 +42,7 @@ class Attention {
   /// The weights with which forward() mixes the values.
   virtual AttentionWeights weights(const at::Tensor& x_BNd) const = 0;
   /// A chunk of a text, with the state before it → the branch, and the state after it. Both depend on x and on the
-  /// state   /// before, and gradients flow to both. Reading a text in chunks gives what forward() gives for the whole.
+  /// state before, and gradients flow to both. Reading a text in chunks gives what forward() gives for the whole.
   /// The state after may share tensors with the one before: join() or select() copy it.
   std::pair<ops::Branch, StatePointer> read(const at::Tensor& x_BNd, std::int64_t position,
                                             const LayerState* before) const;

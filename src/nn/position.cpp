@@ -1,6 +1,7 @@
 #include "nn/position.hpp"
 
 #include <ATen/ATen.h>
+#include <c10/core/InferenceMode.h>
 
 #include <cmath>
 
@@ -21,7 +22,7 @@ at::Tensor sinusoidal_table(std::int64_t length, std::int64_t width) {
   return at::where(columns.remainder(2) == 0, angles.sin(), angles.cos());
 }
 
-PositionEmbedding::PositionEmbedding(Parameters& parameters, const ModelConfig& config) {
+PositionEmbedding::PositionEmbedding(Parameters& parameters, const ModelConfig& config) : kind_(config.position) {
   switch (config.position) {
     case Position::learned:
       rows_ = parameters.normal("position_embedding.weight", {config.length, config.width}, config.initializer_range);
@@ -40,8 +41,7 @@ at::Tensor PositionEmbedding::added_to(const at::Tensor& x_BNd, const at::Tensor
 }
 
 void PositionEmbedding::to(at::Device device, at::ScalarType dtype) {
-  if (rows_.defined() && !rows_.requires_grad())
-    rows_ = sinusoidal_table(rows_.size(0), rows_.size(1)).to(device, dtype);
+  if (kind_ == Position::sinusoidal) rows_ = sinusoidal_table(rows_.size(0), rows_.size(1)).to(device, dtype);
 }
 
 Rotation::Rotation(const ModelConfig& config)
@@ -65,6 +65,7 @@ at::Tensor Rotation::turns_of(std::int64_t first, std::int64_t count, at::Device
     if (last_turns_.defined() && last_turns_.device() == device && offset >= 0 && offset + count <= last_turns_.size(0))
       return last_turns_.narrow(0, offset, count);
   }
+  const c10::InferenceMode recordable(false);  // what is kept serves training too
   const auto positions = at::arange(first, first + count, at::TensorOptions(at::kLong).device(device));
   auto turns = ops::rotary_turns(positions, width_, base_);
   if (count > kMostKept) return turns;

@@ -30,6 +30,7 @@ class PositionEmbedding {
   void to(at::Device device, at::ScalarType dtype);
 
  private:
+  Position kind_ = Position::none;
   at::Tensor rows_;
 };
 

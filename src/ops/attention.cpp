@@ -156,7 +156,7 @@ at::Tensor prefix_attention(const at::Tensor& query, const at::Tensor& key, cons
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const at::Tensor& projection_key, const at::Tensor& projection_value,
                      const AttentionOptions& options) {
-  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  check_window(options.window);
   require(options.causal || options.window == 0,
           "window is {} without causal; a window is for the causal form: set causal, or window = 0", options.window);
   require(!options.causal || !options.key_padding_mask,

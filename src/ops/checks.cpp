@@ -61,9 +61,18 @@ void check_key_value(const at::Tensor& key, const at::Tensor& value) {
     fail("value has shape {}; expected that of key, {}", shape_text(value), shape_text(key));
 }
 
+void check_same_device(std::string_view name, const at::Tensor& tensor, std::string_view other,
+                       const at::Tensor& like) {
+  if (tensor.defined() && like.defined() && tensor.device() != like.device())
+    fail("{} is on {} and {} on {}; expected one device: move one of them", name, tensor.device().str(), other,
+         like.device().str());
+}
+
 void check_query_key_value(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
   check_attention_tensor("query", query, "(B,H,N,D)");
   check_key_value(key, value);
+  check_same_device("key", key, "query", query);
+  check_same_device("value", value, "query", query);
   const bool heads = key.size(1) > 0 && query.size(1) % key.size(1) == 0;
   if (!(key.size(0) == query.size(0) && heads && key.size(3) == query.size(3)))
     fail("key has shape {}; expected (B,H,M,D) = ({},{},M,{}), or a divisor of H heads, as query is {}",
@@ -79,6 +88,7 @@ void check_same_length(const at::Tensor& query, const at::Tensor& key) {
 
 void check_projection(std::string_view name, const at::Tensor& projection, const at::Tensor& key, std::int64_t length,
                       bool exact) {
+  check_same_device(name, projection, "key", key);
   const bool dims = projection.defined() && (projection.dim() == 2 || projection.dim() == 3);
   const bool heads = dims && (projection.dim() == 2 || projection.size(0) == key.size(1));
   const bool columns =
@@ -100,9 +110,14 @@ void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor&
           key.size(2), shape_text(key));
 }
 
+void check_window(std::int64_t window) {
+  constexpr std::int64_t most = std::int64_t{1} << 40;  // far beyond any text, and far below what overflows
+  require(window >= 0 && window <= most, "window is {}; expected 0 (none) to {}", window, most);
+}
+
 void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options) {
-  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  check_window(options.window);
   require(options.causal || options.window == 0,
           "window is {} without causal; a window is for the causal form: set causal, or window = 0", options.window);
   require(!options.causal || options.window > 0,
@@ -117,6 +132,10 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
       options.first == 0 || key.size(2) == query.size(2) + options.window,
       "key has {} positions and query {}; from first = {} on key begins one block of {} earlier, so {} are expected",
       key.size(2), query.size(2), options.first, options.window, query.size(2) + options.window);
+  check_same_device("slot_key", slots.key, "query", query);
+  check_same_device("slot_value", slots.value, "query", query);
+  check_same_device("slot_bias", options.slot_bias.value_or(query), "query", query);
+  check_same_device("slot_query", options.slot_query.value_or(query), "query", query);
   check_slot_tensor("slot_key", slots.key, query, key.size(1), options);
   check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
   if (slots.key.sizes() != slots.value.sizes())
@@ -143,7 +162,7 @@ void check_sums(const std::optional<Slots>& sums, const at::Tensor& key, std::in
 }
 
 void check_summarise(const SummariseOptions& options, const at::Tensor& key) {
-  require(options.window >= 0, "window is {}; expected 0 (none) or more", options.window);
+  check_window(options.window);
   require(options.window > 0 || !options.block,
           "block summaries need a window of 1 or more (window is 0): set window, or take running summaries");
   require(options.window == 0 || !options.key_padding_mask,

@@ -29,6 +29,9 @@ void check_projections(const at::Tensor& projection_key, const at::Tensor& proje
 /// What summarise_linear takes, on either path.
 void check_linear_summary(const at::Tensor& key, const at::Tensor& value, const at::Tensor& projection_key,
                           const at::Tensor& projection_value, const SummariseOptions& options);
+/// Arithmetic on tensors of two devices would read what isn't there.
+void check_same_device(std::string_view name, const at::Tensor& tensor, std::string_view other, const at::Tensor& like);
+void check_window(std::int64_t window);
 void check_padding_mask(const std::optional<at::Tensor>& mask, const at::Tensor& key);
 void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                   const AttendOptions& options);

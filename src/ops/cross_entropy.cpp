@@ -266,6 +266,8 @@ void check(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
   require(weight.scalar_type() == hidden.scalar_type(),
           "weight has dtype {} and hidden {}; expected the same: cast one of them", c10::toString(weight.scalar_type()),
           c10::toString(hidden.scalar_type()));
+  check_same_device("weight", weight, "hidden", hidden);
+  check_same_device("target", target, "hidden", hidden);
   require(target.scalar_type() == at::kLong, "target has dtype {}; expected int64",
           c10::toString(target.scalar_type()));
   if (!sizes_are_known({hidden, weight, target})) return;

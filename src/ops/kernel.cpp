@@ -111,7 +111,6 @@ std::pair<at::Tensor, at::Tensor> forward(const Call& given) {
 GradientTensors gradients_of(const Call& call) {
   const auto heads = call.query.sym_size(1), own = call.slot_key.sym_size(1);
   const auto zeros = [&](const at::Tensor& like) {
-    if (own == heads) return at::zeros_like(like, like.options().dtype(at::kFloat));
     auto sizes = like.sym_sizes().vec();
     sizes[1] = heads;
     return at::zeros_symint(sizes, like.options().dtype(at::kFloat));

@@ -80,8 +80,10 @@ at::Tensor softmax_present(const at::Tensor& scores, const at::Tensor& present, 
 
 }  // namespace
 
-at::Tensor linear_slots(const at::Tensor& projection, const at::Tensor& x_BHMD, const SummariseOptions& options,
+at::Tensor linear_slots(const at::Tensor& given, const at::Tensor& x_BHMD, const SummariseOptions& options,
                         const at::Tensor& before) {
+  // Parameters may be wider than activations, as under autocast.
+  const auto projection = is_short_float(x_BHMD) ? given.to(x_BHMD.scalar_type()) : given;
   if (options.window == 0) return project_whole(projection, zero_padding(x_BHMD, options.key_padding_mask));
   return options.block
              ? project_each_block(projection, x_BHMD, options.window)

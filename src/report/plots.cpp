@@ -132,7 +132,7 @@ struct Varied {
 };
 constexpr std::array kVaried{Varied{"slots", "K "},         Varied{"window", "window "}, Varied{"sharing", "sharing "},
                              Varied{"width", "width "},     Varied{"layers", "layers "}, Varied{"dtype", ""},
-                             Varied{"threads", "threads "}, Varied{"batch", "batch "}};
+                             Varied{"threads", "threads "}, Varied{"batch", "batch "},   Varied{"fields", ""}};
 using Points = std::vector<const json*>;
 
 std::map<std::string, std::vector<Varied>> varied_by_form(const Points& points) {

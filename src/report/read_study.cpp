@@ -35,7 +35,7 @@ void sort_lines(const fs::path& file, const std::map<std::string, std::string>& 
 std::string identity(const json& line) {
   json key = json::object();
   for (const auto* name : {"preset", "task", "form", "decode", "sharing", "length", "slots", "window", "batch", "width",
-                           "layers", "heads", "vocabulary", "dtype", "threads", "what", "steps", "against"}) {
+                           "layers", "heads", "vocabulary", "dtype", "threads", "fields", "what", "steps", "against"}) {
     if (line.contains(name)) key[name] = line[name];
   }
   if (line.contains("what") && line.contains("budget_bytes")) key["budget_bytes"] = line["budget_bytes"];

@@ -25,6 +25,7 @@ class GridPlan {
 
   BenchmarkPlan make() {
     using P = BenchmarkPoint;
+    for (const auto& fields : grid_.fields) check_fields(fields);
     P base;
     base.vocabulary = grid_.vocabulary, base.threads = options_.threads;
     over(

@@ -48,21 +48,30 @@ const std::vector<std::string_view> kOwnFields{"model.length",
                                                "attention.summary",
                                                "attention.slots_by_layer"};
 
-std::vector<std::string> parts_of(const std::string& text, char border) {
-  std::vector<std::string> parts;
-  for (std::size_t from = 0; from < text.size();) {
-    const auto end = std::min(text.find(border, from), text.size());
-    parts.push_back(text.substr(from, end - from));
-    from = end + 1;
+// "model.norm=rms+model.rotary_base=1e+4" → its two settings, sorted. A plus stands between settings where a name
+// follows.
+std::vector<std::string> settings_of(const std::string& text) {
+  std::vector<std::string> settings;
+  const auto begins_name = [&](std::size_t at) {
+    return text.compare(at, 6, "model.") == 0 || text.compare(at, 10, "attention.") == 0;
+  };
+  for (std::size_t from = 0, i = 0; i <= text.size() && !text.empty(); ++i) {
+    if (i < text.size() && !(text[i] == '+' && begins_name(i + 1))) continue;
+    settings.push_back(text.substr(from, i - from));
+    from = i + 1;
   }
-  return parts;
+  std::ranges::sort(settings);
+  return settings;
 }
 
 void set_fields(ModelConfig& config, const std::string& fields) {
   auto handles = fields_of(config);
-  for (const auto& setting : parts_of(fields, '+')) {
+  std::string last;
+  for (const auto& setting : settings_of(fields)) {
     const auto equals = setting.find('=');
     const auto name = setting.substr(0, equals);
+    require(name != last, "{}: {} is set twice; give it once", excerpt(fields), name);
+    last = name;
     const auto field = std::ranges::find(handles, name, &FieldHandle::name);
     require(equals != std::string::npos && field != handles.end(),
             "{}: expected the name of a field of [model] or [attention] and its value, such as model.norm=rms",
@@ -74,18 +83,23 @@ void set_fields(ModelConfig& config, const std::string& fields) {
 }
 
 // Standard attention has no use for fields of slots.
-std::string without_attention(const std::string& fields) {
-  std::string kept;
-  for (const auto& setting : parts_of(fields, '+')) {
-    if (!setting.starts_with("attention.")) kept += (kept.empty() ? "" : "+") + setting;
+std::string used_fields(const std::string& fields, bool softmax) {
+  std::string used;
+  for (const auto& setting : settings_of(fields)) {
+    if (!softmax || !setting.starts_with("attention.")) used += (used.empty() ? "" : "+") + setting;
   }
-  return kept;
+  return used;
 }
 
 }  // namespace
 
+void check_fields(const std::string& fields) {
+  ModelConfig config;
+  set_fields(config, fields);
+}
+
 BenchmarkPoint canonical(BenchmarkPoint point) {
-  if (is_softmax(point.form)) point.fields = without_attention(point.fields);
+  point.fields = used_fields(point.fields, is_softmax(point.form));
   const bool no_window =
       is_softmax(point.form) || point.form == BenchmarkForm::bidirectional || point.form == BenchmarkForm::prefix;
   if (no_window) point.window = 0;

@@ -152,7 +152,8 @@ class Oracle:
         name, window, slots = f"blocks.{layer}.attention", self.attention["window"], self.slots_of(layer)
         block = t // window
         near = slice(max(block - 1, 0) * window, t + 1)
-        keys = self.turned(self.optional_norm(name + ".window_key_norm", key[near]), near.start)
+        # What counts is the distance, so the query stays and keys are turned by it. Slots have no position.
+        keys = self.turned(self.optional_norm(name + ".window_key_norm", key[near]), near.start - t)
         values = self.optional_norm(name + ".window_value_norm", value[near])
         slot_keys, slot_values = self.window_slots(layer, head, x, key, value, slots, max(block - 1, 0))
         slot_keys = self.optional_norm(name + ".slot_key_norm", slot_keys)
@@ -160,9 +161,7 @@ class Oracle:
         bias = torch.zeros(len(slot_keys) + len(keys), dtype=torch.float64)
         if name + ".slot_bias" in self.tensors:
             bias[: len(slot_keys)] = self.get(name + ".slot_bias")[head]
-        slot_logits = slot_keys @ query[t]  # slots have no position
-        logits = torch.cat([slot_logits, keys @ self.turned(query[t : t + 1], t)[0]]) / math.sqrt(self.head_width) + bias
-        return torch.softmax(logits, 0) @ torch.cat([slot_values, values])
+        return self.mix(query[t], torch.cat([slot_keys, keys]), torch.cat([slot_values, values]), bias)
 
     def window_slots(self, layer, head, x, key, value, slots, finished):
         """Slots of the first `finished` blocks; none before the first."""

@@ -118,6 +118,7 @@ TEST_F(Report, BenchmarkKeepsTheLatestOfEachPoint) {
 {"type":"point","task":"train","form":"running","length":64,"seconds":2.0,"status":"ok"}
 {"type":"point","task":"train","form":"running","length":64,"seconds":3.123456789,"status":"ok"}
 {"type":"point","task":"train","form":"running","length":128,"status":"memory"}
+{"type":"point","task":"train","form":"running","length":64,"fields":"model.norm=rms","seconds":1.5,"status":"ok"}
 {"type":"crossover","task":"train","form":"running","time_length":1024}
 {"type":"novelty"}
 {"type":"crossover","task":"train","form":"running","time_length":192}
@@ -127,8 +128,9 @@ TEST_F(Report, BenchmarkKeepsTheLatestOfEachPoint) {
   ASSERT_EQ(crossovers.size(), 1u);
   EXPECT_EQ(crossovers[0]["time_length"], 192);
   const auto& points = document["benchmarks"][0]["points"];
-  ASSERT_EQ(points.size(), 2u);
+  ASSERT_EQ(points.size(), 3u);
   EXPECT_EQ(points[0]["seconds"], 3.12346);
+  EXPECT_EQ(points[2]["fields"], "model.norm=rms");
   EXPECT_TRUE(remarks_on(document, "benchmark.jsonl", "type 'novelty'"));
 }
 

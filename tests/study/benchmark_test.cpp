@@ -57,7 +57,7 @@ TEST(BenchmarkPoint, ReturnsFromJsonAsItWas) {
       auto point = tiny(task, form);
       point.preset = "crossover", point.threads = 3;
       if (task == Task::train) point.dropout = 0.25;
-      point.fields = "model.norm=rms+model.key_value_heads=1";
+      point.fields = "model.key_value_heads=1+model.norm=rms";
       EXPECT_EQ(point_of(to_json(point)), point) << describe(point);
     }
   }
@@ -118,6 +118,11 @@ TEST(BenchmarkPoint, FieldsSetTheModelAndNoMore) {
   EXPECT_TRUE(message("model.width=24").find("a flag of its own for model.width") != std::string::npos);
   EXPECT_TRUE(message("model.nrom=rms").find("model.nrom=rms: expected the name of a field") != std::string::npos);
   EXPECT_TRUE(message("rms").find("such as model.norm=rms") != std::string::npos);
+  EXPECT_TRUE(message("model.norm=rms+model.norm=layer").find("set twice") != std::string::npos);
+  EXPECT_TRUE(message("model.norm=rms+").find("rms+") != std::string::npos);
+  point.fields = "model.rotary_base=1e+4+model.position=rotary";
+  EXPECT_EQ(model_of(point).base(), 1e4);
+  EXPECT_EQ(canonical(point).fields, "model.position=rotary+model.rotary_base=1e+4");
   EXPECT_TRUE(message("model.norm=big").find("model.norm") != std::string::npos);
 }
 
@@ -159,11 +164,13 @@ TEST(BenchmarkGrid, HasEveryCombinationOnce) {
 TEST(BenchmarkGrid, FieldsAreComparedWithEachOther) {
   BenchmarkGrid grid;
   grid.forms = {Form::softmax, Form::running}, grid.lengths = {64}, grid.slots = {8}, grid.windows = {16},
-  grid.widths = {32}, grid.fields = {"", "model.norm=rms", "attention.normalise=none", "model.position=nowhere"};
+  grid.widths = {32}, grid.fields = {"", "model.norm=rms", "attention.normalise=none", "model.key_value_heads=5"};
   const auto plan = plan_grid(grid, {});
   ASSERT_EQ(plan.groups.size(), 1u);
   EXPECT_EQ(plan.groups[0].size(), 2u + 3u);  // standard attention has no use for attention.normalise
   EXPECT_EQ(plan.left_out.size(), 2u);
+  grid.fields = {"", "model.position=nowhere"};
+  EXPECT_TRUE(test::message_of([&] { plan_grid(grid, {}); }).find("nowhere") != std::string::npos);
 }
 
 TEST(BenchmarkPresets, AllPointsAreModels) {

@@ -69,7 +69,7 @@ struct ModelConfig {
     visitor(
         "model.position", self.position,
         "positions: learned or sinusoidal rows are added to the embedding; rotary turns keys and queries of softmax "
-        "and windows, and ends nowhere; or none");
+        "and windows, without a table; or none");
     visitor("model.rotary_base", self.rotary_base,
             "of rotary positions: the larger, the slower the slowest parts of a key turn; 0: 10000");
     AttentionConfig::visit(self.attention, visitor);

@@ -4,7 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
+#include <cstdint>
 #include <string_view>
 
 namespace linformer {

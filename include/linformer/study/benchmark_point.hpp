@@ -64,6 +64,9 @@ struct BenchmarkPoint {
   bool operator==(const BenchmarkPoint&) const = default;
 };
 
+/// UserError where BenchmarkPoint::fields would hold a name or a value that no model has.
+void check_fields(const std::string& fields);
+
 bool is_softmax(BenchmarkForm form);
 bool is_plain(BenchmarkForm form);
 bool is_causal(BenchmarkForm form);

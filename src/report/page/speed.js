@@ -1,7 +1,7 @@
 // Benchmarks: time and memory against N, generation, what fits.
 
 const TASKS = {train: "Training step", forward: "Forward pass", generate: "Generation"};
-const VARIED = [["slots", "K"], ["window", "window"], ["sharing", "sharing"], ["width", "width"], ["layers", "layers"], ["dtype", ""], ["threads", "threads"], ["batch", "batch"]];
+const VARIED = [["slots", "K"], ["window", "window"], ["sharing", "sharing"], ["width", "width"], ["layers", "layers"], ["dtype", ""], ["threads", "threads"], ["batch", "batch"], ["fields", ""]];
 const taskName = (task) => TASKS[task] || task;
 
 /** Points that belong into one chart, with the name of each one's line: its form and what else varies. src/report/plots.cpp makes the same lines. */
