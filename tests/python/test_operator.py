@@ -352,3 +352,40 @@ def attention_of(q=(2, 3, 7, 4), k=(2, 3, 7, 4), v=(2, 3, 7, 4), e=(5, 7), **opt
 def test_errors_name_the_value(call, message):
     with pytest.raises((RuntimeError, ValueError), match=message):
         call()
+
+
+def test_tensors_of_two_devices_are_refused():
+    query, key, value = (torch.randn(1, 2, 16, 4) for _ in range(3))
+    slots = torch.randn(1, 2, 4, 3, 4)
+    projection = torch.randn(3, 16)
+    calls = {
+        "key is on meta": lambda: ops.attention(query, key.to("meta"), value, projection, projection),
+        "projection_value is on meta": lambda: ops.attention(query, key, value, projection, projection.to("meta")),
+        "value is on meta": lambda: ops.attend(query, key, value.to("meta"), slots, slots, causal=True, window=4),
+        "slot_key is on meta": lambda: ops.attend(query, key, value, slots.to("meta"), slots, causal=True, window=4),
+        "weight is on meta": lambda: ops.linear_cross_entropy(query[0, 0], torch.randn(5, 4).to("meta"), torch.zeros(16, dtype=torch.int64)),
+        "target is on meta": lambda: ops.linear_cross_entropy(query[0, 0], torch.randn(5, 4), torch.zeros(16, dtype=torch.int64).to("meta")),
+    }
+    for message, call in calls.items():
+        with pytest.raises(Exception, match=message):
+            call()
+
+
+@pytest.mark.parametrize("window", [2**63 - 1, 2**41, -1])
+def test_windows_have_bounds(window):
+    query = torch.randn(1, 2, 16, 4)
+    slots, projection = torch.randn(1, 2, 4, 3, 4), torch.randn(3, 16)
+    with pytest.raises(Exception, match=f"window is {window}; expected 0"):
+        torch.ops.linformer.attend(query, query, query, slots, slots, causal=True, window=window)
+    with pytest.raises(Exception, match=f"window is {window}; expected 0"):
+        torch.ops.linformer.attention(query, query, query, projection, projection, causal=True, window=window)
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_parameters_may_be_wider_than_activations(window):
+    query, key, value = (torch.randn(1, 2, 16, 4).bfloat16() for _ in range(3))
+    projection = torch.randn(3, 16)
+    call = lambda: torch.ops.linformer.attention(query, key, value, projection, projection, causal=window > 0, window=window)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = call()
+    assert out.dtype == torch.bfloat16 and torch.equal(out, call())
