@@ -10,11 +10,15 @@ constexpr double kPrefixChunk = 64;
 // Shares of a matrix product's speed that are usual here. A stream of one sequence waits for the weights.
 constexpr double kPassEfficiency = 0.4, kStreamEfficiency = 0.1;
 
+// Of keys, and of values: those of model.key_value_heads.
+double width_of_states(const ModelConfig& config) {
+  return static_cast<double>(config.state_heads() * config.head_width());
+}
+
 // The matrices of a block, which each token is multiplied with: 12·d² by default.
-double matrices_of(const BenchmarkPoint& point) {
-  const auto config = model_of(point);
+double matrices_of(const ModelConfig& config) {
   const auto d = static_cast<double>(config.width), hidden = static_cast<double>(config.hidden_width());
-  const auto states = static_cast<double>(config.state_heads() * config.head_width());
+  const auto states = width_of_states(config);
   return 2 * d * d + 2 * d * states + (config.feed_forward_kind == FeedForwardKind::swiglu ? 3 : 2) * d * hidden;
 }
 
@@ -25,7 +29,7 @@ double layer_work(const BenchmarkPoint& point) {
              k = static_cast<double>(point.slots);
   const auto w = static_cast<double>(point.window);
   const auto config = model_of(point);
-  const auto matrices = matrices_of(point), states = static_cast<double>(config.state_heads() * config.head_width());
+  const auto matrices = matrices_of(config), states = width_of_states(config);
   const bool one_product = point.sharing == Sharing::key_value || point.sharing == Sharing::layerwise;  // E = F
   switch (point.form) {
     case BenchmarkForm::softmax:
@@ -55,7 +59,7 @@ double step_work(const BenchmarkPoint& point) {
   if (!is_softmax(point.form)) return layer_work(point);
   const auto d = static_cast<double>(point.width), first = static_cast<double>(prompt_tokens(point));
   const auto last = std::min(static_cast<double>(point.length), first + static_cast<double>(point.tokens));
-  return matrices_of(point) + 2 * d * (first + last) / 2;
+  return matrices_of(model_of(point)) + 2 * d * (first + last) / 2;
 }
 
 }  // namespace
@@ -63,7 +67,7 @@ double step_work(const BenchmarkPoint& point) {
 double parameter_bytes(const BenchmarkPoint& point) {
   const auto d = static_cast<double>(point.width);
   const auto parameters =
-      static_cast<double>(point.layers) * matrices_of(point) + static_cast<double>(point.vocabulary) * d;
+      static_cast<double>(point.layers) * matrices_of(model_of(point)) + static_cast<double>(point.vocabulary) * d;
   return (point.task == BenchmarkTask::train ? 4 : 1) * 4 * parameters;
 }
 

@@ -2,7 +2,7 @@
 #include <filesystem>
 
 #include "linformer/core/error.hpp"
-#include "linformer/core/excerpt.hpp"
+#include "linformer/core/json.hpp"
 #include "linformer/core/utf8.hpp"
 #include "linformer/train/run.hpp"
 

@@ -15,9 +15,9 @@ WIDE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.bfloat16: 3e-2}
 class Case:
     """An operator in one form. `tensors` names the shape of each floating-point argument, by batch and length; `names` those that are keywords."""
 
-    def __init__(self, name, operator, shapes, keywords=(), mask=None, targets=False, batched=None, **options):
+    def __init__(self, name, operator, shapes, keywords=(), mask=None, targets=False, **options):
         self.name, self.operator, self.shapes, self.keywords = name, operator, shapes, keywords
-        self.mask, self.targets, self.batched, self.options = mask, targets, batched, options
+        self.mask, self.targets, self.options = mask, targets, options
 
     def __repr__(self):
         return self.name
@@ -260,8 +260,7 @@ def test_inputs_made_of_each_other_count_once():
 
     def call(path):
         slots = key.cumsum(2)[:, :, :6] * 0.3
-        out = ops.attend(query, key, key * 2, slots.float(), slots.float(), causal=True, window=5, path=path) if path == "auto" else ops.attend(
-            query, key, key * 2, slots, slots, causal=True, window=5, path=path)
+        out = ops.attend(query, key, key * 2, slots, slots, causal=True, window=5, path=path)
         first, = torch.autograd.grad(out.square().sum(), key, create_graph=True)
         return torch.autograd.grad(first.square().sum(), [query, key])
 
