@@ -145,7 +145,8 @@ void add_grid(CLI::App& verb, BenchmarkFlags& flags) {
   list("--layers", grid.layers, "number of blocks");
   list("--heads", grid.heads, "number of heads; 0: one for each 64 of the width");
   list("--fields", flags.fields,
-       "other fields of the models, by the names that train has, such as none,model.norm=rms+model.position=rotary: "
+       "other fields of the models, and train.chunk and train.checkpoint_activations, by the names that train has, "
+       "such as none,model.norm=rms+model.position=rotary: "
        "alternatives that are compared, each with its fields joined by +; none: as they are by default");
   list("--dtypes", grid.dtypes, "float32, bfloat16; int8 for generate by stream");
   const auto single = [&](const char* name, auto& value, const std::string& help) {

@@ -177,7 +177,9 @@ def scaling(rows):
 
 def largest(rows):
     """What trains within a budget of memory: the longest and the widest model of each form."""
-    found = {(row["budget_bytes"], row["what"], row["form"]): row for row in rows if row["type"] == "largest"}  # the newest counts
+    def form_of(row):
+        return ", ".join((row["form"], *row.get("fields", "").split("+"))).removesuffix(", ")
+    found = {(row["budget_bytes"], row["what"], form_of(row)): row for row in rows if row["type"] == "largest"}  # the newest counts
     forms = list(dict.fromkeys(form for _, _, form in found))
     names = {"length": "longest N", "width": "largest d"}
 

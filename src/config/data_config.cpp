@@ -24,6 +24,8 @@ void check(const DataConfig& config, std::int64_t length) {
   }
   require(config.folder.empty(), "data.folder is {}, but data.source = recall is generated; leave one of them out",
           config.folder);
+  require(config.order == DataOrder::random,
+          "data.order is sequential, but data.source = recall has no text that goes on; leave it random");
   check_count("data.pairs", config.pairs);
   check_count("data.keys", config.keys);
   check_count("data.values", config.values);

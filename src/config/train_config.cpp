@@ -1,5 +1,6 @@
 #include "linformer/config/train_config.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "linformer/core/error.hpp"
@@ -25,6 +26,15 @@ void check(const TrainConfig& config) {
   check_at_least("train.evaluate_every", config.evaluate_every, 0);
   check_at_least("train.save_every", config.save_every, 0);
   check_at_least("train.keep", config.keep, 1);
+  check_at_least("train.chunk", config.chunk.value_or(0), 0);
+  require(
+      config.chunk.value_or(0) == 0 || !config.checkpoint_activations,
+      "train.checkpoint_activations does nothing where train.chunk = {} already computes each chunk again; set it to "
+      "false, and use a smaller train.chunk if memory is short",
+      config.chunk.value_or(0));
+  require(!config.carry_state || !config.checkpoint_activations,
+          "train.checkpoint_activations can't go with train.carry_state; set it to false, and train.chunk to a number "
+          "of tokens if memory is short");
   require(std::isfinite(config.learning_rate) && config.learning_rate > 0,
           "train.learning_rate is {}, expected a positive number, such as 5e-4", config.learning_rate);
   check_rate("train.learning_rate_start", config.learning_rate_start, config.learning_rate);
@@ -45,6 +55,18 @@ void check(const TrainConfig& config) {
           config.beta2);
   require(std::isfinite(config.clip) && config.clip >= 0,
           "train.clip is {}, expected a gradient norm such as 1, or 0 for no clipping", config.clip);
+}
+
+void check_chunk(const TrainConfig& config, const ModelConfig& model) {
+  const auto chunk = config.chunk.value_or(0), window = model.window();
+  if (chunk == 0) return;
+  require(model.causal,
+          "train.chunk is {}, but a bidirectional model (model.causal = false) sees the whole text at once; set "
+          "train.chunk to 0, and train.checkpoint_activations to true if memory is short",
+          chunk);
+  require(window == 0 || chunk % window == 0,
+          "train.chunk is {}, expected a multiple of attention.window = {}, such as {}", chunk, window,
+          std::max<std::int64_t>(chunk / std::max<std::int64_t>(window, 1), 1) * window);
 }
 
 }  // namespace linformer

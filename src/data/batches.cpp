@@ -20,6 +20,21 @@ void check_sizes(std::int64_t batch, std::int64_t length) {
   require(length > 0, "the window length is {}, expected 1 or more", length);
 }
 
+// Windows that begin at `start_of(row)` in the training part.
+template <class StartOf>
+Batch windows_at(const TokenData& data, std::int64_t batch, std::int64_t length, const StartOf& start_of) {
+  Batch result{at::empty({batch, length}, at::kLong), at::empty({batch, length}, at::kLong)};
+  auto* ids_BN = result.ids.mutable_data_ptr<std::int64_t>();
+  auto* targets_BN = result.targets.mutable_data_ptr<std::int64_t>();
+  std::vector<std::int64_t> window(static_cast<std::size_t>(length) + 1);
+  for (std::int64_t row = 0; row < batch; ++row) {
+    data.copy_train(start_of(row), length + 1, window.data());
+    std::copy_n(window.begin(), length, ids_BN + row * length);
+    std::copy_n(window.begin() + 1, length, targets_BN + row * length);
+  }
+  return result;
+}
+
 }  // namespace
 
 TrainBatches::TrainBatches(TokenData data, std::int64_t batch, std::int64_t length, std::uint64_t seed)
@@ -32,16 +47,24 @@ TrainBatches::TrainBatches(TokenData data, std::int64_t batch, std::int64_t leng
 }
 
 Batch TrainBatches::at(std::int64_t index) const {
-  Batch result{at::empty({batch_, length_}, at::kLong), at::empty({batch_, length_}, at::kLong)};
-  auto* ids_BN = result.ids.mutable_data_ptr<std::int64_t>();
-  auto* targets_BN = result.targets.mutable_data_ptr<std::int64_t>();
-  std::vector<std::int64_t> window(static_cast<std::size_t>(length_) + 1);
-  for (std::int64_t row = 0; row < batch_; ++row) {
-    data_.copy_train(below(bits_at(seed_, index, row), data_.train_size() - length_), length_ + 1, window.data());
-    std::copy_n(window.begin(), length_, ids_BN + row * length_);
-    std::copy_n(window.begin() + 1, length_, targets_BN + row * length_);
-  }
-  return result;
+  return windows_at(data_, batch_, length_,
+                    [&](std::int64_t row) { return below(bits_at(seed_, index, row), data_.train_size() - length_); });
+}
+
+SequentialBatches::SequentialBatches(TokenData data, std::int64_t batch, std::int64_t length)
+    : data_(std::move(data)), batch_(batch), length_(length) {
+  check_sizes(batch, length);
+  stretch_ = data_.train_size() / batch;
+  windows_ = (stretch_ - 1) / length;
+  require(windows_ >= 1,
+          "the training part has {} tokens, {} for each of train.batch {} rows, too few for windows of model.length {} "
+          "and one more; use more text, a smaller train.batch, or a smaller model.length",
+          data_.train_size(), stretch_, batch, length);
+}
+
+Batch SequentialBatches::at(std::int64_t index) const {
+  return windows_at(data_, batch_, length_,
+                    [&](std::int64_t row) { return row * stretch_ + index % windows_ * length_; });
 }
 
 ValidationBatches::ValidationBatches(TokenData data, std::int64_t batch, std::int64_t length)

@@ -14,7 +14,13 @@ class TextDataset final : public Dataset {
   explicit TextDataset(TokenData data) : data_(std::move(data)) {}
 
   std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
-    return with_objective(std::make_unique<TrainBatches>(data_, sizes.batch, sizes.length, seed), sizes, seed);
+    std::unique_ptr<Batches> text;
+    if (sizes.order == DataOrder::sequential) {
+      text = std::make_unique<SequentialBatches>(data_, sizes.batch, sizes.length);
+    } else {
+      text = std::make_unique<TrainBatches>(data_, sizes.batch, sizes.length, seed);
+    }
+    return with_objective(std::move(text), sizes, seed);
   }
   std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
     require(sizes.objective == Objective::causal || data_.validation_size() > sizes.length,

@@ -12,6 +12,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/cross_entropy.hpp"
 
@@ -99,6 +100,24 @@ class Answers {
   std::array<std::pair<std::int64_t, std::int64_t>, kDistanceRanges> counts_{};
 };
 
+// Of a long text, the memory of a part of it is enough: it is read in chunks, each with the state of those before.
+// Calls `visit` with the hidden states of each part of the batch, and the part.
+template <class Visit>
+void read_in_parts(const LanguageModel& model, const Batch& batch, const Visit& visit) {
+  const auto ids_BN = batch.ids.to(model.output_weight().device());
+  const auto length = ids_BN.size(1), chunk = LanguageModel::kPromptChunk;
+  if (length <= chunk || !model.config().causal) return visit(model.hidden(ids_BN), batch);
+  DecodeState state;
+  for (std::int64_t first = 0; first < length; first += chunk) {
+    const auto part = [&](const at::Tensor& all_BN) {
+      return all_BN.defined() ? all_BN.narrow(1, first, std::min(chunk, length - first)).contiguous() : all_BN;
+    };
+    auto [hidden, after] = model.read(part(ids_BN), state);
+    state = std::move(after);
+    visit(hidden, Batch{part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)});
+  }
+}
+
 // Adds up in float64 over batches. The mean of each batch is weighted by its number of targets.
 Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, std::optional<double> bytes_per_token,
                             const EvaluateOptions& options) {
@@ -112,14 +131,14 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   double sum = 0;
   for (std::int64_t index = 0; index < batches.count(); ++index) {
     const Batch batch = batches.at(index);
-    const auto has_target = batch.targets.ne(kIgnored);
-    if (has_target.any().item<bool>()) {
-      const bool recall = batch.distances.defined();
-      const auto score = model.head().score(model.hidden(batch.ids.to(weight_Vd.device())),
-                                            {batch.targets, batch.sparse}, dtype, recall);
-      sum += score.loss;
-      result.tokens += score.targets;
-      if (recall) answers.add(score.right, batch.distances.masked_select(has_target));
+    if (batch.targets.ne(kIgnored).any().item<bool>()) {
+      read_in_parts(model, batch, [&](const at::Tensor& hidden, const Batch& part) {
+        const bool recall = part.distances.defined();
+        const auto score = model.head().score(hidden, {part.targets, part.sparse}, dtype, recall);
+        sum += score.loss;
+        result.tokens += score.targets;
+        if (score.right.defined()) answers.add(score.right, part.distances.masked_select(part.targets.ne(kIgnored)));
+      });
     }
     if (options.progress) options.progress(index + 1, batches.count());
   }

@@ -5,6 +5,7 @@
 
 #include "kernels/attend.hpp"
 #include "kernels/decode_kernels.hpp"
+#include "kernels/dropout.hpp"
 #include "kernels/gelu.hpp"
 #include "kernels/layer_norm.hpp"
 #include "kernels/rotary.hpp"
@@ -40,6 +41,10 @@ struct KernelTable {
   void (*gelu)(const GeluRows&, std::int64_t first, std::int64_t last);
   void (*gelu_backward)(const GeluGradients&, std::int64_t first, std::int64_t last, float* sums);
   void (*rotary)(const RotaryRows&, std::int64_t first, std::int64_t last);
+  void (*dropout)(const DropoutRows&, std::int64_t first, std::int64_t last);
+  /// Philox4x32-10 as dropout takes it, for the test of its known answers: 16 counters (first + i, b, c, d) → (4,16).
+  void (*philox)(std::uint32_t first, std::uint32_t b, std::uint32_t c, std::uint32_t d, std::uint64_t key,
+                 std::uint32_t* numbers);
   /// eˣ in place as all of these take it, for the test of its bound. `count`: a multiple of 16.
   void (*exponential)(float* x, std::int64_t count);
   DecodeKernels decode;

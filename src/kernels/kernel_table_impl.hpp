@@ -8,6 +8,7 @@
 #include "kernels/decode_product.hpp"
 #include "kernels/decode_rows.hpp"
 #include "kernels/decode_slots.hpp"
+#include "kernels/dropout_rows.hpp"
 #include "kernels/gelu_rows.hpp"
 #include "kernels/layer_norm_rows.hpp"
 #include "kernels/rotary_rows.hpp"
@@ -51,6 +52,8 @@ const KernelTable LINFORMER_TABLE{.scratch_floats = scratch_floats,
                                   .gelu = gelu_rows,
                                   .gelu_backward = gelu_backward_rows,
                                   .rotary = rotary_rows,
+                                  .dropout = dropout_rows,
+                                  .philox = philox,
                                   .exponential = exponential_row,
                                   .decode = {.lanes = vector_width,
                                              .multiply = multiply,

@@ -55,6 +55,11 @@ at::Tensor LanguageModel::hidden(const at::Tensor& ids_BN, const ForwardOptions&
   return impl_->trunk.hidden(ids_BN, options);
 }
 
+std::pair<at::Tensor, DecodeState> LanguageModel::read(const at::Tensor& ids_BN, const DecodeState& before,
+                                                       const ForwardOptions& options) const {
+  return impl_->trunk.read(ids_BN, before, options);
+}
+
 at::Tensor LanguageModel::logits(const at::Tensor& ids_BN, const ForwardOptions& options) const {
   return impl_->head->logits(hidden(ids_BN, options));
 }

@@ -32,7 +32,43 @@ DecodeState DecodeState::select(const std::vector<std::int64_t>& rows) const {
   return {std::move(positions), std::move(layers)};
 }
 
+std::vector<at::Tensor> DecodeState::tensors() const {
+  std::vector<at::Tensor> all;
+  for (const auto& layer : layers_) {
+    const auto own = layer->tensors();
+    all.insert(all.end(), own.begin(), own.end());
+  }
+  return all;
+}
+
+DecodeState DecodeState::with(const std::vector<at::Tensor>& tensors) const {
+  std::vector<std::unique_ptr<Layer>> layers;
+  auto next = tensors.begin();
+  for (const auto& layer : layers_) {
+    const auto count = static_cast<std::ptrdiff_t>(layer->tensors().size());
+    require(tensors.end() - next >= count, "{} tensors: expected those of {} layers.", tensors.size(), layers_.size());
+    layers.push_back(layer->with({next, next + count}));
+    next += count;
+  }
+  return {positions_, std::move(layers)};
+}
+
 namespace nn {
+
+std::vector<at::Tensor> LayerState::tensors() const {
+  std::vector<at::Tensor> found;
+  for (const auto& [name, tensor] : named()) found.push_back(tensor);
+  return found;
+}
+
+std::unique_ptr<DecodeState::Layer> LayerState::with(const std::vector<at::Tensor>& tensors) const {
+  auto other = std::make_unique<LayerState>(*this);
+  auto next = tensors.begin();
+  for (auto* tensor : other->all()) {
+    if (tensor->defined()) *tensor = *next++;
+  }
+  return other;
+}
 
 std::vector<std::pair<std::string_view, at::Tensor>> LayerState::named() const {
   constexpr std::array<std::string_view, kTensors> kNames{"key", "value", "slot_key", "slot_value", "scores"};

@@ -30,6 +30,8 @@ struct LayerState final : DecodeState::Layer {
   /// The tensors that are defined, with their names.
   std::vector<std::pair<std::string_view, at::Tensor>> named() const;
   std::int64_t bytes() const override;
+  std::vector<at::Tensor> tensors() const override;
+  std::unique_ptr<DecodeState::Layer> with(const std::vector<at::Tensor>& tensors) const override;
   std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
 
   static constexpr std::size_t kTensors = 5;

@@ -6,6 +6,7 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/ops/dropout.hpp"
 #include "nn/checkpoint.hpp"
 
 namespace linformer::nn {
@@ -16,7 +17,7 @@ using ops::Branch;
 
 /// `attend` computes the attention from the norm's result; `drop` applies dropout.
 template <class Attend, class Drop>
-at::Tensor through(const Block& block, const at::Tensor& x, const Attend& attend, const Drop& drop) {
+at::Tensor through(const Block& block, const at::Tensor& x, const Attend& attend, Drop drop) {
   const auto [sum, normed] =
       ops::add_layer_norm(x, drop(attend(block.attention_norm.for_products(x))), block.feed_forward_norm.parameters());
   return ops::add_branch(sum, drop(block.feed_forward->forward(normed)));
@@ -26,11 +27,33 @@ at::Tensor through(const Block& block, const at::Tensor& x, const Attend& attend
   return through(block, x, attend, [](const Branch& branch) { return branch; });
 }
 
-at::Tensor dropped(const at::Tensor& x, double share) { return share > 0 ? at::dropout(x, share, true) : x; }
-Branch dropped(const Branch& branch, double share) {
-  if (share == 0) return branch;
-  const auto& product = branch.product;
-  return {dropped(branch.bias.defined() ? product + branch.bias.to(product.scalar_type()) : product, share), {}};
+/// Dropout in the chunk of a text that begins at `position`. Sites are numbered through the model: 0 the embedding,
+/// then two for each layer, of the attention and of the feed-forward.
+class ChunkDropout {
+ public:
+  ChunkDropout(const ForwardOptions& options, double share, std::int64_t position)
+      : share_(options.training ? share : 0.0), seed_(options.dropout_seed), position_(position) {}
+
+  at::Tensor operator()(const at::Tensor& x, std::int64_t site) const {
+    return share_ > 0 ? ops::dropout(x, share_, {.seed = seed_, .site = site, .position = position_}) : x;
+  }
+  Branch operator()(const Branch& branch, std::int64_t site) const {
+    if (share_ == 0) return branch;
+    const auto& product = branch.product;
+    return {(*this)(branch.bias.defined() ? product + branch.bias.to(product.scalar_type()) : product, site), {}};
+  }
+
+ private:
+  double share_;
+  std::uint64_t seed_;
+  std::int64_t position_;
+};
+
+/// For `through`: the sites of a layer, one after the other.
+auto sites_of(const ChunkDropout& dropout, std::size_t layer) {
+  return [dropout, site = 2 * static_cast<std::int64_t>(layer)](const Branch& branch) mutable {
+    return dropout(branch, ++site);
+  };
 }
 
 }  // namespace
@@ -87,14 +110,14 @@ at::Tensor Trunk::hidden(const at::Tensor& ids_BN, const ForwardOptions& options
   check_text(ids_BN);
   require(!options.padding_mask || !config_.causal,
           "padding_mask: only for bidirectional models; a causal one needs none, since padding comes last.");
-  const auto share = options.training ? config_.dropout : 0.0;
-  auto x = dropped(embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), share);
-  for (const auto& block : blocks_) {
-    const auto body = [&block, options, share](const at::Tensor& input) {
+  const ChunkDropout dropout(options, config_.dropout, 0);
+  auto x = dropout(embed(ids_BN, at::arange(ids_BN.size(1), ids_BN.options())), 0);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    const auto& block = blocks_[i];
+    const auto body = [&block, options, drop = sites_of(dropout, i)](const at::Tensor& input) {
       return through(
           block, input,
-          [&](const at::Tensor& normed) { return block.attention->forward(normed, options.padding_mask); },
-          [&](const Branch& branch) { return dropped(branch, share); });
+          [&](const at::Tensor& normed) { return block.attention->forward(normed, options.padding_mask); }, drop);
     };
     x = options.checkpoint && at::GradMode::is_enabled() ? checkpointed(body, x, block.parameters) : body(x);
   }
@@ -113,16 +136,45 @@ void Trunk::attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& vi
   }
 }
 
-at::Tensor Trunk::read(const at::Tensor& ids_1N, std::int64_t position, std::vector<StatePointer>& states) const {
-  auto x = embed(ids_1N, at::arange(position, position + ids_1N.size(1), ids_1N.options()));
+at::Tensor Trunk::read(const at::Tensor& ids_BN, std::int64_t position, std::vector<StatePointer>& states,
+                       const ForwardOptions& options) const {
+  const ChunkDropout dropout(options, config_.dropout, position);
+  auto x = dropout(embed(ids_BN, at::arange(position, position + ids_BN.size(1), ids_BN.options())), 0);
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    x = through(blocks_[i], x, [&](const at::Tensor& normed) {
-      auto [branch, state] = blocks_[i].attention->read(normed, position, states[i].get());
-      states[i] = std::move(state);
-      return branch;
-    });
+    x = through(
+        blocks_[i], x,
+        [&](const at::Tensor& normed) {
+          auto [branch, state] = blocks_[i].attention->read(normed, position, states[i].get());
+          states[i] = std::move(state);
+          return branch;
+        },
+        sites_of(dropout, i));
   }
   return x;
+}
+
+std::pair<at::Tensor, DecodeState> Trunk::read(const at::Tensor& ids_BN, const DecodeState& before,
+                                               const ForwardOptions& options) const {
+  require(config_.causal, "this model is bidirectional (model.causal false), so it can't read a text in chunks.");
+  require(!options.padding_mask && !options.checkpoint, "padding_mask and checkpoint: not for a text in chunks.");
+  require(ids_BN.dim() == 2, "ids: expected (batch, length), got {} dimensions.", ids_BN.dim());
+  check_ids(ids_BN);
+  const auto& positions = before.positions();
+  const auto position = positions.empty() ? 0 : positions.front();
+  require(positions.empty() || (before.batch() == ids_BN.size(0) &&
+                                std::ranges::count(positions, position) == static_cast<std::int64_t>(positions.size())),
+          "state: expected that of {} equally long texts, like the ids.", ids_BN.size(0));
+  require(position + ids_BN.size(1) <= config_.longest_text(), "{} tokens: longer than model.length {}.",
+          position + ids_BN.size(1), config_.length);
+  std::vector<StatePointer> states;
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    states.push_back(positions.empty() ? nullptr
+                                       : std::make_unique<LayerState>(static_cast<const LayerState&>(before.layer(i))));
+  }
+  const auto x = read(ids_BN, position, states, options);
+  return {final_norm_.for_products(x),
+          DecodeState(std::vector<std::int64_t>(static_cast<std::size_t>(ids_BN.size(0)), position + ids_BN.size(1)),
+                      {std::make_move_iterator(states.begin()), std::make_move_iterator(states.end())})};
 }
 
 std::pair<std::vector<at::Tensor>, DecodeState> Trunk::prefill(const std::vector<std::vector<std::int64_t>>& prompts,
@@ -147,7 +199,7 @@ std::pair<std::vector<at::Tensor>, DecodeState> Trunk::prefill(const std::vector
     std::vector<StatePointer> layers(blocks_.size());
     at::Tensor x;
     for (std::int64_t position = 0; position < count; position += chunk)
-      x = read(ids.narrow(1, position, std::min(chunk, count - position)), position, layers);
+      x = read(ids.narrow(1, position, std::min(chunk, count - position)), position, layers, {});
     last.push_back(final_norm_(x.select(1, -1)));
     for (std::size_t i = 0; i < layers.size(); ++i) states[i].push_back(std::move(layers[i]));
     positions.push_back(count);

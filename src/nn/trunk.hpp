@@ -37,6 +37,8 @@ class Trunk {
   void to(at::Device device, at::ScalarType dtype) { position_.to(device, dtype); }
 
   at::Tensor hidden(const at::Tensor& ids_BN, const ForwardOptions& options) const;
+  std::pair<at::Tensor, DecodeState> read(const at::Tensor& ids_BN, const DecodeState& before,
+                                          const ForwardOptions& options) const;
   void attention_weights(const at::Tensor& ids_BN, const WeightsVisitor& visit) const;
   /// Of each prompt the hidden state of its last token (1,d), and the states after them.
   std::pair<std::vector<at::Tensor>, DecodeState> prefill(const std::vector<std::vector<std::int64_t>>& prompts,
@@ -48,9 +50,10 @@ class Trunk {
   at::Tensor embed(const at::Tensor& ids_BN, const at::Tensor& positions) const;
   void check_ids(const at::Tensor& ids) const;
   void check_text(const at::Tensor& ids_BN) const;
-  /// The next tokens of a text, which begin at `position`: what the blocks make of them (1,N,d). `states`: of the text
-  /// before, one a block, null at its start; afterwards those of the text with these tokens.
-  at::Tensor read(const at::Tensor& ids_1N, std::int64_t position, std::vector<StatePointer>& states) const;
+  /// The next tokens of texts, which begin at `position`: what the blocks make of them (B,N,d). `states`: of the texts
+  /// before, one a block, null at their start; afterwards those of the texts with these tokens.
+  at::Tensor read(const at::Tensor& ids_BN, std::int64_t position, std::vector<StatePointer>& states,
+                  const ForwardOptions& options) const;
 
   ModelConfig config_;
   at::Tensor token_embedding_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "linformer/core/error.hpp"
 #include "linformer/nn/decode_state.hpp"
@@ -78,7 +79,8 @@ class ModelSubject final : public AuditSubject {
   std::vector<Streamed> stream(const at::Tensor& ids_BN) const override {
     if (!model_.config().causal) return {};
     const double tolerance = dtype() == at::kDouble ? 1e-10 : 1e-4;
-    std::vector<Streamed> ways{{"prefill and step", places(ids_BN), stepped(ids_BN), tolerance}};
+    std::vector<Streamed> ways{{"prefill and step", places(ids_BN), stepped(ids_BN), tolerance},
+                               {"chunks", places(ids_BN), in_chunks(ids_BN), tolerance}};
     if (Decoder::obstacle(model_).empty())
       ways.push_back({"packed decoder", places(ids_BN), decoded(ids_BN), tolerance});
     return ways;
@@ -106,6 +108,18 @@ class ModelSubject final : public AuditSubject {
     for (std::int64_t place = 1; place + 1 < ids_BN.size(1); ++place)
       logits.push_back(model_.step(ids_BN.select(1, place), state));
     return at::stack(logits, 1);
+  }
+  // As training and prompts read, with a border at each block.
+  at::Tensor in_chunks(const at::Tensor& ids_BN) const {
+    const auto chunk = model_.config().window() > 0 ? model_.config().window() : kChunk / 4;
+    std::vector<at::Tensor> logits;
+    DecodeState state;
+    for (std::int64_t first = 0; first < ids_BN.size(1); first += chunk) {
+      auto [hidden, after] = model_.read(ids_BN.narrow(1, first, std::min(chunk, ids_BN.size(1) - first)), state);
+      logits.push_back(model_.head().logits(hidden));
+      state = std::move(after);
+    }
+    return at::cat(logits, 1).narrow(1, 0, ids_BN.size(1) - 1);
   }
   at::Tensor decoded(const at::Tensor& ids_BN) const {
     Decoder decoder(model_);

@@ -71,7 +71,7 @@ void add_search_lines(const BenchmarkPlan& plan, const BenchmarkLog& log, std::i
       continue;
     const auto is_older = [&](const json& other) {
       return line.at("type") == "largest" && other.at("type") == "largest" && other.at("form") == line.at("form") &&
-             other.at("what") == line.at("what");
+             other.at("what") == line.at("what") && other.value("fields", "") == line.value("fields", "");
     };
     std::erase_if(lines, is_older);
     lines.push_back(line);

@@ -1,7 +1,9 @@
 #include "linformer/study/benchmark_point.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <iterator>
 
 #include "linformer/config/enum_text.hpp"
 #include "linformer/config/io.hpp"
@@ -53,7 +55,9 @@ const std::vector<std::string_view> kOwnFields{"model.length",
 std::vector<std::string> settings_of(const std::string& text) {
   std::vector<std::string> settings;
   const auto begins_name = [&](std::size_t at) {
-    return text.compare(at, 6, "model.") == 0 || text.compare(at, 10, "attention.") == 0;
+    return std::ranges::any_of(std::array{"model.", "attention.", "train."}, [&](std::string_view section) {
+      return text.compare(at, section.size(), section) == 0;
+    });
   };
   for (std::size_t from = 0, i = 0; i <= text.size() && !text.empty(); ++i) {
     if (i < text.size() && !(text[i] == '+' && begins_name(i + 1))) continue;
@@ -64,8 +68,14 @@ std::vector<std::string> settings_of(const std::string& text) {
   return settings;
 }
 
-void set_fields(ModelConfig& config, const std::string& fields) {
+// Of training, what changes the memory and the time of a step.
+const std::vector<std::string_view> kTrainFields{"train.chunk", "train.checkpoint_activations"};
+
+void set_fields(ModelConfig& config, TrainConfig& train, const std::string& fields) {
   auto handles = fields_of(config);
+  std::ranges::copy_if(fields_of(train), std::back_inserter(handles), [](const FieldHandle& field) {
+    return std::ranges::find(kTrainFields, field.name) != kTrainFields.end();
+  });
   std::string last;
   for (const auto& setting : settings_of(fields)) {
     const auto equals = setting.find('=');
@@ -74,7 +84,8 @@ void set_fields(ModelConfig& config, const std::string& fields) {
     last = name;
     const auto field = std::ranges::find(handles, name, &FieldHandle::name);
     require(equals != std::string::npos && field != handles.end(),
-            "{}: expected the name of a field of [model] or [attention] and its value, such as model.norm=rms",
+            "{}: expected the name of a field of [model] or [attention], or train.chunk or "
+            "train.checkpoint_activations, and its value, such as model.norm=rms",
             excerpt(setting));
     require(std::ranges::find(kOwnFields, name) == kOwnFields.end(), "{}: a benchmark has a flag of its own for {}",
             excerpt(setting), name);
@@ -82,11 +93,13 @@ void set_fields(ModelConfig& config, const std::string& fields) {
   }
 }
 
-// Standard attention has no use for fields of slots.
-std::string used_fields(const std::string& fields, bool softmax) {
+// Standard attention has no use for fields of slots, and only training for those of training.
+std::string used_fields(const BenchmarkPoint& point) {
   std::string used;
-  for (const auto& setting : settings_of(fields)) {
-    if (!softmax || !setting.starts_with("attention.")) used += (used.empty() ? "" : "+") + setting;
+  for (const auto& setting : settings_of(point.fields)) {
+    if (is_softmax(point.form) && setting.starts_with("attention.")) continue;
+    if (point.task != Task::train && setting.starts_with("train.")) continue;
+    used += (used.empty() ? "" : "+") + setting;
   }
   return used;
 }
@@ -94,12 +107,13 @@ std::string used_fields(const std::string& fields, bool softmax) {
 }  // namespace
 
 void check_fields(const std::string& fields) {
-  ModelConfig config;
-  set_fields(config, fields);
+  ModelConfig model;
+  TrainConfig train;
+  set_fields(model, train, fields);
 }
 
 BenchmarkPoint canonical(BenchmarkPoint point) {
-  point.fields = used_fields(point.fields, is_softmax(point.form));
+  point.fields = used_fields(point);
   const bool no_window =
       is_softmax(point.form) || point.form == BenchmarkForm::bidirectional || point.form == BenchmarkForm::prefix;
   if (no_window) point.window = 0;
@@ -171,6 +185,13 @@ void check_task(const BenchmarkPoint& point) {
   require(point.batch >= 1 && point.batch <= 1 << 20, "batch is {}, expected 1 to {}", point.batch, 1 << 20);
 }
 
+ModelConfig checked(const ModelConfig& config, const TrainConfig& train) {
+  check(train);
+  auto model = resolved(config);
+  check_chunk(train, model);
+  return model;
+}
+
 }  // namespace
 
 ModelConfig model_of(const BenchmarkPoint& given) {
@@ -183,13 +204,21 @@ ModelConfig model_of(const BenchmarkPoint& given) {
   auto& attention = config.attention;
   attention.kind = is_softmax(point.form) ? AttentionKind::softmax : AttentionKind::linformer;
   attention.plain = is_plain(point.form);
-  set_fields(config, point.fields);
-  if (attention.kind == AttentionKind::softmax) return resolved(config);
+  auto train = TrainConfig{.chunk = 0};
+  set_fields(config, train, point.fields);
+  if (attention.kind == AttentionKind::softmax) return checked(config, train);
   attention.slots = point.slots, attention.window = point.window, attention.sharing = point.sharing;
   if (point.form == BenchmarkForm::block) attention.summary = Summary::block;
   require(point.window > 0 || point.form == BenchmarkForm::prefix || point.form == BenchmarkForm::bidirectional,
           "form {} needs a window of at least 1", enum_name(point.form));
-  return resolved(config);
+  return checked(config, train);
+}
+
+TrainConfig train_of(const BenchmarkPoint& point) {
+  ModelConfig model;
+  TrainConfig train{.chunk = 0};
+  set_fields(model, train, canonical(point).fields);
+  return train;
 }
 
 std::string describe(const BenchmarkPoint& given) {

@@ -65,6 +65,12 @@ BenchmarkPlan seed_memory(bool quick) {
     auto start = with_form(point, form, form == BenchmarkForm::softmax ? 0 : point.slots);
     plan.searches.push_back(
         {.what = "length", .start = start, .step = quick ? 128 : 512, .most = quick ? 16384 : 131072});
+    if (form == BenchmarkForm::running) {
+      auto chunked = start;
+      chunked.fields = "attention.projection=periodic+model.position=rotary+train.chunk=4096";
+      plan.searches.push_back(
+          {.what = "length", .start = canonical(chunked), .step = quick ? 128 : 4096, .most = quick ? 16384 : 1 << 20});
+    }
     start.width = 64, start.heads = 1;
     plan.searches.push_back({.what = "width", .start = start, .step = 64, .most = quick ? 2048 : 8192});
   }

@@ -238,6 +238,7 @@ json BenchmarkSession::search(const MemorySearch& search) {
   }
   json line = {{"type", "largest"},   {"preset", plan_.preset},      {"form", enum_name(search.start.form)},
                {"what", search.what}, {"value", good * search.step}, {"budget_bytes", budget_}};
+  if (!search.start.fields.empty()) line["fields"] = search.start.fields;
   if (short_of_room || (good > 0 && good == most))
     line["at_least"] = true;  // something else than the budget ended the search
   return line;

@@ -55,7 +55,8 @@ class OneBatch final : public Batches {
 class TrainJob final : public MeasureJob {
  public:
   explicit TrainJob(const BenchmarkPoint& point)
-      : options_{.dtype = dtype_of(point), .seed = kSeed},
+      : config_(train_of(point)),
+        options_{.dtype = dtype_of(point), .seed = kSeed},
         state_(LanguageModel(model_of(point), kSeed)),
         batches_(point) {
     config_.learning_rate = 1e-4, config_.warmup_fraction = 0, config_.schedule = Schedule::constant;

@@ -10,6 +10,29 @@ namespace linformer {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+// The state has to mean the same after any number of tokens, and to stay as small as it is.
+void check_carried_state(const RunConfig& config) {
+  if (!config.train.carry_state) return;
+  require(config.data.source == DataSource::text && config.data.order == DataOrder::sequential,
+          "train.carry_state is true, but the rows of a batch don't go on where those of the step before ended "
+          "(data.source = {}, data.order = {}); set data.source to text and data.order to sequential",
+          enum_name(config.data.source), enum_name(config.data.order));
+  const auto form = form_of(config.model);
+  require(form == Form::running,
+          "train.carry_state is true, but the state of the form {} {}; use a causal window with attention.summary = "
+          "running",
+          enum_name(form),
+          config.model.causal && form != Form::prefix ? "grows with the text without end" : "ends with model.length");
+  require(config.model.longest_text() == ModelConfig::kUnlimited,
+          "train.carry_state is true, but this model has no positions after model.length = {}; set model.position to "
+          "rotary or none, and attention.projection to a rule without a table, such as periodic",
+          config.model.length);
+}
+
+}  // namespace
+
 RunConfig completed(RunConfig config, const Dataset& data) {
   check(config.train);
   const bool masked = config.train.objective == Objective::masked;
@@ -20,6 +43,8 @@ RunConfig completed(RunConfig config, const Dataset& data) {
           "model.vocabulary is {}, but the data has {} token ids{}; leave it out, or give {}{}", vocabulary, size,
           masked ? " with the mask" : "", masked ? "" : "at least ", size);
   config.model = resolved(config.model);
+  check_chunk(config.train, config.model);
+  check_carried_state(config);
   require(config.model.causal || masked,
           "model.causal is false: a model that sees the token it is to predict learns nothing; set it to true, or "
           "train.objective to masked");
@@ -38,7 +63,8 @@ RunConfig completed(RunConfig config, const Dataset& data) {
                      .train_tokens = data.train_tokens(),
                      .validation_tokens = data.validation_tokens(length)};
   // Checked now, not at the first evaluation, which may be hours away.
-  const Dataset::Sizes sizes{.batch = config.train.batch, .length = length, .objective = config.train.objective};
+  const Dataset::Sizes sizes{
+      .batch = config.train.batch, .length = length, .objective = config.train.objective, .order = config.data.order};
   data.train(sizes, config.seed);
   if (config.identity.validation_tokens == 0) return config;  // prepared so
   require(config.identity.validation_tokens >= 2,

@@ -42,11 +42,45 @@ double activations_of(const RunConfig& config) {
   return config.train.checkpoint_activations ? layers * d * kFloat + block : layers * block;
 }
 
+// The chunks that `auto` may choose are this and its doubles.
+std::int64_t least_chunk(const RunConfig& config) {
+  constexpr std::int64_t kWithoutWindow = 64;
+  return config.model.window() > 0 ? config.model.window() : kWithoutWindow;
+}
+
+// Tokens of a sequence whose activations are held at a time.
+std::int64_t tokens_in_memory(const RunConfig& config) {
+  const auto length = config.model.length;
+  const bool automatic = !config.train.chunk && config.model.causal && !config.train.checkpoint_activations;
+  const auto chunk = automatic ? least_chunk(config) : config.train.chunk.value_or(0);
+  return chunk > 0 ? std::min(chunk, length) : length;
+}
+
 }  // namespace
 
 TrainingMemory least_memory(const RunConfig& config) {
   return {.weights = 4 * kFloat * parameters_of(config.model),
-          .a_sequence = static_cast<double>(config.model.length) * (2 * kId + activations_of(config))};
+          .a_sequence = static_cast<double>(config.model.length) * 2 * kId +
+                        static_cast<double>(tokens_in_memory(config)) * activations_of(config)};
+}
+
+ChunkChoice choose_chunk(const RunConfig& config, double available) {
+  constexpr double kSpare = 1.5;  // the estimate is a lower bound
+  constexpr std::int64_t kMost = 16384;
+  const auto unit = least_chunk(config);
+  if (!config.model.causal || config.train.checkpoint_activations || config.model.length <= unit) return {};
+  auto cut = config;
+  const auto needed = [&](std::int64_t chunk) {
+    cut.train.chunk = chunk;
+    const auto memory = least_memory(cut);
+    return memory.weights + kSpare * static_cast<double>(config.train.batch) * memory.a_sequence;
+  };
+  const auto whole = needed(0);
+  if (whole <= available) return {};
+  auto chunk = unit;
+  while (2 * chunk <= kMost && 2 * chunk < config.model.length && needed(2 * chunk) <= available / 2) chunk *= 2;
+  return {chunk,
+          formatted("the whole text at once would take about {} of {}", format_bytes(whole), format_bytes(available))};
 }
 
 void check_memory(const RunConfig& config, double available) {

@@ -34,7 +34,8 @@ class Stopwatch {
 
 // What `auto` leaves open is decided once, and config.json holds it, so that a resumed run keeps it. The text says what
 // was decided, and what of the run does not suit this processor; it is empty where there is nothing to say.
-std::string settle_choices(TrainConfig& config, at::Device device) {
+std::string settle_choices(RunConfig& run, at::Device device) {
+  auto& config = run.train;
   const auto dtype = choose_dtype(config.dtype, device);
   const auto products = choose_products(config.products);
   config.dtype = dtype.value == at::kBFloat16 ? DType::bfloat16 : DType::float32;
@@ -45,6 +46,13 @@ std::string settle_choices(TrainConfig& config, at::Device device) {
   if (by_library && !products.reason.empty())
     choices.push_back(
         {"products of evaluations by", std::string(enum_name(products.value)), products.reason, "--train.products"});
+  if (!config.chunk) {
+    const auto chunk =
+        device.is_cpu() ? choose_chunk(run, static_cast<double>(available_memory_bytes())) : ChunkChoice();
+    config.chunk = chunk.chunk;
+    if (chunk.chunk > 0)
+      choices.push_back({"chunk", formatted("{} tokens", chunk.chunk), chunk.reason, "--train.chunk"});
+  }
   if (!choices.empty()) return announcement_of(choices);
   const auto here = choose_dtype(DType::automatic, device);
   if (dtype.value != at::kBFloat16 || here.value == at::kBFloat16) return "";
@@ -101,7 +109,7 @@ Run::Run(RunConfig config, RunOptions options)
   config_ = completed(std::move(config_), *data_);
   if (options_.device.is_cpu()) check_memory(config_, static_cast<double>(available_memory_and_swap_bytes()));
   if (options_.existing == ExistingRun::resume) resume();
-  const auto choices = settle_choices(config_.train, options_.device);
+  const auto choices = settle_choices(config_, options_.device);
   if (!options_.quiet && !choices.empty()) say("linformer: {}\n", choices);
   if (state_) return;
   state_.emplace(first_model(std::move(given)));
@@ -114,6 +122,7 @@ void Run::resume() {
   auto& train = config_.train;
   if (train.dtype == DType::automatic) train.dtype = stored.train.dtype;
   if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
+  if (!train.chunk) train.chunk = stored.train.chunk.value_or(0);
   check_resumable(stored, config_);
   state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
     if (!options_.quiet) say("linformer: {}\n", line);
@@ -242,6 +251,10 @@ class Run::Session {
     return summary_.stop_signal == 0;
   }
 
+  void within_step(double share) {
+    progress_.update(run_.state_->step, formatted("{:.0f} % of step {}", 100 * share, run_.state_->step + 1));
+  }
+
   TrainSummary finish() {
     progress_.finish();
     const auto& state = *run_.state_;
@@ -271,11 +284,17 @@ TrainSummary Run::train() {
   const StopSignal stop_signal;
   prepare_folder();
   say_when_nothing_validates();
-  const auto batches =
-      data_->train({.batch = config_.train.batch, .length = config_.model.length, .objective = config_.train.objective},
-                   config_.seed);
+  const auto batches = data_->train({.batch = config_.train.batch,
+                                     .length = config_.model.length,
+                                     .objective = config_.train.objective,
+                                     .order = config_.data.order},
+                                    config_.seed);
   Session session(*this, watch);
-  train_loop(*state_, *batches, config_.train, {.dtype = dtype(), .seed = config_.seed},
+  train_loop(*state_, *batches, config_.train,
+             {.dtype = dtype(),
+              .seed = config_.seed,
+              .folder = options_.out,
+              .progress = [&](double share) { session.within_step(share); }},
              [&](const StepResult& result, double seconds) { return session.after_step(result, seconds); });
   return session.finish();
 }

@@ -58,7 +58,10 @@ json run_sections(RunConfig config) {
   const bool text = config.data.source == DataSource::text;
   sections["data"] = to_json(fields_of(config.data))["data"];
   // Writes only the fields that are used.
-  if (text) sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
+  if (text) {
+    sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
+    if (config.data.order != DataOrder::random) sections["data"]["order"] = enum_name(config.data.order);
+  }
   sections["data"].update({{"vocabulary_hash", config.identity.vocabulary_hash},
                            {"train_tokens", config.identity.train_tokens},
                            {"validation_tokens", config.identity.validation_tokens}});
@@ -131,6 +134,8 @@ std::optional<FieldDifference> first_difference(const std::vector<FieldHandle>& 
 void check_resumable(RunConfig stored, RunConfig given) {
   static const std::set<std::string> kFree = {"train.evaluate_every",         "train.save_every", "train.keep",
                                               "train.checkpoint_activations", "train.products",   "data.folder"};
+  // Runs that were made before there were chunks read the whole text at once.
+  if (stored.train.chunk.value_or(0) == given.train.chunk.value_or(0)) given.train.chunk = stored.train.chunk;
   // Standard attention has no use for the other fields of its section.
   if (stored.model.attention.kind == AttentionKind::softmax && given.model.attention.kind == AttentionKind::softmax)
     given.model.attention = stored.model.attention;

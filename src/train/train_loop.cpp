@@ -10,12 +10,14 @@
 
 #include "linformer/core/error.hpp"
 #include "linformer/train/schedule.hpp"
+#include "train/chunked_backward.hpp"
 
 namespace linformer {
 namespace {
 
 struct MicroBatch {
-  Batch batch;  // ids alone, which are small
+  std::int64_t number;  // among those of all steps
+  Batch batch;          // ids alone, which are small
   double targets;
 };
 
@@ -33,24 +35,62 @@ std::vector<MicroBatch> micro_batches_of(std::int64_t steps_before, const Batche
   for (auto index = first; index < first + count; ++index) {
     auto batch = batches.at(index);
     const auto targets = batch.targets.ne(kIgnored).sum().item<std::int64_t>();
-    found.push_back({std::move(batch), static_cast<double>(targets)});
+    found.push_back({index, std::move(batch), static_cast<double>(targets)});
   }
   return found;
 }
 
-double targets_of_all(const std::vector<MicroBatch>& micro_batches, GradientReducer* reducer) {
+// 0: the whole text at once.
+std::int64_t chunk_of(const TrainConfig& config, const Batch& batch) {
+  const auto chunk = config.chunk.value_or(0), length = batch.ids.size(1);
+  if (chunk == 0 || chunk >= length) return config.carry_state ? length : 0;
+  return chunk;
+}
+
+double targets_of_all(const std::vector<MicroBatch>& micro_batches, const TrainConfig& config,
+                      GradientReducer* reducer) {
   double targets = 0;
   std::int64_t passes = 0;
-  for (const auto& micro_batch : micro_batches) targets += micro_batch.targets, passes += micro_batch.targets > 0;
+  for (const auto& micro_batch : micro_batches) {
+    targets += micro_batch.targets;
+    const auto chunk = chunk_of(config, micro_batch.batch);
+    if (micro_batch.targets > 0) passes += chunk > 0 ? chunks_of(micro_batch.batch.ids.size(1), chunk) : 1;
+  }
   return reducer != nullptr ? reducer->sum_targets(targets, passes) : targets;
 }
 
-// One stream of random numbers a step (splitmix64's finaliser), so that a resumed step draws what the first one drew.
-std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
-  std::uint64_t value = seed + static_cast<std::uint64_t>(step) * 0x9e3779b97f4a7c15u;
+// Each micro-batch has a seed of its own (splitmix64's finaliser), whichever process takes it, and a resumed step has
+// those of the first one.
+std::uint64_t dropout_seed(std::uint64_t seed, std::int64_t micro_batch) {
+  std::uint64_t value = seed + static_cast<std::uint64_t>(micro_batch + 1) * 0x9e3779b97f4a7c15u;
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
   value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
   return value ^ (value >> 31);
+}
+
+// Adds the gradients. The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is
+// 1 / accumulate to the last bit.
+at::Tensor backward_of(TrainState& state, const MicroBatch& micro_batch, double all_targets, const TrainConfig& config,
+                       const StepOptions& options, const std::function<void(double)>& progress) {
+  const auto& [number, batch, count] = micro_batch;
+  const Targets targets{batch.targets, batch.sparse};
+  const ForwardOptions forward{.training = true,
+                               .dropout_seed = dropout_seed(options.seed, number),
+                               .checkpoint = config.checkpoint_activations};
+  if (const auto chunk = chunk_of(config, batch); chunk > 0) {
+    auto result = backward_in_chunks(state.model, batch.ids, targets, state.text,
+                                     {.chunk = chunk,
+                                      .all_targets = all_targets,
+                                      .dtype = options.dtype,
+                                      .forward = forward,
+                                      .folder = options.folder,
+                                      .progress = options.progress ? progress : std::function<void(double)>()});
+    if (config.carry_state) state.text = std::move(result.after);
+    return result.loss;
+  }
+  const auto loss = state.model.loss(batch.ids, targets, forward, options.dtype) * (count / all_targets);
+  loss.backward();
+  return loss.detach().to(at::kDouble);
 }
 
 }  // namespace
@@ -58,20 +98,19 @@ std::uint64_t step_seed(std::uint64_t seed, std::int64_t step) {
 StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config,
                       const StepOptions& options) {
   const auto step = state.step + 1;
-  at::manual_seed(step_seed(options.seed, step));
+  require(!config.carry_state || options.reducer == nullptr,
+          "train.carry_state is true, but several processes share the micro-batches, which follow each other in the "
+          "text; train with one process, or set train.carry_state to false");
   state.optimizer.zero_gradients();
   const auto micro_batches = micro_batches_of(state.step, batches, config, options.reducer);
-  const auto all_targets = targets_of_all(micro_batches, options.reducer);
-  const ForwardOptions forward{.training = true, .checkpoint = config.checkpoint_activations};
+  const auto all_targets = targets_of_all(micro_batches, config, options.reducer);
   auto loss_sum = at::full({}, all_targets > 0 ? 0 : std::nan(""), at::kDouble);
-  for (const auto& [batch, targets] : micro_batches) {
-    if (targets == 0) continue;  // the mean of none is NaN
-    // The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is 1 / accumulate
-    // to the last bit.
-    const auto loss =
-        state.model.loss(batch.ids, {batch.targets, batch.sparse}, forward, options.dtype) * (targets / all_targets);
-    loss.backward();
-    loss_sum = loss_sum + loss.detach().to(at::kDouble);
+  for (std::size_t i = 0; i < micro_batches.size(); ++i) {
+    if (micro_batches[i].targets == 0) continue;  // the mean of none is NaN
+    if (!batches.continues(micro_batches[i].number)) state.text = {};
+    loss_sum = loss_sum + backward_of(state, micro_batches[i], all_targets, config, options, [&](double share) {
+                 options.progress((static_cast<double>(i) + share) / static_cast<double>(micro_batches.size()));
+               });
   }
   StepResult result{.loss = loss_sum.item<double>(), .learning_rate = learning_rate_at(config, step)};
   if (options.reducer != nullptr)

@@ -69,6 +69,29 @@ TEST(TrainBatches, TooLittleTextIsAnError) {
   EXPECT_THROW(TrainBatches(data, 1, 0, 0), UserError);
 }
 
+TEST(SequentialBatches, ReadEachStretchFromStartToEnd) {
+  const test::TemporaryFolder folder;
+  const TokenData data = byte_data(folder, 200);
+  ASSERT_EQ(data.train_size(), 180);
+  const SequentialBatches batches(data, 4, 11);  // stretches of 45 tokens: 4 windows
+  for (std::int64_t row = 0; row < 4; ++row) {
+    std::vector<std::int64_t> stretch(45);
+    data.copy_train(45 * row, 45, stretch.data());
+    for (std::int64_t index = 0; index < 9; ++index) {
+      EXPECT_EQ(batches.continues(index), index % 4 != 0);
+      const auto batch = batches.at(index);
+      const auto* first = stretch.data() + 11 * (index % 4);
+      const auto *ids_N = batch.ids[row].const_data_ptr<std::int64_t>(),
+                 *targets_N = batch.targets[row].const_data_ptr<std::int64_t>();
+      EXPECT_TRUE(std::equal(first, first + 11, ids_N));
+      EXPECT_TRUE(std::equal(first + 1, first + 12, targets_N));
+    }
+  }
+  EXPECT_NO_THROW(SequentialBatches(data, 4, 44));
+  EXPECT_THROW(SequentialBatches(data, 4, 45), UserError);
+  EXPECT_FALSE(TrainBatches(data, 4, 11, 1).continues(1));
+}
+
 TEST(ValidationBatches, CoverEachTokenButTheFirstOnce) {
   const test::TemporaryFolder folder;
   for (const std::int64_t tokens : {20, 630, 640, 650, 710}) {

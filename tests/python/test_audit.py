@@ -326,7 +326,7 @@ def test_passes_every_causal_form(name, books, tmp_path):
     found = verdict(tmp_path / "run", status=0)
     assert [part["dtype"] for part in found["passes"]] == ["float64", "float32"] and found["layers_checked"] == 2
     assert found["text"] == str(books)  # the run says where its data is
-    assert [way["way"] for way in found["passes"][1]["streaming_ways"]] == ["prefill and step", "packed decoder"]
+    assert [way["way"] for way in found["passes"][1]["streaming_ways"]] == ["prefill and step", "chunks", "packed decoder"]
     kept = json.loads((tmp_path / "run/audit.json").read_text())
     assert kept == found
 

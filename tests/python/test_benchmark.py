@@ -153,19 +153,20 @@ def test_dry_run_lists_and_writes_nothing(tmp_path):
     assert "N=65536 K=2048" in text and "50 points in 8 groups" in text
     objects = [json.loads(line) for line in run("--preset", "seed-inference", "--dry-run", "--json").stdout.splitlines()]
     assert {(o["length"], o["batch"], o["generated"]) for o in objects} == {(4096, 1, 1000), (256, 16, 1000)}
-    assert "4 searches" in run("--preset", "seed-memory", "--dry-run").stdout
+    assert "5 searches" in run("--preset", "seed-memory", "--dry-run").stdout
     assert not list(tmp_path.iterdir())
 
 
 def test_the_smallest_searches_find_a_size(tmp_path):
     result = run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.05, "--max-length", 1024)
-    found = {(line["form"], line["what"]): line["value"] for line in lines_of(tmp_path, "largest")}
-    assert len(found) == 4
+    found = {(line["form"], line.get("fields"), line["what"]): line["value"] for line in lines_of(tmp_path, "largest")}
+    assert len(found) == 5
     assert all(line.get("at_least") for line in lines_of(tmp_path, "largest") if line["what"] == "length" and line["value"] == 1024)
     assert all("at_least" not in line for line in lines_of(tmp_path, "largest") if line["what"] == "length" and line["value"] < 1024)
     trials = lines_of(tmp_path)
-    for (form, what), value in found.items():
-        sizes = {point[what]: point["status"] for point in trials if point["form"] == form and (what == "width") == (point["width"] % 64 == 0)}
+    for (form, fields, what), value in found.items():
+        sizes = {point[what]: point["status"] for point in trials
+                 if point["form"] == form and point.get("fields") == fields and (what == "width") == (point["width"] % 64 == 0)}
         assert value == max([size for size, status in sizes.items() if status == "ok"], default=0)
     assert "largest that trains" in result.stdout
     run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.05, "--max-length", 1024)
@@ -175,7 +176,7 @@ def test_the_smallest_searches_find_a_size(tmp_path):
 def test_a_search_that_ends_before_the_memory_says_so(tmp_path):
     result = run("--out", tmp_path, "--preset", "seed-memory", "--quick", "--budget-memory", 0.25, "--max-length", 128)
     lengths = [line for line in lines_of(tmp_path, "largest") if line["what"] == "length"]
-    assert len(lengths) == 2 and all(line["value"] == 128 and line["at_least"] for line in lengths) and "≥ 128" in result.stdout
+    assert len(lengths) == 3 and all(line["value"] == 128 and line["at_least"] for line in lengths) and "≥ 128" in result.stdout
 
 
 def test_mistakes_are_named(tmp_path):

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "linformer/core/json.hpp"
+#include "linformer/nn/decode_state.hpp"
 #include "nn/forms.hpp"
 #include "study/audit_subject.hpp"
 #include "support/errors.hpp"
@@ -160,12 +161,69 @@ TEST_P(EveryCausalForm, IsClean) {
   EXPECT_EQ(report.passes[1].dtype, "float32");
   EXPECT_EQ(fine.by_layer.size(), 2U);
   EXPECT_EQ(fine.gradient.obstacle, "");
-  EXPECT_EQ(fine.streaming.size(), 1U);  // the packed decoder has float32 alone
-  EXPECT_EQ(report.passes[1].streaming.size(), 2U);
-  EXPECT_LT(fine.streaming[0].largest_difference, 1e-11);
+  EXPECT_EQ(fine.streaming.size(), 2U);  // the packed decoder has float32 alone
+  EXPECT_EQ(report.passes[1].streaming.size(), 3U);
+  for (const auto& way : fine.streaming) EXPECT_LT(way.largest_difference, 1e-11) << way.way;
   if (GetParam().config.attention.kind == AttentionKind::linformer && GetParam().config.window() > 0) {
     EXPECT_EQ(report.passes[1].path, "kernel");  // what training runs
     EXPECT_NE(fine.path, "kernel");
+  }
+}
+
+// A model that is read in chunks. Shifted: each chunk begins with the state at its own end, where the one before
+// belongs.
+class InChunks final : public study::AuditSubject {
+ public:
+  InChunks(const LanguageModel& model, std::int64_t chunk, bool shifted)
+      : model_(model), chunk_(chunk), shifted_(shifted) {}
+  at::ScalarType dtype() const override { return at::kDouble; }
+  std::int64_t vocabulary() const override { return model_.config().vocabulary; }
+  std::int64_t parameter_count() const override { return model_.parameter_count(); }
+  std::vector<std::int64_t> lengths() const override { return {model_.config().length}; }
+  at::Tensor outputs(const at::Tensor& ids_BN) const override {
+    std::vector<at::Tensor> hidden;
+    DecodeState before;
+    for (std::int64_t first = 0; first < ids_BN.size(1); first += chunk_) {
+      const auto ids = ids_BN.narrow(1, first, std::min(chunk_, ids_BN.size(1) - first));
+      auto after = model_.read(ids, before).second;
+      const bool wrong = shifted_ && first > 0;
+      hidden.push_back(model_.read(ids, before.with(wrong ? after.tensors() : before.tensors())).first);
+      before = std::move(after);
+    }
+    return at::cat(hidden, 1);
+  }
+  at::Tensor logits(const at::Tensor& ids_BN) const override { return model_.head().logits(outputs(ids_BN)); }
+  std::vector<std::pair<at::Tensor, int>> embeddings() const override {
+    for (const auto& [name, tensor] : model_.parameters()) {
+      if (name == "token_embedding.weight") return {{tensor, 0}};
+    }
+    return {};
+  }
+  bool outputs_are_logits() const override { return false; }
+  std::vector<Streamed> stream(const at::Tensor& ids_BN) const override {
+    std::vector<std::int64_t> places;
+    for (std::int64_t place = 0; place + 1 < ids_BN.size(1); ++place) places.push_back(place);
+    return {{"whole", places, model_.logits(ids_BN).narrow(1, 0, ids_BN.size(1) - 1), 1e-10}};
+  }
+
+ private:
+  const LanguageModel& model_;
+  std::int64_t chunk_;
+  bool shifted_;
+};
+
+TEST(Audit, AShiftedStateIsCaught) {
+  for (const auto& form : forms()) {
+    if (form_of(form.config) != Form::running) continue;
+    const auto model = lively_model(form.config);
+    const auto chunk = 2 * form.config.window();
+    const auto right = audited(InChunks(model, chunk, false)), wrong = audited(InChunks(model, chunk, true));
+    EXPECT_FALSE(right.leaks()) << form.name;
+    EXPECT_LT(right.streaming.at(0).largest_difference, right.streaming.at(0).threshold) << form.name;
+    ASSERT_TRUE(wrong.first_leak) << form.name;
+    EXPECT_GT(wrong.largest_change, 1e-3) << form.name;
+    EXPECT_GT(wrong.gradient.largest, 1e-3) << form.name;
+    EXPECT_GT(wrong.streaming.at(0).largest_difference, wrong.streaming.at(0).threshold) << form.name;
   }
 }
 

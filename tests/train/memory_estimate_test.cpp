@@ -59,6 +59,32 @@ TEST(MemoryEstimate, ABatchThatDoesNotFitIsNamedWithOneThatMay) {
   EXPECT_EQ(other.find("checkpoint_activations"), std::string::npos);
 }
 
+TEST(MemoryEstimate, ATextThatDoesNotFitIsCutIntoChunks) {
+  auto config = estimated_config(2);
+  config.model.length = 1 << 16;
+  config.model = resolved(config.model);
+  config.train.chunk = 0;
+  const auto whole = least_memory(config);
+  config.train.chunk = std::nullopt;
+  EXPECT_EQ(choose_chunk(config, whole.weights + 3.1 * whole.a_sequence).chunk, 0);
+  const auto some = choose_chunk(config, whole.weights + 2.9 * whole.a_sequence);
+  EXPECT_TRUE(holds(some.reason, {"whole text", " of "}));
+  std::int64_t last = some.chunk;
+  EXPECT_GT(last, 0);
+  for (const double share : {0.5, 0.1, 0.02, 0.001}) {
+    const auto chunk = choose_chunk(config, 2 * whole.weights + share * whole.a_sequence).chunk;
+    EXPECT_EQ(chunk % 3, 0);
+    EXPECT_LE(chunk, last);
+    last = chunk;
+  }
+  EXPECT_EQ(choose_chunk(config, 0).chunk, 3);  // the window
+  config.train.chunk = 96;
+  EXPECT_LT(least_memory(config).a_sequence, whole.a_sequence / 10);
+  // What can't be cut is taken whole.
+  config.train.checkpoint_activations = true;
+  EXPECT_EQ(choose_chunk(config, 0).chunk, 0);
+}
+
 TEST(MemoryEstimate, AModelThatDoesNotFitIsNamed) {
   const auto message = message_of([] { check_memory(estimated_config(1), 100e3); });
   EXPECT_TRUE(holds(message, {"there are 100 kB", "weights", "smaller model.width", "model.layers"}));

@@ -4,7 +4,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <set>
 
 #include "linformer/core/file.hpp"
@@ -132,6 +134,72 @@ TEST_F(TrainStep, WhatIsNotFiniteChangesNothing) {
   EXPECT_TRUE(at::equal(all_of(state.optimizer.moments()), moments));
 }
 
+// Steps that take nothing, so that the loss of each is that of the same weights.
+TrainConfig still_train() {
+  auto config = tiny_train(10);
+  config.learning_rate = config.learning_rate_start = config.learning_rate_end = 0;
+  config.weight_decay = 0;
+  return config;
+}
+
+ModelConfig endless_model() {
+  auto config = tiny_model(AttentionKind::linformer, 0.2);
+  config.length = 24, config.position = Position::none;
+  config.attention.projection = Projection::periodic;
+  return resolved(config);
+}
+
+TEST_F(TrainStep, ACarriedStateIsThatOfTheTextBefore) {
+  const auto data = data_of(novel());
+  auto config = still_train();
+  config.carry_state = true;
+  const SequentialBatches batches(data, 2, 24), whole(data, 2, 72);
+  for (const std::int64_t chunk : {0, 6, 24}) {
+    config.chunk = chunk;
+    TrainState state(LanguageModel(endless_model(), 1));
+    double carried = 0;
+    for (int i = 0; i < 3; ++i) carried += train_step(state, batches, config, {}).loss / 3;
+    ASSERT_EQ(state.text.positions(), (std::vector<std::int64_t>{72, 72}));
+    const auto batch = whole.at(0);
+    // Dropout has another seed in each step, so without it.
+    auto plain = endless_model();
+    plain.dropout = 0;
+    TrainState without(LanguageModel(plain, 1));
+    double sum = 0;
+    for (int i = 0; i < 3; ++i) sum += train_step(without, batches, config, {}).loss / 3;
+    EXPECT_NEAR(sum, without.model.loss(batch.ids, {batch.targets}).item<double>(), 1e-6);
+    EXPECT_NE(carried, sum);
+  }
+  // After the last window of the stretches, the text begins anew.
+  TrainState state(LanguageModel(endless_model(), 1));
+  std::int64_t steps = 1;
+  while (batches.continues(steps)) ++steps;
+  for (std::int64_t i = 0; i <= steps; ++i) train_step(state, batches, config, {});
+  EXPECT_EQ(state.text.positions().front(), 24);
+}
+
+TEST_F(TrainStep, AChunkedStepIsThatOfTheWhole) {
+  const TrainBatches batches(data_of(novel()), 3, 24, 5);
+  auto config = tiny_train(10);
+  config.accumulate = 2;
+  const auto moments_after = [&](std::optional<std::int64_t> chunk) {
+    config.chunk = chunk;
+    TrainState state(LanguageModel(endless_model(), 1));
+    std::vector<double> shares;
+    const auto note = [&](double share) { shares.push_back(share); };
+    train_step(state, batches, config, {.seed = 4, .progress = note});
+    EXPECT_TRUE(std::ranges::is_sorted(shares));
+    EXPECT_EQ(shares.empty(), chunk.value_or(0) == 0);
+    EXPECT_TRUE(shares.empty() || shares.back() == 1.0);
+    return all_of(state.optimizer.moments());
+  };
+  const auto whole = moments_after(std::nullopt);
+  EXPECT_TRUE(moments_after(0).equal(whole));
+  const auto largest = whole.abs().max().item<double>();
+  for (const std::int64_t chunk : {3, 6, 12})
+    EXPECT_LT(largest_difference(moments_after(chunk), whole), 1e-6 * largest);
+}
+
 class Checkpoints : public TrainStep {
  protected:
   explicit Checkpoints() : data_(data_of(novel())), batches_(data_, 3, 13, 5), run_(folder_ / "run") {
@@ -186,6 +254,59 @@ TEST_F(Checkpoints, ContinueBitForBit) {
     EXPECT_EQ(loaded->loss, whole.loss);
   }
   EXPECT_EQ(notes_, "");
+}
+
+TEST_F(Checkpoints, ChunksAndCarriedStatesAreChecked) {
+  const auto refused = [&](const std::function<void(RunConfig&)>& change) {
+    auto config = config_;
+    config.model = endless_model();
+    change(config);
+    return message_of([&] { completed(config, *dataset_of(data_)); });
+  };
+  EXPECT_TRUE(holds(refused([](RunConfig& config) { config.train.chunk = 7; }),
+                    {"train.chunk is 7", "attention.window = 3", "such as 6"}));
+  EXPECT_TRUE(holds(refused([](RunConfig& config) { config.train.chunk = -3; }), {"train.chunk is -3"}));
+  EXPECT_TRUE(holds(refused([](RunConfig& config) {
+                      config.train.chunk = 6;
+                      config.train.checkpoint_activations = true;
+                    }),
+                    {"train.checkpoint_activations", "train.chunk = 6"}));
+  EXPECT_TRUE(holds(refused([](RunConfig& config) {
+                      config.model.causal = false;
+                      config.model.attention.window = 0;
+                      config.model.attention.projection = Projection::linear;
+                      config.model.attention.period = 0;
+                      config.model.attention.normalise = std::nullopt;
+                      config.model.attention.slot_bias = std::nullopt;
+                      config.train.objective = Objective::masked;
+                      config.model.vocabulary = 0;
+                      config.train.chunk = 6;
+                    }),
+                    {"train.chunk is 6", "bidirectional"}));
+  const auto carried = [&](const std::function<void(RunConfig&)>& change) {
+    return refused([&](RunConfig& config) {
+      config.train.carry_state = true;
+      config.data.order = DataOrder::sequential;
+      change(config);
+    });
+  };
+  EXPECT_EQ(message_of([&] {
+              auto config = config_;
+              config.model = endless_model();
+              config.train.carry_state = true;
+              config.data.order = DataOrder::sequential;
+              completed(config, *dataset_of(data_));
+              throw UserError("fine");
+            }),
+            "fine");
+  EXPECT_TRUE(holds(carried([](RunConfig& config) { config.data.order = DataOrder::random; }),
+                    {"train.carry_state", "data.order = random", "sequential"}));
+  EXPECT_TRUE(holds(carried([](RunConfig& config) { config.model.position = Position::learned; }),
+                    {"train.carry_state", "model.length = 24", "rotary", "periodic"}));
+  EXPECT_TRUE(holds(carried([](RunConfig& config) { config.model.attention.kind = AttentionKind::softmax; }),
+                    {"train.carry_state", "softmax", "grows"}));
+  EXPECT_TRUE(holds(carried([](RunConfig& config) { config.train.checkpoint_activations = true; }),
+                    {"train.checkpoint_activations", "train.carry_state"}));
 }
 
 TEST_F(Checkpoints, KeepTheLatest) {

@@ -13,10 +13,19 @@ struct EnumNames<DataSource> {
   static constexpr std::array names{"text", "recall"};
 };
 
-/// The fields after `folder` are only used when `source` is recall.
+/// random: windows from anywhere in the training text. sequential: each row of a batch reads a stretch of the text from
+/// its start to its end, one window after the other.
+enum class DataOrder { random, sequential };
+template <>
+struct EnumNames<DataOrder> {
+  static constexpr std::array names{"random", "sequential"};
+};
+
+/// The fields after `order` are only used when `source` is recall.
 struct DataConfig {
   DataSource source = DataSource::text;
   std::string folder;
+  DataOrder order = DataOrder::random;
   std::int64_t pairs = 16;    ///< key-value pairs per sequence
   std::int64_t keys = 256;    ///< number of ids that serve as keys
   std::int64_t values = 256;  ///< number of ids that serve as values
@@ -29,6 +38,8 @@ struct DataConfig {
     visitor("data.source", self.source,
             "text (a prepared folder) or recall (multi-query associative recall, generated)");
     visitor("data.folder", self.folder, "folder that `linformer prepare` made; the same as --data");
+    visitor("data.order", self.order,
+            "text: random windows, or sequential: each row of a batch reads its stretch of the text from start to end");
     visitor("data.pairs", self.pairs, "recall: key-value pairs per sequence");
     visitor("data.keys", self.keys, "recall: number of ids that are keys");
     visitor("data.values", self.values, "recall: number of ids that are values");

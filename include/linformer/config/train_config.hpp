@@ -1,7 +1,10 @@
 // The fields of a config that say how a model is trained.
 #pragma once
 
+#include <optional>
+
 #include "linformer/config/field.hpp"
+#include "linformer/config/model_config.hpp"
 
 namespace linformer {
 
@@ -46,10 +49,12 @@ struct TrainConfig {
   double clip = 1.0;  ///< largest global gradient norm; 0 = no clipping
   DType dtype = DType::automatic;
   ProductLibrary products = ProductLibrary::automatic;  ///< of evaluations
+  bool carry_state = false;  ///< a row goes on with the state at the end of its text in the step before
   bool checkpoint_activations = false;
-  std::int64_t evaluate_every = 0;  ///< steps; 0 = only at the end
-  std::int64_t save_every = 0;      ///< steps; 0 = only at the end
-  std::int64_t keep = 2;            ///< number of latest checkpoints to keep; the best one is kept as well
+  std::optional<std::int64_t> chunk;  ///< tokens of a text that are in memory at a time; 0 = all; empty: auto
+  std::int64_t evaluate_every = 0;    ///< steps; 0 = only at the end
+  std::int64_t save_every = 0;        ///< steps; 0 = only at the end
+  std::int64_t keep = 2;              ///< number of latest checkpoints to keep; the best one is kept as well
 
   template <class Self, class Visitor>
   static void visit(Self& self, Visitor&& visitor) {
@@ -74,6 +79,11 @@ struct TrainConfig {
             "library of the float32 products of evaluations: libtorch, onednn, or auto (by the processor)");
     visitor("train.checkpoint_activations", self.checkpoint_activations,
             "recompute each block in the backward pass to save memory");
+    visitor("train.carry_state", self.carry_state,
+            "each row of a batch goes on with the state that the step before left; needs data.order = sequential");
+    visitor("train.chunk", self.chunk,
+            "tokens of a text whose activations are in memory at a time, a multiple of attention.window; the gradient "
+            "stays exact; 0: all; auto: by the free memory");
     visitor("train.evaluate_every", self.evaluate_every, "steps between evaluations; 0: only at the end");
     visitor("train.save_every", self.save_every, "steps between checkpoints; 0: only at the end");
     visitor("train.keep", self.keep, "latest checkpoints kept beside the best");
@@ -83,5 +93,7 @@ struct TrainConfig {
 
 /// Checks every value. A UserError names the field, its value and what to change.
 void check(const TrainConfig& config);
+/// The same for `train.chunk` with a model, which is resolved.
+void check_chunk(const TrainConfig& config, const ModelConfig& model);
 
 }  // namespace linformer

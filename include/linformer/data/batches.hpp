@@ -29,6 +29,8 @@ class Batches {
   virtual Batch at(std::int64_t index) const = 0;
   /// The number of batches; -1 when there is no end.
   virtual std::int64_t count() const { return -1; }
+  /// Whether each row of batch `index` goes on where the same row of the batch before ended.
+  virtual bool continues(std::int64_t) const { return false; }
 };
 
 /// Random windows of the training part. The target at each position is the next id.
@@ -42,6 +44,20 @@ class TrainBatches final : public Batches {
   TokenData data_;
   std::int64_t batch_, length_;
   std::uint64_t seed_;
+};
+
+/// The training part, cut into as many equal stretches as a batch has rows. Batch `index` holds the windows of all
+/// stretches that follow those of batch `index` − 1; after the last one it begins again.
+class SequentialBatches final : public Batches {
+ public:
+  /// UserError when a stretch is shorter than length + 1.
+  SequentialBatches(TokenData data, std::int64_t batch, std::int64_t length);
+  Batch at(std::int64_t index) const override;
+  bool continues(std::int64_t index) const override { return index % windows_ != 0; }
+
+ private:
+  TokenData data_;
+  std::int64_t batch_, length_, stretch_, windows_;  // windows_: in a stretch
 };
 
 /// One fixed pass over the validation part, in windows that follow each other. Each token except the first is a target

@@ -16,6 +16,7 @@ class Dataset {
   struct Sizes {
     std::int64_t batch, length;
     Objective objective = Objective::causal;
+    DataOrder order = DataOrder::random;  ///< of training
   };
   virtual ~Dataset() = default;
   /// Batches without end. UserError when there is too little data for `sizes`.

@@ -20,7 +20,9 @@ namespace linformer {
 class DecodeState;
 
 struct ForwardOptions {
-  bool training = false;    ///< dropout is on; it draws from LibTorch's default generator
+  bool training = false;  ///< dropout is on
+  /// Which numbers dropout takes: those of this seed, at the positions of the text.
+  std::uint64_t dropout_seed = 0;
   bool checkpoint = false;  ///< backward computes each block again instead of storing it
   /// (B,N) bool, true = padding; only for bidirectional models
   std::optional<at::Tensor> padding_mask = std::nullopt;
@@ -70,6 +72,12 @@ class LanguageModel {
   at::Tensor loss(const at::Tensor& ids_BN, const Targets& targets, const ForwardOptions& options = {},
                   at::ScalarType dtype = at::kFloat) const;
   const Head& head() const;
+  /// The next tokens (B,N) of texts that are equally long so far, and the state after those → their hidden states, and
+  /// the state after them. An empty state stands for the start. Both results depend on the state before, and gradients
+  /// flow through it. Reading a text in chunks gives what hidden() gives for the whole, with dropout too. UserError as
+  /// hidden(), and for a bidirectional model or a state of other texts.
+  std::pair<at::Tensor, DecodeState> read(const at::Tensor& ids_BN, const DecodeState& before,
+                                          const ForwardOptions& options = {}) const;
 
   /// Reads a text and calls `visit` with the attention weights of each layer. It follows the equations directly, so it
   /// needs N×N memory per head; no gradients. UserError as hidden().

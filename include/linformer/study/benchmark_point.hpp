@@ -5,6 +5,7 @@
 #include <string>
 
 #include "linformer/config/model_config.hpp"
+#include "linformer/config/train_config.hpp"
 #include "linformer/core/json_fwd.hpp"
 
 namespace linformer {
@@ -59,7 +60,8 @@ struct BenchmarkPoint {
   std::int64_t tokens = 0;        ///< only for generate: tokens made after a prompt of prompt_tokens()
   std::string dtype = "float32";  ///< float32 or bfloat16; generate by stream also takes int8 (for weights)
   int threads = 1;
-  /// Other fields of the model, by their names: "model.norm=rms+model.bias=false"; empty = as they are by default.
+  /// Other fields of the model, and train.chunk and train.checkpoint_activations, by their names:
+  /// "model.norm=rms+model.bias=false"; empty = as they are by default, but for train.chunk, which is 0.
   std::string fields = {};
   bool operator==(const BenchmarkPoint&) const = default;
 };
@@ -81,6 +83,8 @@ json to_json(const BenchmarkPoint& point);
 BenchmarkPoint point_of(const json& line);
 /// The model to measure. UserError when there is no such model, or when the task can't be done with it.
 ModelConfig model_of(const BenchmarkPoint& point);
+/// How a step of it is taken; for BenchmarkTask::train.
+TrainConfig train_of(const BenchmarkPoint& point);
 /// "train running N=512 K=64 W=64 B=16 d=384".
 std::string describe(const BenchmarkPoint& point);
 

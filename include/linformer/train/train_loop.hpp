@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -12,6 +13,7 @@
 
 #include "linformer/config/train_config.hpp"
 #include "linformer/data/batches.hpp"
+#include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/language_model.hpp"
 #include "linformer/train/optimizer.hpp"
 
@@ -26,8 +28,9 @@ struct TrainState {
   std::int64_t step = 0;  ///< steps taken; also gives the data position and the dropout seed
   double best_loss = std::numeric_limits<double>::infinity();  ///< lowest validation loss
   std::optional<double> loss;                                  ///< of the last step
-  double train_seconds = 0;                                    ///< in steps alone, over all sessions
-  double seconds = 0;                                          ///< wall time over all sessions
+  DecodeState text = {};     ///< with `carry_state`: at the end of the rows of the last micro-batch
+  double train_seconds = 0;  ///< in steps alone, over all sessions
+  double seconds = 0;        ///< wall time over all sessions
 };
 
 /// Joins the processes that train one model together, each with its own part of the micro-batches of a step. A step
@@ -52,8 +55,12 @@ class GradientReducer {
 
 struct StepOptions {
   at::ScalarType dtype = at::kFloat;   ///< of products; parameters, moments and gradients stay float32
-  std::uint64_t seed = 0;              ///< with the step it seeds dropout, so that no generator state needs keeping
+  std::uint64_t seed = 0;              ///< with the number of a micro-batch it seeds dropout
   GradientReducer* reducer = nullptr;  ///< none: this process trains alone
+  /// With `train.chunk`: where the states at the borders of chunks go when they don't fit into memory.
+  std::filesystem::path folder = std::filesystem::temp_directory_path();
+  /// With `train.chunk`: hears which share of a step is done.
+  std::function<void(double share)> progress = {};
 };
 struct StepResult {
   double loss = 0;           ///< mean over the targets of all micro-batches, nats a token
@@ -62,7 +69,8 @@ struct StepResult {
   bool finite = true;  ///< false: loss or gradient are not finite, and nothing was changed
 };
 /// One optimiser step: the gradient of the mean loss over all targets of `accumulate` micro-batches, clipped to global
-/// norm `clip`, then AdamW. UserError when `accumulate` can't be shared among the reducer's processes.
+/// norm `clip`, then AdamW. `chunk` = auto is taken as 0. UserError when `accumulate` can't be shared among the
+/// reducer's processes, or when they would have to carry a state.
 StepResult train_step(TrainState& state, const Batches& batches, const TrainConfig& config, const StepOptions& options);
 
 /// Hears of each step, one that is not finite included, and of its wall time. False ends the loop.

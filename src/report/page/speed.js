@@ -139,7 +139,7 @@ function largestTable() {
   const lines = report.benchmarks.flatMap((one) => one.largest);
   if (!lines.length) return null;
   return el("section", {class: "card wide"}, el("h3", {}, "Largest that trains in a memory budget"), table([{title: "Form", class: "name"}, {title: "Largest"}, {title: "Value", number: true}, {title: "Budget", number: true}],
-    lines.map((l) => [formName(l.form), l.what === "length" ? "N" : l.what, {value: l.value, show: (l.at_least ? "≥ " : "") + whole(l.value)}, {value: l.budget_bytes, show: bytes(l.budget_bytes)}])));
+    lines.map((l) => [formName(l.form) + (l.fields ? `, ${l.fields}` : ""), l.what === "length" ? "N" : l.what, {value: l.value, show: (l.at_least ? "≥ " : "") + whole(l.value)}, {value: l.budget_bytes, show: bytes(l.budget_bytes)}])));
 }
 
 function crossoverTable() {
