@@ -35,7 +35,8 @@ DecodeState DecodeState::select(const std::vector<std::int64_t>& rows) const {
 namespace nn {
 
 std::vector<std::pair<std::string_view, at::Tensor>> LayerState::named() const {
-  constexpr std::array<std::string_view, kTensors> kNames{"key", "value", "slot_key", "slot_value", "scores"};
+  constexpr std::array<std::string_view, kTensors> kNames{"key",    "value",    "slot_key",  "slot_value",
+                                                          "scores", "sink_key", "sink_value"};
   std::vector<std::pair<std::string_view, at::Tensor>> found;
   for (std::size_t i = 0; i < kTensors; ++i) {
     if (all()[i]->defined()) found.emplace_back(kNames[i], *all()[i]);
