@@ -60,6 +60,9 @@ void expect_equal_passes(const FormCase& form, at::ScalarType dtype) {
 
 TEST(ActivationCheckpoint, GradientsAreEqualBitForBitWithDropout) {
   expect_equal_passes(softmax_form(), at::kFloat);
+  std::vector<FormCase> mixed;
+  add_hybrids(mixed);
+  for (const auto& form : mixed) expect_equal_passes(form, at::kFloat);
   for (const auto sharing : kSharings) {
     expect_equal_passes(linformer_form("prefix", 45, 0, 5, sharing), at::kFloat);
     expect_equal_passes(linformer_form("running", 45, 7, 5, sharing), at::kFloat);
