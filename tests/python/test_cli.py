@@ -432,7 +432,7 @@ def test_info_and_generate_of_a_hybrid(work, tmp_path):
     state = info["decode_state_bytes"]
     assert state["first_token"] < state["full_length"]
     # Nothing in it stands for a position alone, so it writes past its length.
-    longer = json.loads(run("generate", "--model", tmp_path / "run", "--prompt", "a" * 20, "--max-tokens", 40, "--json").stdout)
+    longer = json.loads(run("generate", "--model", tmp_path / "run", "--prompt", "a" * 20, "--max-tokens", 100, "--json").stdout)
     assert longer["state_bytes"] > state["full_length"]
     assert json.loads(run("audit", "--model", tmp_path / "run", "--json").stdout)["verdict"] == "clean"
     expect(error_of("train", "--data", work / "data", "--out", tmp_path / "x", "--model.layers", 2, "--attention.softmax_layers", "0,2"), "softmax_layers", "layer 2", "from 0 to 1")
