@@ -37,8 +37,8 @@ struct EnumNames<Summary> {
   static constexpr std::array names{"running", "block"};
 };
 
-/// How a layer attends. When kind = softmax, the other fields are ignored. So this one field turns any config file into
-/// one for the standard Transformer.
+/// How layers attend. When kind = softmax, the other fields are ignored, but for softmax_layers, which must be empty.
+/// So this one field turns any other config file into one for the standard Transformer.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
   /// K, the number of slots. With block summaries it counts over the whole length, so each block has r = K·W/P of them.
