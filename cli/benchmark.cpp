@@ -80,12 +80,27 @@ void check(const CLI::App& verb, const BenchmarkFlags& flags) {
   }
 }
 
+// A comma also stands inside of a value, such as attention.softmax_layers=0,3: what names nothing goes with what is
+// before it.
+Texts joined_fields(const Texts& given) {
+  Texts fields;
+  for (const auto& text : given) {
+    const bool begins = text == "none" || text.starts_with("model.") || text.starts_with("attention.");
+    if (begins || fields.empty()) {
+      fields.push_back(text);
+    } else {
+      fields.back() += "," + text;
+    }
+  }
+  return fields;
+}
+
 BenchmarkPlan plan_of(BenchmarkFlags& flags) {
   const PlanOptions options{.threads = at::get_num_threads(), .quick = flags.quick, .max_length = flags.max_length};
   if (!flags.preset.empty()) return plan_preset(flags.preset, options);
   require(!flags.quick, "--quick makes a preset smaller; with a grid, give smaller sizes");
   auto& grid = flags.grid;
-  grid.fields = flags.fields;
+  grid.fields = joined_fields(flags.fields);
   std::ranges::replace(grid.fields, "none", "");
   grid.tasks = enums_of<BenchmarkTask>(flags.tasks, "--tasks");
   grid.forms = enums_of<BenchmarkForm>(flags.forms, "--forms");

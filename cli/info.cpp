@@ -72,8 +72,8 @@ const char* name_of(Form form) {
 
 json layer_of(const ModelConfig& config, std::int64_t layer) {
   const auto& attention = config.attention;
-  const auto form = form_of(config);
-  if (attention.kind == AttentionKind::softmax) return {{"layer", layer}, {"form", name_of(form)}};
+  const auto form = form_of(config, layer);
+  if (config.is_softmax(layer)) return {{"layer", layer}, {"form", name_of(form)}};
   const auto window = config.window();
   json object = {{"layer", layer},
                  {"form", name_of(form)},
@@ -82,6 +82,7 @@ json layer_of(const ModelConfig& config, std::int64_t layer) {
                  {"projection", enum_name(attention.projection)}};
   if (window == 0) return object;
   object["window"] = window;
+  if (attention.sinks > 0) object["sinks"] = attention.sinks;
   object["summary"] = enum_name(attention.summary);
   if (form == Form::block) object["slots_a_block"] = config.block_slots_of(layer);
   object["normalise"] = enum_name(config.normalise());

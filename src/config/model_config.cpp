@@ -29,6 +29,7 @@ struct RuleTraits {
   bool entries = false;     // it has learned entries of E and F
   bool segments = false;    // its slots are equal parts of the positions
   bool table = false;       // running slots have an entry for each position of the text
+  bool weights = true;      // its slots are weighted sums, so that a position can have the weight nothing
 };
 
 RuleTraits traits_of(Projection projection) {
@@ -42,8 +43,9 @@ RuleTraits traits_of(Projection projection) {
     case Projection::periodic:
       return {.forms = {Form::running}, .entries = true};
     case Projection::mean:
-    case Projection::max:
       return {.forms = {Form::bidirectional, Form::block}, .segments = true};
+    case Projection::max:
+      return {.forms = {Form::bidirectional, Form::block}, .segments = true, .weights = false};
   }
   fail("no traits of this projection");
 }
@@ -71,7 +73,11 @@ bool shares_slots(const ModelConfig& config, std::int64_t window) {
     const auto whole = slots * window % config.length == 0 && slots * window >= config.length;
     return whole && (!segments || window % (slots * window / config.length) == 0);
   };
-  return attention.slots_by_layer.empty() ? fits(attention.slots) : std::ranges::all_of(attention.slots_by_layer, fits);
+  const auto& by_layer = attention.slots_by_layer;
+  for (std::size_t i = 0; i < by_layer.size(); ++i) {
+    if (!config.is_softmax(static_cast<std::int64_t>(i)) && !fits(by_layer[i])) return false;
+  }
+  return !by_layer.empty() || fits(attention.slots);
 }
 
 // The largest that fits. Where none does, the check of the slots says what is wrong with them.
@@ -129,24 +135,62 @@ void check_model(const ModelConfig& config) {
   check_rotary(config);
 }
 
+void check_softmax_layers(const ModelConfig& config) {
+  const auto& layers = config.attention.softmax_layers;
+  if (layers.empty()) return;
+  require(config.attention.kind == AttentionKind::linformer,
+          "attention.softmax_layers is for attention.kind = linformer: with softmax every layer has full attention; "
+          "leave it empty");
+  std::int64_t before = -1;
+  for (const auto layer : layers) {
+    require(layer >= 0 && layer < config.layers,
+            "attention.softmax_layers names layer {}, expected numbers from 0 to {}, as model.layers is {}", layer,
+            config.layers - 1, config.layers);
+    require(layer != before, "attention.softmax_layers names layer {} twice; name each layer once", layer);
+    require(layer > before, "attention.softmax_layers names layer {} after {}; name layers in rising order", layer,
+            before);
+    before = layer;
+  }
+  require(static_cast<std::int64_t>(layers.size()) < config.layers,
+          "attention.softmax_layers names all {} layers; set attention.kind = softmax, and leave it empty",
+          config.layers);
+}
+
+// The layers that make slots, of which there is at least one.
+std::vector<std::int64_t> linformer_layers(const ModelConfig& config) {
+  std::vector<std::int64_t> layers;
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    if (!config.is_softmax(layer)) layers.push_back(layer);
+  }
+  return layers;
+}
+
 void check_slots(const ModelConfig& config) {
   const auto& attention = config.attention;
   const auto layers = static_cast<std::int64_t>(attention.slots_by_layer.size());
   require(layers == 0 || layers == config.layers,
           "attention.slots_by_layer holds {} numbers, expected one for each of model.layers = {}", layers,
           config.layers);
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    const auto slots = config.slots_of(layer);
+  for (const auto layer : attention.softmax_layers) {
+    const auto given = layers ? attention.slots_by_layer[static_cast<std::size_t>(layer)] : 0;
+    require(given == 0,
+            "attention.slots_by_layer gives layer {} {} slots, but attention.softmax_layers names it, so it has none; "
+            "give it 0",
+            layer, given);
+  }
+  const auto with_slots = linformer_layers(config);
+  for (const auto layer : with_slots) {
+    const auto slots = config.slots_of(layer), first = config.slots_of(with_slots.front());
     const auto* name = layers ? "attention.slots_by_layer" : "attention.slots";
     // A causal window may have no slots. Such a model serves as the control that shows what slots add.
     check_size(name, slots, config.window() > 0 && attention.summary == Summary::running ? 0 : 1);
     require(slots <= config.length,
             "{} has {} slots, more than model.length = {}: nothing would be compressed; use at most {}", name, slots,
             config.length, config.length);
-    require(attention.sharing != Sharing::layerwise || slots == config.slots_of(0),
+    require(attention.sharing != Sharing::layerwise || slots == first,
             "attention.sharing = layerwise shares one projection, so every layer needs the same number of slots, but "
             "attention.slots_by_layer holds {} and {}; use another sharing or equal numbers",
-            config.slots_of(0), slots);
+            first, slots);
   }
 }
 
@@ -178,9 +222,38 @@ void check_window(const ModelConfig& config) {
           attention.slot_bias.value_or(0));
 }
 
+// Sinks are seen exactly for ever, so no slot takes them in.
+void check_sinks(const ModelConfig& config) {
+  const auto& attention = config.attention;
+  const auto window = config.window(), sinks = attention.sinks;
+  check_size("attention.sinks", sinks, 0);
+  if (sinks == 0) return;
+  require(
+      window > 0,
+      "attention.sinks = {} is only used with a causal window; set attention.window, such as 64, or attention.sinks "
+      "to 0",
+      sinks);
+  require(sinks <= window,
+          "attention.sinks is {}, more than attention.window = {}: sinks are of the first block of a text; use at most "
+          "{}, such as {}",
+          sinks, window, window, std::min<std::int64_t>(4, window));
+  const bool slots =
+      std::ranges::any_of(linformer_layers(config), [&](auto layer) { return config.slots_of(layer) > 0; });
+  if (!slots) return;
+  require(
+      traits_of(attention.projection).weights,
+      "attention.sinks = {} does not go with attention.projection = {}, whose slots have no weights from which sinks "
+      "could be left out; take another projection, such as mean or linear, or set attention.sinks to 0",
+      sinks, enum_name(attention.projection));
+  require(attention.projection != Projection::dynamic || sinks < window,
+          "attention.sinks = {} is the whole first block of attention.window = {}, so attention.projection = dynamic "
+          "would have nothing to make its slots of; use at most {}",
+          sinks, window, window - 1);
+}
+
 // r = K·W/P must be a whole number.
 void check_block_slots(const ModelConfig& config) {
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+  for (const auto layer : linformer_layers(config)) {
     const auto slots = config.slots_of(layer), window = config.window();
     const auto step = std::max<std::int64_t>(config.length / window, 1);
     require(slots * window % config.length == 0 && slots * window >= config.length,
@@ -233,7 +306,7 @@ void check_projection(const ModelConfig& config) {
   }
   if (!traits.segments) return;
   const bool block = form == Form::block;
-  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+  for (const auto layer : linformer_layers(config)) {
     const auto positions = block ? config.window() : config.length;
     const auto slots = block ? config.block_slots_of(layer) : config.slots_of(layer);
     require(positions % slots == 0,
@@ -276,7 +349,12 @@ std::int64_t ModelConfig::longest_text() const {
   return length;
 }
 
+bool ModelConfig::is_softmax(std::int64_t layer) const {
+  return attention.kind == AttentionKind::softmax || std::ranges::count(attention.softmax_layers, layer) > 0;
+}
+
 std::int64_t ModelConfig::slots_of(std::int64_t layer) const {
+  if (is_softmax(layer)) return 0;
   return attention.slots_by_layer.empty() ? attention.slots
                                           : attention.slots_by_layer.at(static_cast<std::size_t>(layer));
 }
@@ -315,6 +393,11 @@ std::optional<double> ModelConfig::slot_bias() const {
   return start;
 }
 
+Form form_of(const ModelConfig& config, std::int64_t layer) {
+  if (config.is_softmax(layer)) return config.causal ? Form::softmax : Form::bidirectional_softmax;
+  return form_of(config);
+}
+
 Form form_of(const ModelConfig& config) {
   if (config.attention.kind == AttentionKind::softmax)
     return config.causal ? Form::softmax : Form::bidirectional_softmax;
@@ -324,11 +407,13 @@ Form form_of(const ModelConfig& config) {
 
 ModelConfig resolved(ModelConfig config) {
   check_model(config);
+  check_softmax_layers(config);
   config.feed_forward = config.hidden_width();
   if (config.position == Position::rotary) config.rotary_base = config.base();
   if (config.attention.kind == AttentionKind::softmax) return config;
   check_slots(config);
   check_window(config);
+  check_sinks(config);
   if (config.attention.summary == Summary::block) check_block_slots(config);
   check_projection(config);
   config.attention.period = config.period();

@@ -68,7 +68,7 @@ float* head_of(const FloatView& view, const AttendRange& range) {
   return view.data + range.batch * view.batch + range.head * view.head;
 }
 
-/// What the runs after the first add to the block before them, and to the slots that all runs see.
+/// What the runs after the first add to the block before them, and to the slots and sinks that all runs see.
 class SharedGradients {
  public:
   SharedGradients(const AttendInputs& inputs, const Cut& cut)
@@ -79,15 +79,18 @@ class SharedGradients {
                    ? 0
                    : (shape_.kind == SlotKind::block ? shape_.first_block + cut.blocks : 1) * shape_.slots *
                          shape_.width),
-        memory_(cut.runs > 1 ? static_cast<std::size_t>(cut.items * 2 * (border_ + slots_)) : 0),
+        sinks_(shape_.sinks * shape_.width),
+        memory_(cut.runs > 1 ? static_cast<std::size_t>(cut.items * floats_of_a_run()) : 0),
         bias_(static_cast<std::size_t>(cut.items)) {}
 
   AttendShares of(std::int64_t item) {
-    AttendShares shares{nullptr, nullptr, nullptr, nullptr, &bias_[static_cast<std::size_t>(item)]};
+    AttendShares shares{nullptr, nullptr, nullptr, nullptr, &bias_[static_cast<std::size_t>(item)], nullptr, nullptr};
     if (item % cut_.runs == 0) return shares;
-    float* at = memory_.data() + item * 2 * (border_ + slots_);
+    float* at = memory_.data() + item * floats_of_a_run();
     if (slots_ > 0) shares.slot_key = at, shares.slot_value = at + slots_;
     if (border_ > 0) shares.border_key = at + 2 * slots_, shares.border_value = at + 2 * slots_ + border_;
+    float* sinks = at + 2 * (slots_ + border_);
+    if (sinks_ > 0) shares.sink_key = sinks, shares.sink_value = sinks + sinks_;
     return shares;
   }
 
@@ -103,6 +106,11 @@ class SharedGradients {
         add_rows(shares.slot_key, rows, width, head_of(gradients.slot_key, range), gradients.slot_key.row);
         add_rows(shares.slot_value, rows, width, head_of(gradients.slot_value, range), gradients.slot_value.row);
       }
+      if (shares.sink_key != nullptr) {
+        add_rows(shares.sink_key, shape_.sinks, width, head_of(gradients.sink_key, range), gradients.sink_key.row);
+        add_rows(shares.sink_value, shape_.sinks, width, head_of(gradients.sink_value, range),
+                 gradients.sink_value.row);
+      }
       if (shares.border_key != nullptr) {
         add_rows(shares.border_key, shape_.window, width, head_of(gradients.key, range) + before * gradients.key.row,
                  gradients.key.row);
@@ -115,9 +123,11 @@ class SharedGradients {
   float bias(std::int64_t item) const { return bias_[static_cast<std::size_t>(item)]; }
 
  private:
+  std::int64_t floats_of_a_run() const { return 2 * (border_ + slots_ + sinks_); }
+
   const AttendShape& shape_;
   const Cut& cut_;
-  std::int64_t border_, slots_;  // floats
+  std::int64_t border_, slots_, sinks_;  // floats
   std::vector<float> memory_, bias_;
 };
 

@@ -37,6 +37,9 @@ struct AttendShape {
   /// these have a head for each query head; the caller adds them up.
   std::int64_t group = 1;
 
+  /// s: keys that all rows from block 2 of the text on see beside their window.
+  std::int64_t sinks = 0;
+
   std::int64_t past() const { return first_block > 0 ? window : 0; }  ///< rows of keys before the first query
 };
 
@@ -49,7 +52,8 @@ struct AttendInputs {
   ConstView query, key, value, slot_key, slot_value;
   const float* slot_bias;  ///< (H), added to the logits of slots; may be null
   float scale;
-  ConstView slot_query{};  ///< by which the slots are read; of no data: by `query`
+  ConstView slot_query{};              ///< by which the slots are read; of no data: by `query`
+  ConstView sink_key{}, sink_value{};  ///< of shape.sinks rows
 };
 
 /// `output` has the element type of the inputs; all of it is written. `log_sum` (B,H,N) receives log Σ exp of each
@@ -68,6 +72,7 @@ struct AttendGradients {
   FloatView query, key, value, slot_key, slot_value;
   float* slot_bias;
   FloatView slot_query{};  ///< needed where the inputs have one: that of `query` is the window's alone then
+  FloatView sink_key{}, sink_value{};
 };
 
 /// The work is divided among LibTorch's threads by sequence, head and group of blocks. The number of threads can change

@@ -162,6 +162,19 @@ struct GradientPlaces {
   }
 
   template <class Columns>
+  void of_sinks(Index at, Columns& columns) const {
+    if (shares.sink_key != nullptr) {
+      const Index width = inputs.shape.width;
+      columns.grad_key = shares.sink_key + at * width, columns.grad_key_stride = width;
+      columns.grad_value = shares.sink_value + at * width, columns.grad_value_stride = width;
+      return;
+    }
+    columns.grad_key = rows_of(gradients.sink_key, range.batch, range.head) + at * gradients.sink_key.row;
+    columns.grad_value = rows_of(gradients.sink_value, range.batch, range.head) + at * gradients.sink_value.row;
+    columns.grad_key_stride = gradients.sink_key.row, columns.grad_value_stride = gradients.sink_value.row;
+  }
+
+  template <class Columns>
   void of_slots(Index block, Index at, Columns& columns) const {
     const Index width = inputs.shape.width;
     if (shares.slot_key != nullptr) {

@@ -123,6 +123,8 @@ struct NoGradients {
   template <class Columns>
   void of_window(Index, Columns&) const {}
   template <class Columns>
+  void of_sinks(Index, Columns&) const {}
+  template <class Columns>
   void of_slots(Index, Index, Columns&) const {}
 };
 

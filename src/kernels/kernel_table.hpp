@@ -25,6 +25,7 @@ struct AttendShares {
   float *slot_key, *slot_value;      ///< whole and block slots; null: straight to the gradients
   float *border_key, *border_value;  ///< the block before the first one; null: straight to the gradients
   float* slot_bias;                  ///< one number
+  float *sink_key, *sink_value;      ///< null: straight to the gradients
 };
 
 struct KernelTable {

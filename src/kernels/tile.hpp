@@ -178,6 +178,22 @@ void for_query_tiles(const AttendShape& shape, const AttendRange& range, const V
   }
 }
 
+/// Calls `visit(columns)` for the tiles of sinks that a tile of queries meets. They are read as the window is.
+template <class Element, class Gradients, class Visit>
+void for_sinks(const AttendInputs& inputs, const QueryTile& tile, const Gradients& gradients, const Visit& visit) {
+  const auto& shape = inputs.shape;
+  if (shape.sinks == 0 || shape.first_block + tile.block < 2) return;
+  const Index key_head = tile.head / shape.group;
+  const auto key = rows_of<Element>(inputs.sink_key, tile.batch, key_head),
+             value = rows_of<Element>(inputs.sink_value, tile.batch, key_head);
+  for (Index at = 0; at < shape.sinks; at += tile_rows) {
+    Columns<Element> columns{
+        key.from(at), value.from(at), smaller(tile_rows, shape.sinks - at), false, false, nullptr, nullptr, 0, 0};
+    gradients.of_sinks(at, columns);
+    visit(columns);
+  }
+}
+
 /// Calls `visit(columns)` for everything that a tile of queries meets. `Gradients` says where gradients go:
 /// see attend_backward.hpp.
 template <class Element, class Gradients, class Visit>
@@ -192,6 +208,7 @@ void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradie
       gradients.of_window(at, columns);
       visit(columns);
     });
+    for_sinks<Element>(inputs, tile, gradients, visit);
   }
   auto key = rows_of<Element>(inputs.slot_key, tile.batch, key_head),
        value = rows_of<Element>(inputs.slot_value, tile.batch, key_head);

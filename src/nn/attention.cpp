@@ -53,7 +53,7 @@ ops::Branch Attention::step(const at::Tensor& x_B1d, const std::vector<std::int6
 }
 
 std::unique_ptr<Attention> make_attention(const LayerContext& context) {
-  switch (form_of(context.config)) {
+  switch (form_of(context.config, context.layer)) {
     case Form::softmax:
     case Form::bidirectional_softmax:
       return context.config.attention.plain ? make_plain(context) : make_softmax(context);

@@ -76,7 +76,7 @@ std::unique_ptr<Attention> make_plain(const LayerContext& context);
 std::unique_ptr<Attention> make_bidirectional(const LayerContext& context);
 std::unique_ptr<Attention> make_prefix(const LayerContext& context);
 std::unique_ptr<Attention> make_window(const LayerContext& context);
-/// The only place that decides which attention a model has.
+/// The only place that decides which attention a layer has.
 std::unique_ptr<Attention> make_attention(const LayerContext& context);
 
 }  // namespace linformer::nn

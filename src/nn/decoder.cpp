@@ -112,12 +112,14 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
   nn::Parameters parameters([&](const std::string& name, at::IntArrayRef) { return named.at(name); });
   nn::SharedParts shared(config);
   rotation = shared.rotation;
+  std::int64_t owner = 0;  // of what layers share: the first that has slots
+  while (owner + 1 < config.layers && config.is_softmax(owner)) ++owner;
   const auto pack = [&](std::int64_t layer, std::initializer_list<std::string> names) {
     std::vector<at::Tensor> weights, biases;
     for (const auto& name : names) {
       const bool own = find(layer, name + ".weight").defined();
-      weights.push_back(find(own ? layer : 0, name + ".weight"));  // shared ones have the first layer's name
-      biases.push_back(find(own ? layer : 0, name + ".bias"));
+      weights.push_back(find(own ? layer : owner, name + ".weight"));
+      biases.push_back(find(own ? layer : owner, name + ".bias"));
     }
     const auto weight = at::cat(weights), bias = config.bias ? at::cat(biases) : at::Tensor();
     PackedLinear linear(weight.size(0), weight.size(1), format, kernels);

@@ -55,7 +55,7 @@ void DecoderAttention::attend(const DecodeKernels& kernels, const Input& input, 
 }
 
 std::unique_ptr<DecoderAttention> make_decoder_attention(const LayerContext& context) {
-  switch (form_of(context.config)) {
+  switch (form_of(context.config, context.layer)) {
     case Form::softmax:
       return make_decoder_softmax(context);
     case Form::prefix:

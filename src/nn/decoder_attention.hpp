@@ -52,7 +52,7 @@ class DecoderAttention {
   };
   /// What a token sees. `slots`: which part has the slots, whose bias is that of the query head; −1: none.
   struct Sight {
-    kernels::VisibleKeys parts[3];
+    kernels::VisibleKeys parts[4];
     int count = 0, slots = -1;
   };
   /// Stores the token, and lists what it sees.

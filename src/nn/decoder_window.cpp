@@ -31,6 +31,7 @@ class WindowDecoder final : public DecoderAttention {
       : DecoderAttention(context),
         block_(form_of(context.config) == Form::block),
         window_(context.config.window()),
+        sinks_(context.config.attention.sinks),
         rule_(make_slot_rule(context)) {
     const auto norm = [&](const char* name) {
       return DecoderNorm(Norm(context.parameters, context.name + "." + name, width_, context.config));
@@ -39,6 +40,8 @@ class WindowDecoder final : public DecoderAttention {
     if (normalise != Normalise::none) key_.norm = norm("window_key_norm");
     if (normalise == Normalise::both) value_.norm = norm("window_value_norm");
     key_.turned = static_cast<bool>(*rotation_);
+    // Sinks are keys and values of the window, kept apart.
+    sink_key_.norm = key_.norm, sink_key_.turned = key_.turned, sink_value_.norm = value_.norm;
     if (!rule_) return;
     slot_key_.in_place = slot_value_.in_place = block_;
     if (normalise != Normalise::none) slot_key_.norm = norm("slot_key_norm");
@@ -63,6 +66,13 @@ class WindowDecoder final : public DecoderAttention {
     };
     recent(key_.raw, state.key, width_);
     recent(value_.raw, state.value, width_);
+    if (sinks_ > 0) {
+      for (const auto& [rows, from] :
+           {std::pair{&sink_key_.raw, &state.sinks.key}, std::pair{&sink_value_.raw, &state.sinks.value}}) {
+        *rows = HeadRows(sequences, heads_, sinks_, width_);
+        for (std::int64_t i = 0; i < sequences; ++i) rows->copy(i, 0, from->select(0, i));
+      }
+    }
     if (rule_) {
       const auto room = most_slots(*std::max_element(positions.begin(), positions.end()));
       for (const auto& [rows, from] :
@@ -74,14 +84,14 @@ class WindowDecoder final : public DecoderAttention {
       if (rule_->has_scores()) recent(scores_, state.scores, rule_->slots());
     }
     const auto& kernels = kernels::decode_kernels();
-    for (auto* side : {&key_, &value_, &slot_key_, &slot_value_}) {
+    for (auto* side : {&key_, &value_, &slot_key_, &slot_value_, &sink_key_, &sink_value_}) {
       if (!side->changes()) continue;
       if (!side->in_place) side->prepared = HeadRows(sequences, heads_, side->raw.length(), width_);
       for (std::int64_t i = 0; i < sequences; ++i) {
         for (std::int64_t head = 0; head < heads_; ++head) prepare(kernels, *side, i, head, 0, side->raw.length());
       }
     }
-    if (key_.turned) turn_recent(positions);
+    if (key_.turned) turn_recent(positions), turn_sinks(sequences);
   }
 
   void make_room(std::int64_t position) override {
@@ -94,13 +104,14 @@ class WindowDecoder final : public DecoderAttention {
 
   std::int64_t bytes_a_sequence() const override {
     auto total = scores_.bytes_a_sequence();
-    for (const auto* side : {&key_, &value_, &slot_key_, &slot_value_}) total += side->bytes_a_sequence();
+    for (const auto* side : {&key_, &value_, &slot_key_, &slot_value_, &sink_key_, &sink_value_})
+      total += side->bytes_a_sequence();
     return total;
   }
   std::int64_t score_rows() const override { return rule_ && rule_->has_scores() ? heads_ * rule_->slots() : 0; }
 
  protected:
-  // The slots of blocks 0..c−2, block c−1, and block c up to the token itself.
+  // The slots of blocks 0..c−2 and the sinks, block c−1, and block c up to the token itself.
   Sight see(const DecodeKernels& kernels, const Token& token, Scratch& scratch) override {
     const auto current = token.position / window_, offset = token.position % window_;
     const auto here = current % 2 * window_, before = (1 - current % 2) * window_, place = here + offset;
@@ -113,7 +124,10 @@ class WindowDecoder final : public DecoderAttention {
       if (side->changes()) prepare(kernels, *side, token.sequence, token.head, place, 1);
     }
     if (key_.turned) rotation_->turn_row(token.turn, row(key_.seen(), place));
+    if (token.position < sinks_) keep_sink(kernels, token);
     Sight sight;
+    if (current >= 2 && sinks_ > 0)
+      sight.parts[sight.count++] = {row(sink_key_.seen(), 0), row(sink_value_.seen(), 0), sinks_, 0.0F};
     if (current >= 2 && rule_) {
       const auto count = block_ ? (current - 1) * rule_->slots() : rule_->slots();
       sight.slots = sight.count;
@@ -124,7 +138,9 @@ class WindowDecoder final : public DecoderAttention {
     sight.parts[sight.count++] = {row(key_.seen(), here), row(value_.seen(), here), offset + 1, 0.0F};
     return sight;
   }
-  std::int64_t most_visible(std::int64_t position) const override { return most_slots(position) + 2 * window_; }
+  std::int64_t most_visible(std::int64_t position) const override {
+    return most_slots(position) + 2 * window_ + sinks_;
+  }
   std::int64_t block_weights() const override { return block_ ? rule_->slots() * window_ : 0; }
 
  private:
@@ -139,6 +155,8 @@ class WindowDecoder final : public DecoderAttention {
     const auto half = block % 2 * window_, first = block_ ? block * rule_->slots() : 0;
     const auto row = [&](HeadRows& rows, std::int64_t index) { return rows.row(token.sequence, token.head, index); };
     const bool scored = rule_->has_scores();
+    const auto sinks = block == 0 ? sinks_ : 0;  // nobody reads these rows after this
+    for (auto* rows : {&key_.raw, &value_.raw}) std::fill_n(row(*rows, half), sinks * stride_, 0.0F);
     rule_->absorb({.kernels = kernels,
                    .head = token.head,
                    .number = block,
@@ -147,10 +165,21 @@ class WindowDecoder final : public DecoderAttention {
                    .stride = stride_,
                    .scores = scored ? row(scores_, half) : nullptr,
                    .score_stride = scores_.stride(),
-                   .weights = scratch.projection.data()});
+                   .weights = scratch.projection.data(),
+                   .sinks = sinks});
     for (auto* side : {&slot_key_, &slot_value_}) {
       if (side->changes()) prepare(kernels, *side, token.sequence, token.head, first, rule_->slots());
     }
+  }
+
+  void keep_sink(const DecodeKernels& kernels, const Token& token) {
+    const auto row = [&](HeadRows& rows) { return rows.row(token.sequence, token.head, token.position); };
+    std::copy_n(token.key, width_, row(sink_key_.raw));
+    std::copy_n(token.value, width_, row(sink_value_.raw));
+    for (auto* side : {&sink_key_, &sink_value_}) {
+      if (side->changes()) prepare(kernels, *side, token.sequence, token.head, token.position, 1);
+    }
+    if (sink_key_.turned) rotation_->turn_row(token.turn, row(sink_key_.seen()));
   }
 
   // The rows as they are seen, but for the turn.
@@ -160,6 +189,16 @@ class WindowDecoder final : public DecoderAttention {
       const float* raw = side.raw.row(sequence, head, i);
       float* seen = side.seen().row(sequence, head, i);
       side.norm ? side.norm(kernels, raw, seen) : static_cast<void>(std::copy_n(raw, width_, seen));
+    }
+  }
+
+  // Those of a state that was loaded. A row where no token stands yet is written anew later.
+  void turn_sinks(std::int64_t sequences) {
+    std::vector<float> turn(static_cast<std::size_t>(width_));
+    for (std::int64_t place = 0; place < sinks_; ++place) {
+      rotation_->turn(place, turn.data());
+      for (std::int64_t i = 0; i < sequences * heads_; ++i)
+        rotation_->turn_row(turn.data(), sink_key_.seen().row(i / heads_, i % heads_, place));
     }
   }
 
@@ -178,9 +217,9 @@ class WindowDecoder final : public DecoderAttention {
   }
 
   bool block_;
-  std::int64_t window_;
+  std::int64_t window_, sinks_;
   std::unique_ptr<SlotRule> rule_;  // null: a window alone
-  Side key_, value_, slot_key_, slot_value_;
+  Side key_, value_, slot_key_, slot_value_, sink_key_, sink_value_;
   HeadRows scores_;  // (S,H,2W,r)
 };
 

@@ -9,6 +9,7 @@
 #include "linformer/ops/autocast.hpp"
 #include "linformer/ops/reference.hpp"
 #include "nn/attention.hpp"
+#include "nn/sinks.hpp"
 #include "nn/slots/slot_rule.hpp"
 
 namespace linformer::nn {
@@ -25,6 +26,7 @@ struct Text {
   std::int64_t first = 0;  // of the block in which the first query stands
   std::int64_t added = 0;  // rows of queries between `first` and the chunk, which nobody asked for
   ops::Slots before = {};  // running: the sums of blocks before `start`; block: their slots. Undefined: none
+  ops::Slots sinks = {};   // raw, where `start` is behind them; else they are the first keys and values
 };
 
 class WindowAttention final : public Attention {
@@ -32,6 +34,7 @@ class WindowAttention final : public Attention {
   explicit WindowAttention(const LayerContext& context)
       : Attention(context),
         window_(context.config.window()),
+        sinks_(context.config.attention.sinks),
         block_(form_of(context.config) == Form::block),
         rule_(make_slot_rule(context)) {
     const auto norm = [&](const char* name) {
@@ -56,7 +59,7 @@ class WindowAttention final : public Attention {
     const ops::Slots slots{ops::repeat_heads(own_slots.key, heads_), ops::repeat_heads(own_slots.value, heads_)};
     const auto key = ops::repeat_heads(window_keys_of(text), heads_);
     const auto query = (*rotation_)(text.heads.query, 0);
-    const auto options = attend_options(text);
+    auto options = attend_options(text);
     const auto n = x.size(1), entries = slots.key.size(-2);
     const auto like_slots = [&](const at::Tensor& rows) {
       auto sizes = slots.key.sizes().vec();
@@ -65,10 +68,16 @@ class WindowAttention final : public Attention {
     };
     const auto eye = at::eye(n, x.options()).expand({x.size(0), heads_, n, n}),
                none = at::zeros({x.size(0), heads_, n, entries}, x.options());
-    const auto on_positions =
-        ops::reference::attend(query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, options);
+    // Sinks are positions too.
+    const auto marked = [&](const at::Tensor& values) {
+      if (options.sinks)
+        options.sinks = ops::Slots{ops::repeat_heads(options.sinks->key, heads_), values.narrow(2, 0, sinks_)};
+      return options;
+    };
+    const auto on_positions = ops::reference::attend(
+        query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, marked(eye));
     const auto on_slots =
-        ops::reference::attend(query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, options);
+        ops::reference::attend(query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, marked(none));
     return {.positions = on_positions, .slots = on_slots, .reads = reads_of(x)};
   }
 
@@ -94,11 +103,22 @@ class WindowAttention final : public Attention {
     };
     put(state.key, heads.key);
     put(state.value, heads.value);
+    keep_sinks(heads, positions, state.sinks);
     if (scores.defined()) put(state.scores, scores.transpose(2, 3));
     return mix(heads.query, rows, state);
   }
 
  private:
+  // The sinks of a text as the softmax sees them, for the queries that do.
+  std::optional<ops::Slots> sinks_of(const Text& text) const {
+    if (sinks_ == 0 || text.start + text.heads.key.size(2) <= 2 * window_) return std::nullopt;
+    const auto dtype = text.heads.query.scalar_type();
+    const auto first = [&](const at::Tensor& rows) { return rows.narrow(2, 0, sinks_); };
+    const auto raw = text.start == 0 ? ops::Slots{first(text.heads.key), first(text.heads.value)} : text.sinks;
+    return ops::Slots{(*rotation_)(window_key_norm_.of_heads(raw.key).to(dtype), 0),
+                      window_value_norm_.of_heads(raw.value).to(dtype)};
+  }
+
   at::Tensor reads_of(const at::Tensor& x) const {
     const auto reads = rule_ ? rule_->reads(x, {.window = window_, .block = block_}) : at::Tensor();
     return reads.defined() ? ops::repeat_heads(reads, heads_) : reads;
@@ -115,7 +135,8 @@ class WindowAttention final : public Attention {
     Text text{.start = std::max<std::int64_t>(block - 1, 0) * window_,
               .first = block * window_,
               .added = position % window_,
-              .before = slots_before(state, position)};
+              .before = slots_before(state, position),
+              .sinks = state.sinks};
     // The state's second block is that of the last token, position − 1.
     const auto held_from = (position - 1) / window_ * window_ - window_;
     const auto behind = [&](const at::Tensor& held, const at::Tensor& more) {
@@ -141,10 +162,10 @@ class WindowAttention final : public Attention {
     }
     if (!crossing) return slots;
     const auto scores = state.scores.defined() ? state.scores.narrow(2, 0, window_).transpose(2, 3) : at::Tensor();
-    return with_blocks(slots, {.key = state.key.narrow(2, 0, window_),
-                               .value = state.value.narrow(2, 0, window_),
-                               .scores = scores,
-                               .first = (block - 2) * window_});
+    return with_blocks(slots, without_sinks(sinks_, {.key = state.key.narrow(2, 0, window_),
+                                                     .value = state.value.narrow(2, 0, window_),
+                                                     .scores = scores,
+                                                     .first = (block - 2) * window_}));
   }
 
   // `slots` and those of some more whole blocks: added to the sums, or behind the slots.
@@ -161,7 +182,8 @@ class WindowAttention final : public Attention {
     if (!rule_) return {key.narrow(2, 0, 0), value.narrow(2, 0, 0)};
     ops::SummariseOptions options{.window = window_, .block = block_};
     if (!block_ && text.first > 0) options.before = text.before;
-    auto slots = rule_->summarise({.key = key, .value = value, .scores = text.scores, .first = text.start}, options);
+    auto slots = rule_->summarise(
+        without_sinks(sinks_, {.key = key, .value = value, .scores = text.scores, .first = text.start}), options);
     if (block_ && text.first > 0) {
       const auto behind = [&](const at::Tensor& before, const at::Tensor& made) {
         return at::cat({before.to(made.scalar_type()), made}, 2);
@@ -190,7 +212,8 @@ class WindowAttention final : public Attention {
             .window = window_,
             .first = text.first,
             .slot_bias = slot_bias_.defined() ? std::optional(slot_bias_) : std::nullopt,
-            .slot_query = rule_ && *rotation_ ? std::optional(text.heads.query) : std::nullopt};
+            .slot_query = rule_ && *rotation_ ? std::optional(text.heads.query) : std::nullopt,
+            .sinks = sinks_of(text)};
   }
 
   // The last two blocks of the text, and the slots of those before.
@@ -207,15 +230,20 @@ class WindowAttention final : public Attention {
     state->key = recent(text.heads.key);
     state->value = recent(text.heads.value);
     if (text.scores.defined()) state->scores = recent(text.scores.transpose(2, 3));
+    if (sinks_ > 0) {
+      const auto sinks = text.start > 0 ? text.sinks : first_rows(sinks_, text.heads.key, text.heads.value);
+      state->sinks = {wide(sinks.key), wide(sinks.value)};
+    }
     if (!rule_) return state;
     state->slots = text.before.key.defined() ? text.before : no_slots(text.heads.key);
     if (from == 0) return state;
     const auto leaving = [&](const at::Tensor& all) { return wide(all.narrow(2, 0, from)); };
-    state->slots =
-        with_blocks(state->slots, {.key = leaving(text.heads.key),
-                                   .value = leaving(text.heads.value),
-                                   .scores = text.scores.defined() ? wide(text.scores.narrow(3, 0, from)) : text.scores,
-                                   .first = text.start});
+    state->slots = with_blocks(
+        state->slots,
+        without_sinks(sinks_, {.key = leaving(text.heads.key),
+                               .value = leaving(text.heads.value),
+                               .scores = text.scores.defined() ? wide(text.scores.narrow(3, 0, from)) : text.scores,
+                               .first = text.start}));
     return state;
   }
 
@@ -248,10 +276,11 @@ class WindowAttention final : public Attention {
 
   void summarise(LayerState& state, const at::Tensor& rows, std::int64_t leaving) const {
     const auto oldest = [&](const at::Tensor& held) { return held.narrow(2, 0, window_).index_select(0, rows); };
-    const SlotText block{.key = oldest(state.key),
-                         .value = oldest(state.value),
-                         .scores = state.scores.defined() ? oldest(state.scores).transpose(2, 3) : at::Tensor(),
-                         .first = leaving * window_};
+    const auto block =
+        without_sinks(sinks_, {.key = oldest(state.key),
+                               .value = oldest(state.value),
+                               .scores = state.scores.defined() ? oldest(state.scores).transpose(2, 3) : at::Tensor(),
+                               .first = leaving * window_});
     if (!block_) {
       const auto sums =
           rule_->sums_after({state.slots.key.index_select(0, rows), state.slots.value.index_select(0, rows)}, block);
@@ -270,7 +299,7 @@ class WindowAttention final : public Attention {
   }
 
   // One query per row attends to recent positions and slots in one softmax. What a row doesn't see gets a bias of minus
-  // infinity. L columns: the 2W positions, then the slots.
+  // infinity. L columns: the 2W positions, then the slots, then the sinks.
   at::Tensor mix(const at::Tensor& query, const at::Tensor& rows, const LayerState& state) const {
     const auto current = rows.div(window_, "floor"), offset = rows.remainder(window_) + window_;
     const auto spots = at::arange(2 * window_, rows.options());
@@ -281,16 +310,21 @@ class WindowAttention final : public Attention {
       key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, state.slots.key)}, 2);
       value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, state.slots.value)}, 2);
     }
+    if (sinks_ > 0) {
+      key_BHLD = at::cat({key_BHLD, (*rotation_)(normed(window_key_norm_, state.sinks.key), 0)}, 2);
+      value_BHLD = at::cat({value_BHLD, normed(window_value_norm_, state.sinks.value)}, 2);
+    }
     key_BHLD = ops::repeat_heads(key_BHLD, heads_);
     value_BHLD = ops::repeat_heads(value_BHLD, heads_);
     const auto first = at::where(current > 0, at::zeros_like(rows), at::full_like(rows, window_));
     const auto window_hidden =
         (spots.unsqueeze(0) > offset.unsqueeze(1)).logical_or(spots.unsqueeze(0) < first.unsqueeze(1));
     const auto before = (current - 1).clamp_min(0);  // blocks that are slots
-    const auto slot_count = key_BHLD.size(2) - 2 * window_, each = rule_ ? rule_->slots() : 0;
+    const auto slot_count = key_BHLD.size(2) - 2 * window_ - sinks_, each = rule_ ? rule_->slots() : 0;
     const auto visible = (block_ ? before : before.clamp_max(1)) * each;
     const auto slots_hidden = at::arange(slot_count, rows.options()).unsqueeze(0) >= visible.unsqueeze(1);
-    const auto hidden_B11L = at::cat({window_hidden, slots_hidden}, 1).unsqueeze(1).unsqueeze(1);
+    const auto sinks_hidden = (current < 2).unsqueeze(1).expand({-1, sinks_});
+    const auto hidden_B11L = at::cat({window_hidden, slots_hidden, sinks_hidden}, 1).unsqueeze(1).unsqueeze(1);
     const auto turned_query = (*rotation_)(query, rows.unsqueeze(1));
     auto logits_BH1L = at::matmul(wide(turned_query), key_BHLD.transpose(2, 3));
     if (*rotation_) {  // slots have no position
@@ -304,7 +338,7 @@ class WindowAttention final : public Attention {
     return at::matmul(weights, value_BHLD).to(query.scalar_type());
   }
 
-  std::int64_t window_;
+  std::int64_t window_, sinks_;
   bool block_;
   std::unique_ptr<SlotRule> rule_;  // null: a window alone
   Norm slot_key_norm_, slot_value_norm_, window_key_norm_, window_value_norm_;

@@ -26,6 +26,7 @@ struct LayerState final : DecodeState::Layer {
   /// blocks, one after the other, (B,H,r·(c−1),D).
   ops::Slots slots;
   at::Tensor scores;  ///< of dynamic projection: of the positions of `key`, (B,H,2W,r)
+  ops::Slots sinks;   ///< keys and values of the first s positions, (B,H,s,D); zero where no token stands yet
 
   /// The tensors that are defined, with their names.
   std::vector<std::pair<std::string_view, at::Tensor>> named() const;
@@ -34,9 +35,13 @@ struct LayerState final : DecodeState::Layer {
   std::unique_ptr<DecodeState::Layer> with(const std::vector<at::Tensor>& tensors) const override;
   std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
 
-  static constexpr std::size_t kTensors = 5;
-  std::array<at::Tensor*, kTensors> all() { return {&key, &value, &slots.key, &slots.value, &scores}; }
-  std::array<const at::Tensor*, kTensors> all() const { return {&key, &value, &slots.key, &slots.value, &scores}; }
+  static constexpr std::size_t kTensors = 7;
+  std::array<at::Tensor*, kTensors> all() {
+    return {&key, &value, &slots.key, &slots.value, &scores, &sinks.key, &sinks.value};
+  }
+  std::array<const at::Tensor*, kTensors> all() const {
+    return {&key, &value, &slots.key, &slots.value, &scores, &sinks.key, &sinks.value};
+  }
 };
 using StatePointer = std::unique_ptr<LayerState>;
 

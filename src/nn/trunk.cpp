@@ -72,6 +72,9 @@ Trunk::Trunk(const ModelConfig& config, Parameters& parameters) : config_(config
 void Trunk::add_block(std::int64_t layer, Parameters& parameters, SharedParts& shared) {
   const auto name = formatted("blocks.{}", layer);
   const auto first = parameters.list().size();
+  // With layerwise sharing the first layer that has slots owns the projection.
+  const bool shares = config_.attention.sharing == Sharing::layerwise && !config_.is_softmax(layer) &&
+                      (shared.key.defined() || shared.scores.weight.defined());
   Block block;
   block.attention_norm = Norm(parameters, name + ".attention_norm", config_.width, config_);
   block.attention = make_attention({parameters, config_, layer, name + ".attention", shared});
@@ -79,8 +82,7 @@ void Trunk::add_block(std::int64_t layer, Parameters& parameters, SharedParts& s
   block.feed_forward = make_feed_forward(parameters, name + ".feed_forward", config_);
   for (std::size_t i = first; i < parameters.list().size(); ++i)
     block.parameters.push_back(parameters.list()[i].second);
-  if (layer > 0 && config_.attention.kind == AttentionKind::linformer &&
-      config_.attention.sharing == Sharing::layerwise) {
+  if (shares) {
     for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {
       if (tensor.defined()) block.parameters.push_back(tensor);
     }

@@ -136,11 +136,13 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   if (is_half(query)) {
     auto as_float = options;
     if (options.slot_query) as_float.slot_query = to_float(*options.slot_query);
+    if (options.sinks) as_float.sinks = Slots{to_float(options.sinks->key), to_float(options.sinks->value)};
     const auto out = attend(to_float(query), key, value, {to_float(slots.key), to_float(slots.value)}, as_float);
     return out.to(at::kHalf);
   }
   const auto path = choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options));
-  if (path == Path::kernel || is_traced({query, key, value, slots.key, slots.value}))
+  const auto sinks = options.sinks.value_or(Slots{key, value});
+  if (path == Path::kernel || is_traced({query, key, value, slots.key, slots.value, sinks.key, sinks.value}))
     return attend_as_operator(query, key, value, slots, options, path);
   return attend_from_operations(query, key, value, slots, options, path == Path::reference);
 }

@@ -46,6 +46,20 @@ void check_slot_tensor(std::string_view name, const at::Tensor& slot, const at::
          shape_text(query), window, options.first);
 }
 
+void check_sinks(const at::Tensor& query, const at::Tensor& key, const AttendOptions& options) {
+  if (!options.sinks) return;
+  require(options.window > 0, "sinks go with a window (window is 0): without one there is nothing but slots");
+  const auto& sinks = *options.sinks;
+  for (const auto& [name, sink] : {std::pair{"sink_key", sinks.key}, std::pair{"sink_value", sinks.value}}) {
+    check_attention_tensor(name, sink, "(B,H,s,D)");
+    check_same_device(name, sink, "query", query);
+    if (sink.size(0) != query.size(0) || sink.size(1) != key.size(1) || sink.size(3) != query.size(3) ||
+        sink.size(2) != sinks.key.size(2))
+      fail("{} has shape {}; expected (B,H,s,D) = ({},{},{},{}), as key is {}", name, shape_text(sink), query.size(0),
+           key.size(1), sinks.key.size(2), query.size(3), shape_text(key));
+  }
+}
+
 }  // namespace
 
 std::string shape_text(const at::Tensor& tensor) {
@@ -132,6 +146,7 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
       options.first == 0 || key.size(2) == query.size(2) + options.window,
       "key has {} positions and query {}; from first = {} on key begins one block of {} earlier, so {} are expected",
       key.size(2), query.size(2), options.first, options.window, query.size(2) + options.window);
+  check_sinks(query, key, options);
   check_same_device("slot_key", slots.key, "query", query);
   check_same_device("slot_value", slots.value, "query", query);
   check_same_device("slot_bias", options.slot_bias.value_or(query), "query", query);

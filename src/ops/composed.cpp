@@ -68,10 +68,13 @@ at::Tensor hidden_in_window(std::int64_t window, const at::Tensor& like) {
   return at::ones({window, 2 * window}, like.options().dtype(at::kBool)).triu(window + 1);
 }
 
-/// The rows of blocks 2… against their slots, all of which they see, and their window.
+/// The rows of blocks 2… against their slots, all of which they see, and their window, with sinks before it.
 struct Tail {
   at::Tensor query_BHTWD, slot_query_BHTWD;  // wide and scaled; the second undefined where slots are read by the first
-  at::Tensor key_BHTXD, value_BHTXD;         // X = 2W
+  at::Tensor key_BHTXD, value_BHTXD;         // X = s + 2W
+
+  /// Columns that all rows see, before the 2W of the window, and those with slots before.
+  std::int64_t sinks() const { return key_BHTXD.size(3) - 2 * query_BHTWD.size(3); }
 };
 
 /// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window
@@ -86,9 +89,10 @@ at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at
           : logits_of(tail.query_BHTWD, at::cat({slot_key, tail.key_BHTXD}, 3));
   if (slot_bias) {
     const auto bias_H11K = bias_like(*slot_bias, logits_BHTWX).expand({-1, 1, 1, slots});
-    logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, 2 * window}));
+    logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, tail.key_BHTXD.size(3)}));
   }
-  logits_BHTWX.masked_fill_(at::constant_pad_nd(hidden_in_window(window, logits_BHTWX), {slots, 0}), minus_infinity);
+  logits_BHTWX.masked_fill_(at::constant_pad_nd(hidden_in_window(window, logits_BHTWX), {slots + tail.sinks(), 0}),
+                            minus_infinity);
   return mix(softmax_for(logits_BHTWX, value_BHTXD), value_BHTXD);
 }
 
@@ -104,10 +108,11 @@ at::Tensor attend_block(const Tail& tail, std::int64_t earlier, const at::Tensor
   const auto later = at::ones({blocks, earlier + blocks}, slot_logits.options().dtype(at::kBool)).triu(earlier + 1);
   slot_logits.masked_fill_(later.repeat_interleave(slots / (earlier + blocks), 1).unsqueeze(1), minus_infinity);
   auto window_logits = logits_of(query, tail.key_BHTXD);
-  window_logits.masked_fill_(hidden_in_window(window, window_logits), minus_infinity);
+  window_logits.masked_fill_(at::constant_pad_nd(hidden_in_window(window, window_logits), {tail.sinks(), 0}),
+                             minus_infinity);
   const auto weights = softmax_for(at::cat({slot_logits, window_logits}, -1), slot_value);
   const auto from_slots = mix(weights.narrow(-1, 0, slots).flatten(2, 3), slot_value).unflatten(2, {blocks, window});
-  return from_slots + mix(weights.narrow(-1, slots, 2 * window), tail.value_BHTXD);
+  return from_slots + mix(weights.narrow(-1, slots, tail.key_BHTXD.size(3)), tail.value_BHTXD);
 }
 
 /// The rows of blocks 0 and 1 of the text, which see everything before them exactly and no slot: those of the last of
@@ -126,6 +131,12 @@ at::Tensor previous_and_own(const at::Tensor& x, std::int64_t start, std::int64_
   return at::cat({all.narrow(2, 0, blocks), all.narrow(2, 1, blocks)}, 3);
 }
 
+/// Each block's keys with the sinks (B,H,s,D) before them.
+at::Tensor behind_sinks(const at::Tensor& sink, const at::Tensor& x_BHTXD) {
+  const auto each = sink.to(x_BHTXD.scalar_type()).unsqueeze(2).expand({-1, -1, x_BHTXD.size(2), -1, -1});
+  return at::cat({each, x_BHTXD}, 3);
+}
+
 at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
                          const AttendOptions& options) {
   const auto window = options.window, length = query.size(2), past = key.size(2) - length;
@@ -135,16 +146,22 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   const auto scale = scale_or_default(options.scale, query);
   const auto scaled = wide(query) * scale;
   const auto bias = options.slot_bias.value_or(at::Tensor()), slot_query = options.slot_query.value_or(at::Tensor());
+  const auto sinks = options.sinks.value_or(Slots{});
   const auto out_head =
       head > 0 ? attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, past + head), value.narrow(2, 0, past + head))
                : at::Tensor();
-  if (tail_blocks == 0) return out_head + unread_zero(out_head, {slots.key, slots.value, bias, slot_query});
+  if (tail_blocks == 0)
+    return out_head + unread_zero(out_head, {slots.key, slots.value, bias, slot_query, sinks.key, sinks.value});
 
   const auto before_tail = past + head - window;
-  const Tail tail{to_blocks(scaled, head, tail_blocks, window),
-                  slot_query.defined() ? to_blocks(wide(slot_query) * scale, head, tail_blocks, window) : at::Tensor(),
-                  previous_and_own(key, before_tail, tail_blocks, window),
-                  previous_and_own(value, before_tail, tail_blocks, window)};
+  Tail tail{to_blocks(scaled, head, tail_blocks, window),
+            slot_query.defined() ? to_blocks(wide(slot_query) * scale, head, tail_blocks, window) : at::Tensor(),
+            previous_and_own(key, before_tail, tail_blocks, window),
+            previous_and_own(value, before_tail, tail_blocks, window)};
+  if (options.sinks) {
+    tail.key_BHTXD = behind_sinks(sinks.key, tail.key_BHTXD);
+    tail.value_BHTXD = behind_sinks(sinks.value, tail.value_BHTXD);
+  }
   const bool running = slots.key.dim() == 5;
   // Only what some block sees: the tail's entries of running slots, all but the last two blocks' slots otherwise.
   const auto seen_blocks = (options.first + head) / window - 2 + tail_blocks;

@@ -49,11 +49,11 @@ at::Tensor sum_of_groups(const at::Tensor& grad, const c10::SymInt& heads) {
 /// The call with rows of D contiguous.
 Call readable(const Call& call) {
   const auto row = with_contiguous_rows;
-  return {row(call.query),      row(call.key),
-          row(call.value),      row(call.slot_key),
-          row(call.slot_value), call.slot_bias.defined() ? call.slot_bias.contiguous() : at::Tensor(),
-          row(call.slot_query), call.window,
-          call.first,           call.scale};
+  return {
+      row(call.query),      row(call.key),        row(call.value),
+      row(call.slot_key),   row(call.slot_value), call.slot_bias.defined() ? call.slot_bias.contiguous() : at::Tensor(),
+      row(call.slot_query), row(call.sink_key),   row(call.sink_value),
+      call.window,          call.first,           call.scale};
 }
 
 kernels::AttendInputs inputs_of(const Call& call) {
@@ -67,7 +67,7 @@ kernels::AttendInputs inputs_of(const Call& call) {
                          ? slot_key.size(2) / (first_block + ceil_divide(query.size(2), call.window))
                          : slot_key.size(-2);
   return {.shape = {query.size(0), query.size(1), query.size(2), query.size(3), call.window, slots, kind, first_block,
-                    query.size(1) / slot_key.size(1)},
+                    query.size(1) / slot_key.size(1), call.sink_key.defined() ? call.sink_key.size(2) : 0},
           .element = element_of(query.scalar_type()),
           .query = view_of(query),
           .key = view_of(call.key),
@@ -76,7 +76,9 @@ kernels::AttendInputs inputs_of(const Call& call) {
           .slot_value = view_of(call.slot_value),
           .slot_bias = call.slot_bias.defined() ? call.slot_bias.const_data_ptr<float>() : nullptr,
           .scale = static_cast<float>(scale_or_default(call.scale, query)),
-          .slot_query = view_if_defined(call.slot_query)};
+          .slot_query = view_if_defined(call.slot_query),
+          .sink_key = view_if_defined(call.sink_key),
+          .sink_value = view_if_defined(call.sink_value)};
 }
 
 }  // namespace
@@ -125,7 +127,9 @@ GradientTensors gradients_of(const Call& call) {
           zeros(call.slot_key),
           zeros(call.slot_key),
           call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor(),
-          call.slot_query.defined() ? of_query() : at::Tensor()};
+          call.slot_query.defined() ? of_query() : at::Tensor(),
+          call.sink_key.defined() ? zeros(call.sink_key) : at::Tensor(),
+          call.sink_value.defined() ? zeros(call.sink_value) : at::Tensor()};
 }
 
 GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
@@ -134,7 +138,8 @@ GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
   auto made = gradients;
   for (std::size_t i = 0; i < made.size(); ++i) {
     if (i == 5 || !made[i].defined()) continue;  // slot_bias is of query heads, and float32
-    made[i] = (i >= 1 && i <= 4 ? sum_of_groups(made[i], own) : made[i]).to(dtype);
+    const bool of_key_heads = (i >= 1 && i <= 4) || i >= 7;
+    made[i] = (of_key_heads ? sum_of_groups(made[i], own) : made[i]).to(dtype);
   }
   return made;
 }
@@ -145,7 +150,7 @@ GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, co
   const auto out = with_contiguous_rows(given_out), log_sum_BHN = given_log_sum.contiguous();
   const auto grad_out = with_contiguous_rows(given_grad_out.to(out.scalar_type()));
   const auto gradients = gradients_of(call);
-  const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query] = gradients;
+  const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query, sink_key, sink_value] = gradients;
   kernels::attend_backward(inputs_of(call),
                            {.output = view_of(out),
                             .grad_output = view_of(grad_out),
@@ -156,7 +161,9 @@ GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, co
                             .slot_key = float_view_of(slot_key),
                             .slot_value = float_view_of(slot_value),
                             .slot_bias = slot_bias.defined() ? slot_bias.mutable_data_ptr<float>() : nullptr,
-                            .slot_query = float_view_if_defined(slot_query)});
+                            .slot_query = float_view_if_defined(slot_query),
+                            .sink_key = float_view_if_defined(sink_key),
+                            .sink_value = float_view_if_defined(sink_value)});
   return as_given(call, gradients);
 }
 

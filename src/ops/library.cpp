@@ -37,13 +37,16 @@ at::Tensor attention_operator(const at::Tensor& query, const at::Tensor& key, co
 at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal, std::int64_t window,
                            const std::optional<at::Tensor>& slot_bias, std::optional<double> scale, std::string path,
-                           std::int64_t first, const std::optional<at::Tensor>& slot_query) {
+                           std::int64_t first, const std::optional<at::Tensor>& slot_query,
+                           const std::optional<at::Tensor>& sink_key, const std::optional<at::Tensor>& sink_value) {
+  require(sink_key.has_value() == sink_value.has_value(), "sink_key and sink_value go together; give both, or neither");
   return attend(query, key, value, {slot_key, slot_value},
                 {.causal = causal,
                  .window = window,
                  .first = first,
                  .slot_bias = slot_bias,
                  .slot_query = slot_query,
+                 .sinks = sink_key ? std::optional(Slots{*sink_key, *sink_value}) : std::nullopt,
                  .scale = scale,
                  .path = parse_path(path)});
 }
@@ -85,7 +88,8 @@ TORCH_LIBRARY(linformer, library) {
   library.def(
       "attend(Tensor query, Tensor key, Tensor value, Tensor slot_key, Tensor slot_value, *, bool "
       "causal=False, int window=0, "
-      "Tensor? slot_bias=None, float? scale=None, str path=\"auto\", int first=0, Tensor? slot_query=None) -> Tensor",
+      "Tensor? slot_bias=None, float? scale=None, str path=\"auto\", int first=0, Tensor? slot_query=None, "
+      "Tensor? sink_key=None, Tensor? sink_value=None) -> Tensor",
       attend_operator);
   library.def(
       "softmax_attention(Tensor query, Tensor key, Tensor value, *, bool causal=False, Tensor? key_padding_mask=None, "

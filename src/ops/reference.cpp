@@ -48,8 +48,15 @@ at::Tensor keep_read(const at::Tensor& slots, const at::Tensor& read) {
   return slots.masked_fill(read.logical_not().repeat_interleave(each).unsqueeze(1), 0.0);
 }
 
-at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value, const Slots& slots,
-                         const AttendOptions& options) {
+at::Tensor attend_window(const at::Tensor& query, const at::Tensor& near_key, const at::Tensor& near_value,
+                         const Slots& slots, const AttendOptions& options) {
+  // Sinks are columns before the window's.
+  const auto sinks = options.sinks ? options.sinks->key.size(2) : 0;
+  const auto behind_sinks = [&](const at::Tensor& sink, const at::Tensor& rows) {
+    return at::cat({sink.to(rows.scalar_type()), rows}, 2);
+  };
+  const auto key = options.sinks ? behind_sinks(options.sinks->key, near_key) : near_key,
+             value = options.sinks ? behind_sinks(options.sinks->value, near_value) : near_value;
   const auto slot_query = options.slot_query ? wide(*options.slot_query) : query;
   const auto length = query.size(2), window = options.window, first_block = options.first / window;
   const auto end = options.first + length, blocks = ceil_divide(end, window);
@@ -72,7 +79,8 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   }
   const auto count = slot_logits.size(-1);
   const auto logits = at::cat({add_slot_bias(slot_logits, options.slot_bias), at::matmul(query, key.mT()) * scale}, -1);
-  const auto near = visible_in_window(position_N, last_positions(key.size(2), end, query), window);
+  auto near = visible_in_window(position_N, last_positions(near_key.size(2), end, query), window);
+  if (sinks > 0) near = at::cat({block_N.ge(2).unsqueeze(1).expand({length, sinks}), near}, 1);
   const auto weights = masked_softmax(logits, at::cat({slot_visible, near}, -1));
   const auto slot_weights = weights.narrow(-1, 0, count);
   const auto from_slots =

@@ -248,8 +248,10 @@ bool marked(const json& row, const char* key) { return row.contains(key) && row[
 // Mean over the heads of each layer, and over the seeds.
 std::string biases_of(const json& row) {
   std::vector<double> layers;
+  const json* last = nullptr;
   for (const auto& seed : row["seeds"]) {
     if (!seed.contains("slot_bias")) return "";
+    last = &seed["slot_bias"];
     layers.resize(seed["slot_bias"].size());
     for (std::size_t i = 0; i < layers.size(); ++i) {
       for (const auto& head : seed["slot_bias"][i]) {
@@ -258,7 +260,10 @@ std::string biases_of(const json& row) {
     }
   }
   std::string text;
-  for (const auto layer : layers) text += formatted("{}{:.2f}", text.empty() ? "" : " ", layer);
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const bool none = (*last)[i].empty();  // a layer of a hybrid
+    text += formatted("{}{}", text.empty() ? "" : " ", none ? "-" : formatted("{:.2f}", layers[i]));
+  }
   return text;
 }
 

@@ -28,19 +28,21 @@ std::vector<json> metrics_of(const fs::path& run) {
   return lines;
 }
 
-// By layer, of each head.
+// By layer, of each head; of a layer without one nothing. Empty where no layer has one.
 json slot_biases(const LanguageModel& model) {
   auto layers = json::array();
+  bool any = false;
   for (std::int64_t layer = 0; layer < model.config().layers; ++layer) {
     const auto name = formatted("blocks.{}.attention.slot_bias", layer);
+    auto heads = json::array();
     for (const auto& [parameter, value_H] : model.parameters()) {
       if (parameter != name) continue;
-      auto heads = json::array();
+      any = true;
       for (std::int64_t head = 0; head < value_H.size(0); ++head) heads.push_back(value_H[head].item<double>());
-      layers.push_back(heads);
     }
+    layers.push_back(std::move(heads));
   }
-  return layers;
+  return any ? layers : json::array();
 }
 
 // Runs `work`. When the run's files must be mended by the user, the error also says what else can be done.

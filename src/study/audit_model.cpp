@@ -151,6 +151,12 @@ LanguageModel first_blocks(const LanguageModel& model, std::int64_t layers) {
   config.layers = layers;
   auto& slots = config.attention.slots_by_layer;
   if (!slots.empty()) slots.resize(static_cast<std::size_t>(layers));
+  auto& softmax = config.attention.softmax_layers;
+  std::erase_if(softmax, [&](std::int64_t layer) { return layer >= layers; });
+  if (static_cast<std::int64_t>(softmax.size()) == layers) {
+    config.attention.kind = AttentionKind::softmax;
+    softmax.clear();
+  }
   std::map<std::string, at::Tensor> named;
   for (const auto& [name, tensor] : model.parameters()) named.emplace(name, tensor);
   // Copies, because a model keeps the tensors that it is given, and to() later changes them in place.

@@ -22,8 +22,8 @@ double matrices_of(const ModelConfig& config) {
   return 2 * d * d + 2 * d * states + (config.feed_forward_kind == FeedForwardKind::swiglu ? 3 : 2) * d * hidden;
 }
 
-// Of one token of one layer in a forward pass over N tokens. Slots are made for the heads of keys: of them all where
-// these are not shared.
+// Of one token of one layer in a forward pass over N tokens, but for layers of softmax attention in a hybrid. Slots are
+// made for the heads of keys: of them all where these are not shared.
 double layer_work(const BenchmarkPoint& point) {
   const auto d = static_cast<double>(point.width), n = static_cast<double>(point.length),
              k = static_cast<double>(point.slots);
@@ -31,6 +31,7 @@ double layer_work(const BenchmarkPoint& point) {
   const auto config = model_of(point);
   const auto matrices = matrices_of(config), states = width_of_states(config);
   const bool one_product = point.sharing == Sharing::key_value || point.sharing == Sharing::layerwise;  // E = F
+  const auto exact = 3 * d * w + 2 * d * static_cast<double>(config.attention.sinks);  // 1.5·W positions and the sinks
   switch (point.form) {
     case BenchmarkForm::softmax:
     case BenchmarkForm::softmax_plain:
@@ -45,11 +46,11 @@ double layer_work(const BenchmarkPoint& point) {
     case BenchmarkForm::prefix:
       return matrices + 4 * k * d + kPrefixChunk * (k * static_cast<double>(point.heads) + d);
     case BenchmarkForm::running:
-      return matrices + 2 * k * states + 2 * d * (k + 1.5 * w);
+      return matrices + 2 * k * states + 2 * d * k + exact;
     case BenchmarkForm::block:  // r = K·W/N slots a block; half of all slots are visible on average
-      return matrices + 2 * k * w / n * states + 2 * d * (k / 2 + 1.5 * w);
+      return matrices + 2 * k * w / n * states + d * k + exact;
     case BenchmarkForm::window_only:
-      return matrices + 3 * d * w;
+      return matrices + exact;
   }
   return 0;
 }
@@ -60,6 +61,14 @@ double step_work(const BenchmarkPoint& point) {
   const auto d = static_cast<double>(point.width), first = static_cast<double>(prompt_tokens(point));
   const auto last = std::min(static_cast<double>(point.length), first + static_cast<double>(point.tokens));
   return matrices_of(model_of(point)) + 2 * d * (first + last) / 2;
+}
+
+// The work of all layers, from that of one: with attention.softmax_layers some are those of a Transformer.
+double work_of_layers(const BenchmarkPoint& point, double (*work)(const BenchmarkPoint& point)) {
+  const auto softmax = static_cast<double>(model_of(point).attention.softmax_layers.size());
+  auto transformer = point;
+  transformer.form = transformer_of(point.form);
+  return (static_cast<double>(point.layers) - softmax) * work(point) + softmax * work(canonical(transformer));
 }
 
 }  // namespace
@@ -73,12 +82,12 @@ double parameter_bytes(const BenchmarkPoint& point) {
 
 double multiply_adds(const BenchmarkPoint& given) {
   const auto point = canonical(given);
-  const auto tokens = static_cast<double>(round_tokens(point)), layers = static_cast<double>(point.layers);
+  const auto tokens = static_cast<double>(round_tokens(point));
   const auto head = static_cast<double>(point.vocabulary) * static_cast<double>(point.width);
-  if (point.task == BenchmarkTask::forward) return tokens * layers * layer_work(point);
-  if (point.task == BenchmarkTask::train) return 3 * tokens * (layers * layer_work(point) + head);
-  if (point.decode == BenchmarkDecode::stream) return tokens * (layers * step_work(point) + head);
-  return tokens * (static_cast<double>(point.length) * layers * layer_work(point) + head);
+  if (point.task == BenchmarkTask::forward) return tokens * work_of_layers(point, layer_work);
+  if (point.task == BenchmarkTask::train) return 3 * tokens * (work_of_layers(point, layer_work) + head);
+  if (point.decode == BenchmarkDecode::stream) return tokens * (work_of_layers(point, step_work) + head);
+  return tokens * (static_cast<double>(point.length) * work_of_layers(point, layer_work) + head);
 }
 
 double BenchmarkPlan::expected_seconds(int rounds, double rate) const {

@@ -70,7 +70,7 @@ class Collector {
     const auto wide = [](const at::Tensor& x) { return x.defined() ? x[0].to(at::kCPU, at::kDouble) : x; };
     const auto positions_HNN = wide(weights.positions), slots_HNG = wide(weights.slots),
                reads_HGN = wide(weights.reads);
-    if (options_.spectrum && !slots_HNG.defined()) add(sums.cumulative_HN, cumulative_singular_values(positions_HNN));
+    if (options_.spectrum && !subject_.has_slots) add(sums.cumulative_HN, cumulative_singular_values(positions_HNN));
     sums.map_of_slots = slots_HNG.defined() && slots_HNG.size(-1) > 0;
     if (options_.attention)
       add(sums.map_HRC, sums.map_of_slots ? map_of(slots_HNG, kBins) : map_of(positions_HNN, kMapOfPositions));
@@ -161,7 +161,8 @@ std::vector<std::string> remarks_on(const InspectSubject& subject, const Inspect
   std::vector<std::string> remarks;
   if (options.spectrum && subject.has_slots) {
     remarks.push_back(formatted(
-        "{}: no spectrum, since a Linformer has no N×N attention matrix; give a softmax model for one", subject.model));
+        "{}: no spectrum, since the slots of a Linformer make no N×N attention matrix; give a softmax model for one",
+        subject.model));
   }
   if (options.slots && !subject.has_slots)
     remarks.push_back(formatted("{}: no slots in it ({})", subject.model, subject.description));

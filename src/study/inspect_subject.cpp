@@ -101,8 +101,9 @@ InspectSubject inspect_subject(const LanguageModel& model) {
   const auto& config = model.config();
   InspectSubject subject;
   subject.has_slots = config.attention.kind == AttentionKind::linformer;
-  subject.description =
-      formatted("{}, {}", enum_name(config.attention.kind), config.causal ? "causal" : "bidirectional");
+  subject.description = formatted("{}{}, {}", enum_name(config.attention.kind),
+                                  config.attention.softmax_layers.empty() ? "" : " with softmax layers",
+                                  config.causal ? "causal" : "bidirectional");
   subject.layers = config.layers;
   subject.heads = config.heads;
   subject.length = config.length;

@@ -325,6 +325,22 @@ TEST(NearestName, MeansSlipsOnly) {
   EXPECT_EQ(nearest_name("x", {}), "");
 }
 
+TEST(Form, OfALayerFollowsFromItsNumber) {
+  ModelConfig config;
+  config.layers = 3;
+  config.attention.softmax_layers = {0, 2};
+  const auto forms = [&] { return std::vector{form_of(config, 0), form_of(config, 1), form_of(config, 2)}; };
+  EXPECT_EQ(forms(), (std::vector{Form::softmax, Form::running, Form::softmax}));
+  EXPECT_EQ(config.slots_of(0), 0);
+  EXPECT_EQ(config.slots_of(1), 64);
+  EXPECT_EQ(form_of(resolved(config), 2), Form::softmax);
+  config.causal = false;
+  EXPECT_EQ(forms(), (std::vector{Form::bidirectional_softmax, Form::bidirectional, Form::bidirectional_softmax}));
+  config.attention.softmax_layers = {};
+  config.attention.kind = AttentionKind::softmax;
+  EXPECT_EQ(form_of(config, 1), Form::bidirectional_softmax);
+}
+
 TEST(Form, FollowsFromTheConfig) {
   ModelConfig config;
   EXPECT_EQ(form_of(config), Form::running);

@@ -34,7 +34,7 @@ TEST(AttentionWeights, RowsOfEveryCausalFormSumToOneAndSeeNothingLater) {
     const auto model = lively_model(form.config);
     const auto layers =
         weights_of(model, random_ids({2, 41 < form.config.length ? 41 : form.config.length}, form.config.vocabulary));
-    ASSERT_EQ(layers.size(), 2U);
+    ASSERT_EQ(static_cast<std::int64_t>(layers.size()), form.config.layers);
     for (const auto& weights : layers) {
       EXPECT_LT((row_sums(weights) - 1).abs().max().item<double>(), 1e-12);
       if (weights.positions.defined()) {
@@ -81,6 +81,25 @@ TEST(AttentionWeights, AWindowGivesSlotsNothingBeforeItsThirdBlockAndSomethingAf
     EXPECT_EQ(slots.narrow(2, 0, 12).abs().max().item<double>(), 0);
     EXPECT_GT(slots.narrow(2, 12, 28).sum(-1).min().item<double>(), 0);
   }
+}
+
+TEST(AttentionWeights, SinksGetWeightForEverAndTheRestOfWhatIsFarGetsNone) {
+  for (const std::int64_t slots : {std::int64_t{0}, std::int64_t{3}}) {
+    auto form = linformer_form("w", 48, 6, slots, Sharing::none);
+    form.config.attention.sinks = 2;
+    const auto positions =
+        weights_of(lively_model(form.config), random_ids({1, 40}, form.config.vocabulary))[1].positions;
+    EXPECT_GT(positions.narrow(2, 1, 39).narrow(3, 0, 2).min().item<double>(), 0);
+    EXPECT_EQ(positions.narrow(2, 12, 28).narrow(3, 2, 4).abs().max().item<double>(), 0);
+  }
+}
+
+TEST(AttentionWeights, DynamicSlotsTakeNothingFromSinks) {
+  auto form = linformer_form("w", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic);
+  form.config.attention.sinks = 4;
+  const auto reads = weights_of(lively_model(form.config), random_ids({1, 40}, form.config.vocabulary))[0].reads;
+  EXPECT_EQ(reads.narrow(3, 0, 4).abs().max().item<double>(), 0);
+  EXPECT_LT((reads.sum(-1) - 1).abs().max().item<double>(), 1e-12);
 }
 
 TEST(AttentionWeights, BidirectionalRowsSumToOneAndDynamicSlotsReadEachPositionOnce) {

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "linformer/nn/device.hpp"
@@ -41,7 +42,7 @@ Pass pass(const LanguageModel& model, const at::Tensor& ids_BN, bool checkpoint,
 void expect_equal_passes(const FormCase& form, at::ScalarType dtype) {
   auto config = form.config;
   config.dropout = 0.3;
-  config.layers = 3;
+  config.layers = std::max<std::int64_t>(config.layers, 3);
   const auto model = lively_model(config, at::kFloat);
   const auto ids_BN = random_ids({2, std::min<std::int64_t>(config.length, 31)}, config.vocabulary);
   const auto plain = pass(model, ids_BN, false, dtype), recomputed = pass(model, ids_BN, true, dtype);
@@ -60,6 +61,11 @@ void expect_equal_passes(const FormCase& form, at::ScalarType dtype) {
 
 TEST(ActivationCheckpoint, GradientsAreEqualBitForBitWithDropout) {
   expect_equal_passes(softmax_form(), at::kFloat);
+  std::vector<FormCase> mixed;
+  add_hybrids(mixed);
+  for (const auto& form : mixed) {
+    if (form.config.attention.slots_by_layer.empty()) expect_equal_passes(form, at::kFloat);
+  }
   for (const auto sharing : kSharings) {
     expect_equal_passes(linformer_form("prefix", 45, 0, 5, sharing), at::kFloat);
     expect_equal_passes(linformer_form("running", 45, 7, 5, sharing), at::kFloat);

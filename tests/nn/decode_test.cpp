@@ -87,8 +87,10 @@ std::vector<std::int64_t> bytes_by_position(const FormCase& form) {
 }
 
 TEST(DecodeMemory, IsConstantOfPrefixAndRunning) {
+  auto sinks = linformer_form("sinks", 45, 7, 5, Sharing::headwise);
+  sinks.config.attention.sinks = 4;
   for (const auto& form : {linformer_form("prefix", 137, 0, 5, Sharing::headwise),
-                           linformer_form("running", 45, 7, 5, Sharing::headwise)}) {
+                           linformer_form("running", 45, 7, 5, Sharing::headwise), sinks}) {
     const auto bytes = bytes_by_position(form);
     EXPECT_EQ(std::count(bytes.begin(), bytes.end(), bytes.front()), form.config.length) << form.name;
   }

@@ -97,6 +97,37 @@ std::vector<FormCase> forms() {
                    c.attention.projection = Projection::periodic;
                    c.attention.period = 2 * c.window();
                  }});
+  for (const std::int64_t sinks : {1, 3, 4}) {
+    for (const bool rotary : {false, true}) {
+      const auto suffix = formatted("_{}{}", sinks, rotary ? "_rotary" : "");
+      const auto set = [=](ModelConfig& c) {
+        c.attention.sinks = sinks;
+        c.attention.normalise = sinks == 1 ? Normalise::none : sinks == 3 ? Normalise::keys : Normalise::both;
+        if (rotary) c.position = Position::rotary, c.rotary_base = 30;
+      };
+      all.push_back({"sinks_running" + suffix, set});
+      all.push_back({"sinks_alone" + suffix, [=](auto& c) { set(c), c.attention.slots = 0; }});
+      all.push_back({"sinks_grouped" + suffix, [=](auto& c) { set(c), c.key_value_heads = 1; }});
+      all.push_back(
+          {"sinks_periodic" + suffix, [=](auto& c) { set(c), c.attention.projection = Projection::periodic; }});
+      for (const auto projection :
+           {Projection::linear, Projection::dynamic, Projection::mean, Projection::convolution}) {
+        if (projection == Projection::dynamic && sinks == 4) continue;
+        all.push_back({formatted("sinks_block_{}{}", enum_name(projection), suffix),
+                       [=](auto& c) { block(c, projection), set(c); }});
+      }
+    }
+  }
+  for (const std::int64_t layer : {0, 1}) {
+    all.push_back({formatted("hybrid_{}", layer), [=](auto& c) { c.attention.softmax_layers = {layer}; }});
+    all.push_back({formatted("hybrid_rotary_{}", layer), [=](auto& c) {
+                     c.attention.softmax_layers = {layer}, c.position = Position::rotary, c.attention.sinks = 2;
+                   }});
+  }
+  all.push_back({"hybrid_layerwise", [=](auto& c) {
+                   block(c, Projection::dynamic), c.attention.sharing = Sharing::layerwise;
+                   c.layers = 3, c.attention.softmax_layers = {0};
+                 }});
   all.push_back({"dynamic_by_layer", [=](auto& c) {
                    block(c, Projection::dynamic);
                    c.attention.slots_by_layer = {6, 24};

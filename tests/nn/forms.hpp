@@ -99,6 +99,61 @@ inline void add_rotary(std::vector<FormCase>& forms) {
   }
 }
 
+/// Some layers with full attention, some with slots; with layerwise sharing the first with slots owns the projection.
+inline FormCase hybrid(FormCase form, std::vector<std::int64_t> softmax_layers, Position position = Position::learned) {
+  form.name += "_hybrid";
+  for (const auto layer : softmax_layers) form.name += formatted("_{}", layer);
+  form.config.attention.softmax_layers = std::move(softmax_layers);
+  form.config.position = position;
+  if (position == Position::rotary) form.config.rotary_base = 20;
+  return form;
+}
+
+inline void add_hybrids(std::vector<FormCase>& forms) {
+  auto periodic = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::periodic);
+  periodic.config.attention.period = 14;
+  auto shared = linformer_form("running", 45, 7, 5, Sharing::layerwise),
+       shared_block = linformer_form("block", 48, 6, 2, Sharing::layerwise, Summary::block, Projection::dynamic);
+  shared.config.layers = 4, shared_block.config.layers = 3;
+  forms.insert(forms.end(),
+               {hybrid(linformer_form("running", 45, 7, 5, Sharing::headwise), {0}),
+                hybrid(periodic, {1}, Position::rotary), hybrid(shared, {0, 2}), hybrid(shared_block, {0}),
+                hybrid(linformer_form("prefix", 45, 0, 5, Sharing::none), {1}),
+                hybrid(by_layer(linformer_form("running", 45, 7, 5, Sharing::headwise), {0, 5}), {0}),
+                hybrid(linformer_form("window_alone", 45, 7, 0, Sharing::headwise), {1}, Position::rotary)});
+}
+
+/// The first positions stay exact: few of them, or the whole first block.
+inline void add_sinks(std::vector<FormCase>& forms) {
+  auto periodic = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::periodic);
+  periodic.config.attention.period = 14;
+  auto grouped = linformer_form("grouped", 45, 7, 5, Sharing::none);
+  grouped.config.heads = 6, grouped.config.key_value_heads = 3;
+  const auto block = [](Projection projection) {
+    return linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, projection);
+  };
+  std::int64_t number = 0;
+  for (auto form : {linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped,
+                    block(Projection::linear), block(Projection::dynamic), block(Projection::convolution),
+                    block(Projection::mean), linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
+    auto& attention = form.config.attention;
+    for (const bool whole : {false, true}) {
+      attention.sinks = whole ? *attention.window - (attention.projection == Projection::dynamic ? 1 : 0) : 3;
+      // Each second one with other norms and rotary positions.
+      const bool rotary = ++number % 4 < 2;
+      form.config.position = rotary ? Position::rotary : Position::learned;
+      form.config.rotary_base = rotary ? 20 : 0;
+      attention.normalise = number % 3 == 0 ? Normalise::none : number % 3 == 1 ? Normalise::keys : Normalise::both;
+      forms.push_back(form);
+      forms.back().name += formatted("_{}_sinks{}", attention.sinks, rotary ? "_rotary" : "");
+    }
+  }
+  auto mixed = hybrid(linformer_form("running", 45, 7, 5, Sharing::headwise), {1}, Position::rotary);
+  mixed.config.attention.sinks = 2;
+  mixed.name += "_sinks";
+  forms.push_back(mixed);
+}
+
 /// Every legal causal combination of kind, projection, sharing, normalisation, slot bias and slots by layer.
 inline std::vector<FormCase> causal_forms() {
   std::vector<FormCase> forms{softmax_form()};
@@ -133,6 +188,8 @@ inline std::vector<FormCase> causal_forms() {
     forms.push_back(form);
   }
   add_rotary(forms);
+  add_hybrids(forms);
+  add_sinks(forms);
   auto sinusoidal = linformer_form("sinusoidal", 48, 6, 3, Sharing::headwise, Summary::block);
   sinusoidal.config.position = Position::sinusoidal;
   auto unplaced = linformer_form("unplaced", 45, 7, 5, Sharing::headwise);

@@ -244,7 +244,8 @@ TEST(Padding, HidesWhatItCovers) {
   changed.select(0, 1).narrow(0, 11, 6).add_(3).remainder_(19);
   auto dynamic = linformer_form("whole", 21, 0, 3, Sharing::none, Summary::running, Projection::dynamic).config;
   for (auto config : {linformer_form("whole", 21, 0, 3, Sharing::headwise).config,
-                      linformer_form("whole", 21, 0, 3, Sharing::none).config, softmax_form(21).config, dynamic}) {
+                      linformer_form("whole", 21, 0, 3, Sharing::none).config, softmax_form(21).config, dynamic,
+                      hybrid(linformer_form("whole", 21, 0, 3, Sharing::headwise), {1}).config}) {
     config.causal = false;
     const auto model = lively_model(config);
     const auto a = model.logits(ids_BN, {.padding_mask = mask_BN}),

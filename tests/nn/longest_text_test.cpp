@@ -19,8 +19,14 @@ std::vector<test::FormCase> free_of_positions() {
   auto block = test::linformer_form("block", 18, 3, 2, Sharing::headwise, Summary::block);
   auto window = test::linformer_form("window_alone", 18, 3, 0, Sharing::headwise);
   std::vector<test::FormCase> forms{test::softmax_form(18), periodic, block, window};
+  forms.push_back(test::hybrid(periodic, {1}));
+  for (auto form : {periodic, block, window}) {
+    form.config.attention.sinks = 2;
+    form.name += "_sinks";
+    forms.push_back(form);
+  }
   for (auto& form : forms) form.config.position = Position::none;
-  for (std::size_t i = 0; i < 4; ++i) {
+  for (std::size_t i = 0, count = forms.size(); i < count; ++i) {
     auto form = forms[i];
     form.name += "_rotary";
     form.config.position = Position::rotary;
@@ -69,6 +75,12 @@ TEST(LongestText, IsTheLengthWhereAPartHasATableOfPositions) {
   auto mixed = test::linformer_form("", 18, 3, 4, Sharing::none).config;
   mixed.attention.slots_by_layer = {0, 4};
   EXPECT_EQ(longest(mixed, Position::none), 18);
+  // In a hybrid only layers with slots count.
+  EXPECT_EQ(longest(test::hybrid(test::linformer_form("", 18, 3, 4, Sharing::none), {0}).config, Position::none), 18);
+  mixed.attention.slots_by_layer = {0, 0};
+  mixed.attention.softmax_layers = {1};
+  EXPECT_EQ(longest(mixed, Position::none), ModelConfig::kUnlimited);
+  mixed.attention.slots_by_layer = {4, 0};
   // Slots that nothing reads in training bound the text.
   EXPECT_EQ(longest(test::linformer_form("", 6, 3, 2, Sharing::none, Summary::block).config, Position::none), 6);
   const auto model = test::lively_model(mixed);

@@ -252,7 +252,8 @@ TEST_F(ModelFolder, EveryFormComesBack) {
   for (const auto& form :
        {softmax_form(), linformer_form("block", 48, 6, 2, Sharing::layerwise, Summary::block, Projection::dynamic),
         linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::convolution),
-        linformer_form("prefix", 45, 0, 5, Sharing::layerwise)}) {
+        linformer_form("prefix", 45, 0, 5, Sharing::layerwise),
+        hybrid(by_layer(linformer_form("running", 45, 7, 5, Sharing::layerwise), {0, 5}), {0})}) {
     const auto model = lively_model(form.config, at::kFloat);
     save_model(folder_, model, tokenizer());
     const auto ids_BN = random_ids({1, 40}, 19);

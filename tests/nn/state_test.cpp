@@ -122,6 +122,15 @@ TEST(State, SaysWhatItHolds) {
             (Names{"key", "value", "slot_key", "slot_value"}));
   EXPECT_EQ(names(test::linformer_form("", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)),
             (Names{"key", "value", "slot_key", "slot_value", "scores"}));
+  auto sinks = test::linformer_form("", 45, 7, 0, Sharing::headwise);
+  sinks.config.attention.sinks = 5;
+  EXPECT_EQ(names(sinks), (Names{"key", "value", "sink_key", "sink_value"}));
+  // Three of five stand; the rest is zero until it is read.
+  auto state = test::lively_model(sinks.config).prefill({tokens}).second;
+  const auto& layer = static_cast<const nn::LayerState&>(state.layer(0));
+  EXPECT_EQ(layer.sinks.key.sizes(), (std::vector<std::int64_t>{1, 2, 5, 6}));
+  EXPECT_EQ(layer.sinks.key.narrow(2, 3, 2).abs().max().item<double>(), 0);
+  EXPECT_TRUE(at::equal(layer.sinks.key.narrow(2, 0, 3), layer.key.narrow(2, 7, 3)));
 }
 
 }  // namespace

@@ -421,6 +421,23 @@ def test_info_of_a_run(work):
     expect(run("info", work / "run").stdout, "token_embedding", "linformer, window")
 
 
+def test_info_and_generate_of_a_hybrid(work, tmp_path):
+    run("train", "--data", work / "data", "--out", tmp_path / "run", "--model.length", 24, "--model.width", 12, "--model.layers", 2, "--model.heads", 3,
+        "--attention.window", 4, "--attention.slots", 6, "--attention.softmax_layers", 1, "--model.position", "rotary", "--attention.projection", "periodic", "--attention.sinks", 3,
+        "--train.steps", 1, "--train.batch", 2, "--train.dtype", "float32")
+    info = json.loads(run("info", tmp_path / "run", "--json").stdout)
+    assert info["attention"]["softmax_layers"] == [1]
+    assert [layer["form"] for layer in info["layers"]] == ["linformer, window", "softmax, causal"] and "slots" not in info["layers"][1] and info["layers"][0]["sinks"] == 3
+    # The softmax layer's cache grows: of a short text it is smaller.
+    state = info["decode_state_bytes"]
+    assert state["first_token"] < state["full_length"]
+    # Nothing in it stands for a position alone, so it writes past its length.
+    longer = json.loads(run("generate", "--model", tmp_path / "run", "--prompt", "a" * 20, "--max-tokens", 100, "--json").stdout)
+    assert longer["state_bytes"] > state["full_length"]
+    assert json.loads(run("audit", "--model", tmp_path / "run", "--json").stdout)["verdict"] == "clean"
+    expect(error_of("train", "--data", work / "data", "--out", tmp_path / "x", "--model.layers", 2, "--attention.softmax_layers", "0,2"), "softmax_layers", "layer 2", "from 0 to 1")
+
+
 def test_info_of_prepared_text(work):
     info = json.loads(run("info", work / "data", "--json").stdout)
     size = os.path.getsize(work / "text.txt")

@@ -134,6 +134,19 @@ def test_slots(name, tmp_path):
             assert abs(shares[i]["slot_share"] + shares[i]["window_share"] - 1) < TOLERANCE
 
 
+def test_hybrid(tmp_path):
+    """A layer of softmax attention shows where it looks; the layer with slots shows these."""
+    folder = byte_model(tmp_path / "model", {}, {"softmax_layers": [0], "slot_bias": 0.5})
+    lines = inspect(folder, tmp_path, "--windows", 1, "--length", 23)
+    weights = Recorder(folder).weights(list(TEXT.encode()[:23]))
+    assert not of_type(lines, "spectrum")
+    assert {one["layer"] for one in of_type(lines, "weights")} == {1} == {one["layer"] for one in of_type(lines, "projection")}
+    for i, one in enumerate(of_type(lines, "attention")):
+        assert one["over"] == ("positions" if i < HEADS else "slots")
+        if i < HEADS:
+            assert np.abs(np.array(one["values"]) - matrix(weights[0][i], 23)).max() < TOLERANCE
+
+
 def test_projections(tmp_path):
     folder = byte_model(tmp_path / "model", *FORMS["running by head"])
     lines = of_type(inspect(folder, tmp_path, "--slots"), "projection")

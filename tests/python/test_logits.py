@@ -131,7 +131,7 @@ class Oracle:
     def head(self, layer, head, x, query, key, value):
         """One head over the whole sequence: each (N,D)."""
         n, causal, window = len(x), self.model["causal"], self.attention["window"]
-        if self.attention["kind"] == "softmax":
+        if self.is_softmax(layer):
             query, key = self.turned(query, 0), self.turned(key, 0)
             return torch.stack([self.mix(query[t], *((key[: t + 1], value[: t + 1]) if causal else (key, value))) for t in range(n)])
         slots = self.slots_of(layer)
@@ -142,6 +142,14 @@ class Oracle:
             rows = [self.summarise(layer, head, x[: t + 1], key[: t + 1], value[: t + 1], slots, self.model["length"]) for t in range(n)]
             return torch.stack([self.mix(query[t], *rows[t]) for t in range(n)])
         return torch.stack([self.window_row(layer, head, x, query, key, value, t) for t in range(n)])
+
+    def is_softmax(self, layer):
+        return self.attention["kind"] == "softmax" or layer in self.attention.get("softmax_layers", [])
+
+    def owner(self, layer):
+        """Of the projection: with layerwise sharing the first layer that has slots."""
+        first = min(layer for layer in range(self.model["layers"]) if not self.is_softmax(layer))
+        return f"blocks.{first if self.attention['sharing'] == 'layerwise' else layer}.attention"
 
     def slots_of(self, layer):
         by_layer = self.attention["slots_by_layer"]
@@ -155,7 +163,13 @@ class Oracle:
         # What counts is the distance, so the query stays and keys are turned by it. Slots have no position.
         keys = self.turned(self.optional_norm(name + ".window_key_norm", key[near]), near.start - t)
         values = self.optional_norm(name + ".window_value_norm", value[near])
-        slot_keys, slot_values = self.window_slots(layer, head, x, key, value, slots, max(block - 1, 0))
+        # Sinks are seen exactly for ever. No slot takes them in, whose sums meet zeros in their place.
+        sinks = self.attention.get("sinks", 0)
+        if sinks and block >= 2:
+            keys = torch.cat([self.turned(self.optional_norm(name + ".window_key_norm", key[:sinks]), -t), keys])
+            values = torch.cat([self.optional_norm(name + ".window_value_norm", value[:sinks]), values])
+        rest = (torch.arange(len(key)) >= sinks).double()[:, None]
+        slot_keys, slot_values = self.window_slots(layer, head, x, key * rest, value * rest, slots, max(block - 1, 0))
         slot_keys = self.optional_norm(name + ".slot_key_norm", slot_keys)
         slot_values = self.optional_norm(name + ".slot_value_norm", slot_values)
         bias = torch.zeros(len(slot_keys) + len(keys), dtype=torch.float64)
@@ -173,17 +187,19 @@ class Oracle:
             return self.summarise(layer, head, x[:end], key[:end], value[:end], slots, self.model["length"])
         per_block = slots * window // self.model["length"]
         parts = [slice(b * window, (b + 1) * window) for b in range(finished)]
-        made = [self.summarise(layer, head, x[p], key[p], value[p], per_block, window) for p in parts]
+        made = [self.summarise(layer, head, x[p], key[p], value[p], per_block, window, p.start) for p in parts]
         return torch.cat([m[0] for m in made]), torch.cat([m[1] for m in made])
 
-    def summarise(self, layer, head, x, key, value, slots, length):
-        """`slots` slot keys and values of M <= length positions."""
+    def summarise(self, layer, head, x, key, value, slots, length, first=0):
+        """`slots` slot keys and values of M <= length positions, the first of which is `first`."""
         head = head // self.group  # slots are those of the head of keys
         projection, sharing = self.attention["projection"], self.attention["sharing"]
-        owner = f"blocks.{0 if sharing == 'layerwise' else layer}.attention"
+        owner = self.owner(layer)
         m = len(key)
         if projection == "dynamic":
             scores = self.linear(owner + ".projection", x)[:, head * slots : (head + 1) * slots]  # (M,K)
+            if first < self.attention.get("sinks", 0):
+                scores[: self.attention["sinks"] - first] = -math.inf
             weights = torch.softmax(scores, 0).T
             return weights @ key, weights @ value
         segment = length // slots
@@ -210,7 +226,7 @@ class Oracle:
     def fade(self, layer, head, key, value, slots):
         """Whole blocks only: what block b adds is weighted by lambda to the number of blocks after it."""
         window, period, sharing = self.attention["window"], self.attention["period"], self.attention["sharing"]
-        owner = f"blocks.{0 if sharing == 'layerwise' else layer}.attention"
+        owner = self.owner(layer)
         e = self.get(owner + ".projection_key")
         f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
         if sharing == "none":
@@ -269,7 +285,7 @@ def all_shapes_of(config):
             shapes[f"{block}.feed_forward.gate.weight"], shapes[f"{block}.feed_forward.gate.bias"] = (hidden, d), (hidden,)
         shapes[f"{block}.feed_forward.up.weight"], shapes[f"{block}.feed_forward.up.bias"] = (hidden, d), (hidden,)
         shapes[f"{block}.feed_forward.down.weight"], shapes[f"{block}.feed_forward.down.bias"] = (d, hidden), (d,)
-        if attention["kind"] == "linformer":
+        if attention["kind"] == "linformer" and layer not in attention.get("softmax_layers", []):
             shapes.update(attention_shapes(config, layer, block + ".attention"))
     shapes["final_norm.weight"] = shapes["final_norm.bias"] = (d,)
     if not model["tied"]:
@@ -285,7 +301,8 @@ def attention_shapes(config, layer, name):
     if window and attention["summary"] == "block":
         slots, length = slots * window // length, window
     shapes = {}
-    if sharing != "layerwise" or layer == 0:
+    first = min(layer for layer in range(model["layers"]) if layer not in attention.get("softmax_layers", []))
+    if sharing != "layerwise" or layer == first:
         if attention["projection"] == "dynamic":
             shapes[name + ".projection.weight"], shapes[name + ".projection.bias"] = (heads * slots, model["width"]), (heads * slots,)
         elif attention["projection"] in ("linear", "convolution", "periodic"):
@@ -368,6 +385,17 @@ CASES = {
     "running by layer": window(slots_by_layer=[9, 2]),
     **{f"periodic {sharing}": window(projection="periodic", period=8, sharing=sharing) for sharing in ("none", "headwise", "key-value", "layerwise")},
     "periodic by layer": window(projection="periodic", period=12, slots_by_layer=[9, 2], normalise="both"),
+    "hybrid": window(softmax_layers=[0], normalise="both"),
+    "hybrid layerwise": ({"layers": 3}, {"softmax_layers": [0], "sharing": "layerwise", "slots_by_layer": [0, 6, 6]}),
+    "hybrid dynamic layerwise": ({"layers": 3}, {"softmax_layers": [0], "summary": "block", "slots": 12, "projection": "dynamic", "sharing": "layerwise"}),
+    "hybrid bidirectional": bidirectional(softmax_layers=[1]),
+    "hybrid prefix": prefix(softmax_layers=[0]),
+    "hybrid rotary": ({"position": "rotary"}, {"softmax_layers": [1]}),
+    **{f"sinks {n}": window(sinks=n, normalise=normalise) for n, normalise in ((1, "none"), (3, "both"), (4, "keys"))},
+    **{f"sinks block {kind}": window(sinks=3, summary="block", slots=12, projection=kind) for kind in ("linear", "dynamic", "convolution", "mean")},
+    "sinks periodic rotary": ({"position": "rotary"}, {"sinks": 2, "projection": "periodic", "period": 8, "normalise": "both"}),
+    "sinks rotary block": ({"position": "rotary", "rotary_base": 30.0}, {"sinks": 4, "summary": "block", "slots": 12}),
+    "sinks hybrid": window(sinks=2, softmax_layers=[0]),
     "tied": ({"tied": True}, {}),
     "sinusoidal": ({"position": "sinusoidal"}, {}),
     "rotary": ({"position": "rotary", "rotary_base": 30.0}, {"normalise": "both"}),

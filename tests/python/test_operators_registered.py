@@ -64,6 +64,10 @@ def block(batch, length, heads=HEADS, before=0):
     return [(batch, heads, (blocks(length) + before) * SLOTS, WIDTH)] * 2
 
 
+def sinks(batch, heads=HEADS):
+    return [(batch, heads, 3, WIDTH)] * 2
+
+
 CAUSAL = dict(causal=True, window=WINDOW)
 EACH = [(HEADS,)]
 CASES = [
@@ -72,6 +76,9 @@ CASES = [
     Case("attend_window_alone", ops.attend, lambda b, n: qkv(b, n) + [(b, HEADS, 0, WIDTH)] * 2, **CAUSAL),
     Case("attend_running", ops.attend, lambda b, n: qkv(b, n) + running(b, n), **CAUSAL),
     Case("attend_running_bias_slot_query", ops.attend, lambda b, n: qkv(b, n) + running(b, n) + EACH + qkv(b, n)[:1], ["slot_bias", "slot_query"], **CAUSAL),
+    Case("attend_running_sinks", ops.attend, lambda b, n: qkv(b, n) + running(b, n) + sinks(b) + qkv(b, n)[:1], ["sink_key", "sink_value", "slot_query"], **CAUSAL),
+    Case("attend_block_grouped_sinks", ops.attend, lambda b, n: qkv(b, n, 2) + block(b, n, 2) + sinks(b, 2), ["sink_key", "sink_value"], **CAUSAL),
+    Case("attend_window_alone_sinks_composed", ops.attend, lambda b, n: qkv(b, n) + [(b, HEADS, 0, WIDTH)] * 2 + sinks(b), ["sink_key", "sink_value"], path="composed", **CAUSAL),
     Case("attend_running_grouped_scale", ops.attend, lambda b, n: qkv(b, n, 2) + running(b, n, 2), scale=0.7, **CAUSAL),
     Case("attend_running_goes_on", ops.attend, lambda b, n: qkv(b, n, before=WINDOW) + running(b, n), first=2 * WINDOW, **CAUSAL),
     Case("attend_running_composed", ops.attend, lambda b, n: qkv(b, n) + running(b, n) + EACH, ["slot_bias"], path="composed", **CAUSAL),
@@ -282,7 +289,7 @@ def parts():
         path = "composed" if dtype == torch.float64 else "kernel"
         x, s = rows.to(dtype), slots.to(dtype)
         bias = torch.randn(4).to(torch.float64 if dtype == torch.float64 else torch.float32)
-        attend = (x, x, x, s, s, bias, x)
+        attend = (x, x, x, s, s, bias, x, x[:, :, :3], x[:, :, :3])
         numbers = (5, 0, None, path)
         out, log_sum = ops.attend_forward(*attend, *numbers)
         yield ops.attend_forward, (*attend, *numbers)

@@ -310,6 +310,15 @@ def test_nothing_usable_is_an_error(tmp_path):
     assert "nothing to report" in result.stderr and not (tmp_path / "page.html").exists()
 
 
+def test_hybrids_say_which_layers_are_softmax(browser, tmp_path):
+    for name, layers in (("two", [0, 3]), ("one", [1])):
+        make.run(tmp_path / name, softmax_layers=layers, sinks=4)
+    report(tmp_path / "one", tmp_path / "two", out=tmp_path / "page.html")
+    opened(browser, tmp_path / "page.html")
+    table = browser.run("document.getElementById('run-table').innerText")
+    assert "Linformer running, 32 slots, window 32, 4 sinks, softmax in layers 0, 3" in table and "4 sinks, softmax in layer 1" in table
+
+
 def tiny_run(root):
     """A run of the real program."""
     (root / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 400)

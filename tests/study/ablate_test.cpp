@@ -133,7 +133,7 @@ TEST_F(Ablate, MistakesNamePointAndField) {
 TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
   const auto found =
       read_grid(grid("[[point]]\nname = \"slots\"\n[[point]]\nname = \"alone\"\nattention.slots = 0\n[[point]]\nname = "
-                     "\"wide\"\nmodel.width = 16\n"));
+                     "\"wide\"\nmodel.width = 16\nattention.softmax_layers = [0]\n"));
   const auto first = run(found);
   EXPECT_EQ(first.trained, 6);
   ASSERT_EQ(first.rows.size(), 3u);
@@ -151,6 +151,9 @@ TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
     EXPECT_EQ(row["seeds"][0].contains("slot_bias"), row["point"] != "alone");
   }
   EXPECT_EQ(first.rows[0]["seeds"][0]["slot_bias"].size(), 2u);
+  EXPECT_EQ(first.rows[2]["seeds"][0]["slot_bias"][0].size(), 0u);  // a hybrid: softmax first, then slots
+  EXPECT_EQ(first.rows[2]["seeds"][0]["slot_bias"][1].size(), 2u);
+  EXPECT_TRUE(holds(ablation_table(found, first.rows), {"  - -2."}));
   EXPECT_EQ(read_json(folder_ / "out/ablation.json")["base"], "slots");
   std::string table;
   for (const auto& row : first.rows) table += dump(row) + "\n";

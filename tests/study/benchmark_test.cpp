@@ -92,6 +92,19 @@ TEST(BenchmarkWork, FollowsTheMaths) {
   EXPECT_DOUBLE_EQ(multiply_adds(point) / 60, 12 * 100 + 2 * 10 * 75 + 11 * 10);
 }
 
+TEST(BenchmarkWork, OfAHybridIsThatOfItsLayers) {
+  BenchmarkPoint point{
+      .length = 100, .slots = 7, .window = 4, .batch = 1, .width = 10, .layers = 3, .heads = 2, .vocabulary = 11};
+  point.fields = "attention.softmax_layers=0,2";
+  const double softmax = 12 * 100 + 100 * 10, running = 12 * 100 + 2 * 7 * 10 + 2 * 10 * (7 + 6);
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, 2 * softmax + running);
+  point.fields = "attention.softmax_layers=0,2+attention.sinks=3";
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, 2 * softmax + running + 2 * 10 * 3);
+  point.fields = "attention.softmax_layers=0,2";
+  point.task = Task::generate, point.tokens = 60;
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 60, 2 * (12 * 100 + 2 * 10 * 75) + running + 11 * 10);
+}
+
 TEST(BenchmarkWork, CountsTheMatricesThatThereAre) {
   BenchmarkPoint point{.form = Form::softmax,
                        .length = 100,

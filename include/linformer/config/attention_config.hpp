@@ -37,14 +37,16 @@ struct EnumNames<Summary> {
   static constexpr std::array names{"running", "block"};
 };
 
-/// How a layer attends. When kind = softmax, the other fields are ignored. So this one field turns any config file into
-/// one for the standard Transformer.
+/// How layers attend. When kind = softmax, the other fields are ignored, but for softmax_layers, which must be empty.
+/// So this one field turns any other config file into one for the standard Transformer.
 struct AttentionConfig {
   AttentionKind kind = AttentionKind::linformer;
   /// K, the number of slots. With block summaries it counts over the whole length, so each block has r = K·W/P of them.
   /// 0 = only the window.
   std::int64_t slots = 64;
   std::vector<std::int64_t> slots_by_layer;  ///< K of each layer; empty = `slots` everywhere
+  /// Layers, from 0 and rising, that keep full softmax attention: a hybrid. Their K in slots_by_layer is 0.
+  std::vector<std::int64_t> softmax_layers;
   Sharing sharing = Sharing::headwise;
   Projection projection = Projection::linear;
   std::int64_t period =
@@ -56,6 +58,8 @@ struct AttentionConfig {
   bool reassociate = true;
   /// W; 0 = no window (a causal model is then `prefix`); for auto see ModelConfig::window().
   std::optional<std::int64_t> window;
+  /// s ≤ W: so many first positions of a text stay exact and visible for ever (Xiao et al. 2023, arXiv 2309.17453).
+  std::int64_t sinks = 0;
   Summary summary = Summary::running;
   std::optional<Normalise> normalise;  ///< auto = keys with a window, else none
   std::optional<double> slot_bias;     ///< value before training; auto = −2 with a window; `none` (NaN) = no bias
@@ -69,6 +73,8 @@ struct AttentionConfig {
     visitor("attention.slots", self.slots, "K: number of slots, which sum up the sequence; 0: only the window");
     visitor("attention.slots_by_layer", self.slots_by_layer,
             "K of each layer, such as 64,64,32; empty: the same everywhere");
+    visitor("attention.softmax_layers", self.softmax_layers,
+            "layers of a Linformer that keep full softmax attention, counted from 0, such as 0,3; empty: none");
     visitor("attention.sharing", self.sharing,
             "who shares a projection: none, headwise (the heads), key-value (also keys and values) or layerwise (all)");
     visitor("attention.projection", self.projection,
@@ -82,6 +88,8 @@ struct AttentionConfig {
             "bidirectional: shorten the sequence before the products with the weights; same result, less time");
     visitor("attention.window", self.window,
             "W: exact attention to the last W to 2W-1 positions; 0: none; auto: 64 when causal, below that length/4");
+    visitor("attention.sinks", self.sinks,
+            "s: first positions of a text that a causal window keeps exact and visible for ever; at most W");
     visitor("attention.summary", self.summary, "slots of a causal window: running (constant memory) or block");
     visitor("attention.normalise", self.normalise,
             "layer norms of slots and window: none, keys or both; auto: keys with a window");

@@ -85,8 +85,9 @@ struct ModelConfig {
   std::int64_t head_width() const { return width / heads; }
   double base() const;  ///< of rotary positions; 10000 where rotary_base is 0
   std::int64_t state_heads() const { return key_value_heads ? key_value_heads : heads; }  ///< G
-  std::int64_t hidden_width() const;  ///< 0 = 4d; with swiglu 8d/3, up to a multiple of 32: as many weights
-  std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer
+  std::int64_t hidden_width() const;          ///< 0 = 4d; with swiglu 8d/3, up to a multiple of 32: as many weights
+  bool is_softmax(std::int64_t layer) const;  ///< this layer has full softmax attention
+  std::int64_t slots_of(std::int64_t layer) const;        ///< K of one layer; 0 where it has softmax attention
   std::int64_t block_slots_of(std::int64_t layer) const;  ///< r = K·W/P of one layer
   /// auto = 0 for a bidirectional model, 64 for a causal one. A causal model with fewer than 64 positions takes P/4:
   /// then half of its positions read slots. With block summaries it is the largest window up to this size that gives
@@ -98,7 +99,7 @@ struct ModelConfig {
   std::optional<double> slot_bias() const;  ///< value before training; std::nullopt = the model has no slot bias
 };
 
-/// What a query sees, of each layer of a model (docs/maths.md). bidirectional and prefix see slots alone; running and
+/// What a query sees, in a layer of a model (docs/maths.md). bidirectional and prefix see slots alone; running and
 /// block see slots and a causal window.
 enum class Form { softmax, bidirectional_softmax, bidirectional, prefix, running, block };
 
@@ -107,6 +108,8 @@ struct EnumNames<Form> {
   static constexpr std::array names{"softmax", "bidirectional-softmax", "bidirectional", "prefix", "running", "block"};
 };
 
+Form form_of(const ModelConfig& config, std::int64_t layer);
+/// Of all layers but those that attention.softmax_layers names.
 Form form_of(const ModelConfig& config);
 
 /// Replaces every `auto`, and every 0 that stands for a default, by its value. Then checks sizes and combinations. A

@@ -52,6 +52,9 @@ struct AttendOptions {
   /// (B,H,N,D), by which the slots are read; default: `query`. Only with a window, for rotary positions (Su et al.
   /// 2021, arXiv 2104.09864): the window sees query and key rotated, while a slot is a sum over many positions.
   std::optional<at::Tensor> slot_query = std::nullopt;
+  /// (B,H,s,D), s ≥ 1: keys and values that every query from block 2 of the text on sees beside its window, by `query`
+  /// and without slot_bias (Xiao et al. 2023, arXiv 2309.17453). Only with a window.
+  std::optional<Slots> sinks = std::nullopt;
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };

@@ -25,7 +25,7 @@ struct InspectSubject {
   std::int64_t layers = 0, heads = 0;
   std::int64_t length = 0;  ///< the longest text that it can read
   bool causal = false;
-  bool has_slots = false;                             ///< true for a Linformer: there is no N×N matrix in it
+  bool has_slots = false;                             ///< true for a Linformer, hybrids too: no spectrum is made of it
   std::int64_t first_with_slots = 0;                  ///< queries before this position see no slots; 2W with a window
   std::vector<std::int64_t> before = {}, after = {};  ///< ids that every window starts and ends with
   std::function<void(const at::Tensor& ids_BN, const WeightsVisitor& visit)> weights;

@@ -13,11 +13,13 @@
 
 namespace linformer::nn {
 
-/// What slots are made of: some positions of a text.
+/// What slots are made of: some positions of a text. Sinks, which no slot takes in, are zero rows of keys and values,
+/// so that a weighted sum needs no more; a rule whose weights depend on the text gives the first `sinks` rows none.
 struct SlotText {
   at::Tensor key, value;   ///< (B,H,M,D)
   at::Tensor scores = {};  ///< (B,H,K,M), those of SlotRule::scores(); undefined when the rule has none
   std::int64_t first = 0;  ///< position of the first of them, at the start of a block
+  std::int64_t sinks = 0;  ///< how many of the first rows are sinks; 0 where `first` > 0
 };
 
 /// A block of one head that leaves the window while decoding, in float32. Rows are `stride` apart.
@@ -31,7 +33,8 @@ struct DecodedBlock {
   std::int64_t stride;
   const float* scores;  ///< (W,r), rows `score_stride` apart; null when the rule has none
   std::int64_t score_stride;
-  float* weights;  ///< working memory, r·W
+  float* weights;          ///< working memory, r·W
+  std::int64_t sinks = 0;  ///< as SlotText::sinks: first rows, of zeros, that get no weight
 };
 
 class SlotRule {

@@ -112,6 +112,8 @@ function attentionOf(run) {
   if (attention.kind === "softmax") return {form: way === "causal" ? "softmax" : "bidirectional-softmax", text: way === "causal" ? "Transformer" : "Transformer, bidirectional"};
   const windowed = attention.window > 0;
   const form = way === "bidirectional" ? "bidirectional" : !windowed ? "prefix" : attention.slots === 0 ? "window-only" : attention.summary || "running";
-  const size = [attention.slots ? `${attention.slots} slots` : null, windowed ? `window ${attention.window}` : null].filter(Boolean).join(", ");
+  const softmax = attention.softmax_layers || [];
+  const size = [attention.slots ? `${attention.slots} slots` : null, windowed ? `window ${attention.window}` : null, windowed && attention.sinks ? `${attention.sinks} sinks` : null,
+    softmax.length ? `softmax in layer${softmax.length > 1 ? "s" : ""} ${softmax.join(", ")}` : null].filter(Boolean).join(", ");
   return {form, text: `Linformer ${form === "window-only" ? "window alone" : form}${size ? ", " + size : ""}`};
 }
