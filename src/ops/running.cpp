@@ -50,7 +50,8 @@ at::Tensor sums_of_steps(const at::Tensor& weights, const at::Tensor& x_BGMD, co
   auto sum = before.defined() ? before.to(parts.scalar_type()) : at::zeros_like(parts.sum(2));
   std::vector<at::Tensor> entries(static_cast<std::size_t>(steps - taken), sum);
   for (std::int64_t block = 0; block < taken; ++block) {
-    if (decay.defined()) sum = sum * (decay.dim() == 4 ? decay.select(3, block) : decay).unsqueeze(-1).to(sum.scalar_type());
+    if (decay.defined())
+      sum = sum * (decay.dim() == 4 ? decay.select(3, block) : decay).unsqueeze(-1).to(sum.scalar_type());
     sum = sum + parts.select(2, block);
     entries.push_back(sum);
   }
@@ -65,11 +66,13 @@ Composite running_composite(const Settings& settings, bool reference) {
     const auto steps = running::steps_of(x, settings), taken = running::taken_of(x, settings);
     const auto normed = [&](const at::Tensor& rows, std::size_t place) {
       if (!x[place].defined()) return rows.to(dtype);
-      return layer_norm(rows, {x[place], x[place + 1], settings.rms[(place - Place::slot_key_norm) / 2]}, dtype);
+      const auto bias = x[place + 1].defined() ? wide(x[place + 1]) : at::Tensor();
+      const LayerNorm norm{wide(x[place]), bias, settings.rms[(place - Place::slot_key_norm) / 2]};
+      return layer_norm(wide(rows), norm, dtype);
     };
     const auto key_sums = sums_of_steps(x[Place::key_weights], x[Place::key], x[Place::key_before], x[Place::decay],
                                         steps, taken, settings),
-               value_sums = sums_of_steps(x[Place::value_weights], x[Place::value], x[Place::value_before],
+               value_sums = sums_of_steps(running::weights_of_values(x), x[Place::value], x[Place::value_before],
                                           x[Place::decay], steps, taken, settings);
     const auto window_key =
         x[Place::window_key].defined() ? x[Place::window_key] : normed(x[Place::key], Place::window_key_norm);
@@ -160,7 +163,7 @@ Tensors inputs_of(const at::Tensor& query, const at::Tensor& key, const at::Tens
           key,
           value,
           writes.key_weights,
-          writes.value_weights,
+          writes.value_weights.is_same(writes.key_weights) ? at::Tensor() : writes.value_weights,
           writes.decay,
           before.key,
           before.value,

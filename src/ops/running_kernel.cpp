@@ -72,7 +72,7 @@ Read read_of(const Tensors& given, const Settings& settings) {
     return rows_contiguous(columns.to(given[query].scalar_type()));
   };
   read.key_weights = used(given[key_weights]);
-  read.value_weights = given[value_weights].is_same(given[key_weights]) ? read.key_weights : used(given[value_weights]);
+  read.value_weights = given[value_weights].defined() ? used(given[value_weights]) : read.key_weights;
   return read;
 }
 
@@ -112,8 +112,8 @@ kernels::RunningInputs inputs_of(const Read& read, const Settings& settings) {
 
 /// Gradients of one side, and where the kernel writes them.
 kernels::RunningSideGradients side_gradients(const at::Tensor& sums, Tensors& found, std::size_t rows,
-                                             std::size_t weights, std::size_t before, const at::Tensor& window_norm,
-                                             const at::Tensor& slot_norm) {
+                                             const at::Tensor& weights, std::size_t before,
+                                             const at::Tensor& window_norm, const at::Tensor& slot_norm) {
   kernels::RunningSideGradients side{.sums = floats_of(sums),
                                      .rows = written_view(found[rows]),
                                      .own = {},
@@ -122,9 +122,9 @@ kernels::RunningSideGradients side_gradients(const at::Tensor& sums, Tensors& fo
                                      .before = written_floats(found[before]),
                                      .window_norm = written_floats(window_norm),
                                      .slot_norm = written_floats(slot_norm)};
-  if (!found[weights].defined()) return side;
-  side.weights = weights_view<kernels::FloatView>(found[weights], found[weights].mutable_data_ptr<float>());
-  side.weight_count = found[weights].numel();
+  if (!weights.defined()) return side;
+  side.weights = weights_view<kernels::FloatView>(weights, weights.mutable_data_ptr<float>());
+  side.weight_count = weights.numel();
   return side;
 }
 
@@ -169,8 +169,10 @@ Tensors backward(const Tensors& x, const Settings& settings, const Tensors& resu
   Tensors found(place_count);
   for (const auto place : {query, key, value, window_key, slot_query})
     if (x[place].defined()) found[place] = empty_rows(x[place]);
+  const bool one = !x[value_weights].defined();
   for (const auto place : {key_weights, value_weights})
-    if (wanted[place]) found[place] = at::zeros(x[place].sizes(), x[place].options().dtype(at::kFloat));
+    if (wanted[place] && x[place].defined())
+      found[place] = at::zeros(x[place].sizes(), x[place].options().dtype(at::kFloat));
   for (const auto place : {decay, slot_bias})
     if (wanted[place]) found[place] = at::zeros(x[place].sizes(), x[place].options());
   for (const auto place : {key_before, value_before})
@@ -185,10 +187,10 @@ Tensors backward(const Tensors& x, const Settings& settings, const Tensors& resu
       .checkpoints = floats_of(results[4]),
       .query = written_view(found[query]),
       .slot_query = written_view(found[slot_query]),
-      .key = side_gradients(grad_key_sums, found, key, key_weights, key_before, norms[window_key_norm],
+      .key = side_gradients(grad_key_sums, found, key, found[key_weights], key_before, norms[window_key_norm],
                             norms[slot_key_norm]),
-      .value = side_gradients(grad_value_sums, found, value, value_weights, value_before, norms[window_value_norm],
-                              norms[slot_value_norm]),
+      .value = side_gradients(grad_value_sums, found, value, found[one ? key_weights : value_weights], value_before,
+                              norms[window_value_norm], norms[slot_value_norm]),
       .column = of_text(x[key_weights]) ? 0 : settings.column,
       .decay = written_floats(found[decay]),
       .decay_blocks = x[decay].defined() && x[decay].dim() == 4 ? x[decay].size(3) : 0,

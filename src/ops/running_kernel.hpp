@@ -36,6 +36,12 @@ struct Settings {
   std::array<bool, 4> rms;  ///< of the norms, in their order
 };
 
+/// The weights of values; without any of their own, those of keys. One tensor for both is one input, so that autograd
+/// gets one gradient of it.
+inline const at::Tensor& weights_of_values(const Tensors& x) {
+  return x[value_weights].defined() ? x[value_weights] : x[key_weights];
+}
+
 /// Steps: blocks of queries. Of `taken` blocks of keys the weights are read.
 std::int64_t steps_of(const Tensors& x, const Settings& settings);
 std::int64_t taken_of(const Tensors& x, const Settings& settings);

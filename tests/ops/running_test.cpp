@@ -214,6 +214,22 @@ TEST(Running, KernelTakesWideParametersWithShortRows) {
   EXPECT_LT(test::relative_error(made.sums.key, attend_case(form, wide, Path::reference).sums.key), 6e-3);
 }
 
+// As where keys and values, or layers, share one.
+TEST(Running, OneTensorForBothWeightsGetsOneGradient) {
+  for (const auto weights : {Weights::shared, Weights::own, Weights::of_text}) {
+    const RunningCase form{2, 2, 2, 63, 8, 5, 7, 0, weights, Decay::fixed, Normed::keys};
+    const auto by = [&](Path path) {
+      return [&form, path](const Tensors& x) {
+        auto same = x;
+        same[4] = same[3];
+        return running_operation(form, path)(same);
+      };
+    };
+    test::expect_same(by(Path::kernel), by(Path::reference), running_inputs(form, at::kFloat),
+                      test::tolerance_of(at::kFloat));
+  }
+}
+
 TEST(Running, TextInChunksIsTheWhole) {
   const RunningCase whole{2, 4, 2, 47, 6, 5, 3, 0, Weights::own, Decay::fixed, Normed::both};
   const auto chunked = [&](Path path) {
@@ -226,6 +242,12 @@ TEST(Running, TextInChunksIsTheWhole) {
         auto part = x;
         part[0] = x[0].narrow(2, first, end - first);
         part[1] = x[1].narrow(2, from, end - from), part[2] = x[2].narrow(2, from, end - from);
+        // At a border the block leaves the window that the last block of queries saw.
+        const auto leave = [&](const at::Tensor& sum, const at::Tensor& weights, const at::Tensor& rows) {
+          const auto at = from - 5;
+          return sum * x[5].unsqueeze(-1) + at::matmul(weights.narrow(-1, at, 5), rows.narrow(2, at, 5));
+        };
+        if (first > 5) sums = {leave(sums.key, x[3], x[1]), leave(sums.value, x[4], x[2])};
         if (first > 0) part[6] = sums.key, part[7] = sums.value;
         auto form = whole;
         form.length = end - first, form.first_block = first / 5;
@@ -342,7 +364,7 @@ TEST(Running, SaysWhatDoesNotFit) {
   const SlotWrites good{.key_weights = x[3], .value_weights = x[4]};
   EXPECT_EQ(holds(message(good, {}), "window is 0"), "");
   EXPECT_EQ(holds(message({x[3].narrow(1, 0, 20), x[4]}, {.window = 5}), "at least 30 columns"), "");
-  EXPECT_EQ(holds(message({x[3], x[4].narrow(0, 0, 2)}, {.window = 5}), "as many slots as key_weights, 3"), "");
+  EXPECT_EQ(holds(message({x[3], x[4].narrow(0, 0, 2)}, {.window = 5}), "as many slots as key_weights, (3, 40)"), "");
   EXPECT_EQ(holds(message({x[3], x[4], x[5].narrow(1, 0, 2)}, {.window = 5}), "decay has shape (2, 2)"), "");
   EXPECT_EQ(holds(message({x[3], x[4], {}, 3}, {.window = 5}), "weights begin at 3"), "");
   RunningOptions with_norm{.window = 5};

@@ -51,9 +51,10 @@ struct RunningResult {
 };
 
 /// query (B,H,N,D), key and value (B,G,M,D), neither normed. Differentiable in all tensors, and in both results: a
-/// text may be read in chunks, each with the sums of the one before. The kernel serves float32 and bfloat16 on a CPU
-/// (parameters in float32 or the same dtype), with sums in float32; else tensor operations do, with slots of all blocks
-/// in memory. UserError as attend().
+/// text may be read in chunks, each with the sums of the one before, to which the block is added that the last block
+/// of queries still saw in its window and the next one won't, where a new block begins. The kernel serves float32 and
+/// bfloat16 on a CPU (parameters in float32 or the same dtype), with sums in float32; else tensor operations do, with
+/// slots of all blocks in memory. UserError as attend().
 RunningResult attend_running(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SlotWrites& writes, const RunningOptions& options);
 
