@@ -3,7 +3,6 @@
 #pragma once
 
 #include "kernels/attend_backward.hpp"
-#include "kernels/layer_norm_rows.hpp"
 #include "kernels/running_forward.hpp"
 
 namespace linformer::kernels {
@@ -54,27 +53,27 @@ inline void set_zero(float* to, Index count) {
   __builtin_memset(to, 0, static_cast<std::size_t>(count) * sizeof(float));
 }
 
-/// grad_x += the gradient of the norm of x. `sums` (2,D) takes those of weight and bias.
+/// grad_x += the gradient of the norm of x, scale·(g − mean(g) − x̂·mean(g·x̂)) with g = grad·weight; without mean(g) in
+/// an RMS norm. `sums` (2,D) takes those of weight and bias.
 inline void norm_row_backward(const float* x, const float* grad, Index width, const RowNorm& norm, float* grad_x,
                               float* sums) {
-  const auto statistics = statistics_of(x, width, norm.rms);
-  layer_norm_backward_row<float, float>({.rows = 1,
-                                         .width = width,
-                                         .rms = norm.rms,
-                                         .stream = Element::float32,
-                                         .element = Element::float32,
-                                         .sum = x,
-                                         .mean = &statistics.mean,
-                                         .scale = &statistics.scale,
-                                         .weight = norm.weight,
-                                         .grad_normed = grad,
-                                         .grad_sum = grad_x,
-                                         .x = grad_x,
-                                         .branch = nullptr,
-                                         .weight_grad = nullptr,
-                                         .bias_grad = nullptr,
-                                         .branch_bias_grad = nullptr},
-                                        0, sums);
+  const auto [mean, scale] = statistics_of(x, width, norm.rms);
+  Vector total{}, along{};
+  for_vectors(width, [&](Index j, Index count) {
+    const Vector y = load_row(grad + j, count), normal = (load_row(x + j, count) - mean) * scale,
+                 g = y * load_row(norm.weight + j, count);
+    total += g;
+    along += g * normal;
+    add_to_row(sums + j, y * normal, count);
+    add_to_row(sums + width + j, y, count);
+  });
+  const float share = 1.0F / static_cast<float>(width), slope = quick_sum_of(along) * share;
+  const float middle = norm.rms ? 0.0F : quick_sum_of(total) * share;
+  for_vectors(width, [&](Index j, Index count) {
+    const Vector g = load_row(grad + j, count) * load_row(norm.weight + j, count),
+                 normal = (load_row(x + j, count) - mean) * scale;
+    add_to_row(grad_x + j, (g - middle - normal * slope) * scale, count);
+  });
 }
 
 /// From the gradient of slots to that of the sums they are.

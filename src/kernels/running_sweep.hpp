@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/kernel_table.hpp"
+#include "kernels/lane_sums.hpp"
 #include "kernels/norm_row.hpp"
 #include "kernels/running_sums.hpp"
 
@@ -18,14 +19,14 @@ inline RowStatistics statistics_of(const float* x, Index width, bool rms) {
   const float share = 1.0F / static_cast<float>(width);
   Vector total{}, squares{};
   if (!rms) for_vectors(width, [&](Index j, Index count) { total += load_row(x + j, count); });
-  const float mean = rms ? 0.0F : sum_of(total) * share;
+  const float mean = rms ? 0.0F : quick_sum_of(total) * share;
   for (Index j = 0; j < width; j += vector_width) {
     const Index count = smaller(vector_width, width - j);
     Vector difference = load_row(x + j, count) - mean;
     for (Index lane = count; lane < vector_width; ++lane) difference[lane] = 0;
     squares += difference * difference;
   }
-  return {mean, 1.0F / __builtin_sqrtf(sum_of(squares) * share + static_cast<float>(norm_epsilon))};
+  return {mean, 1.0F / __builtin_sqrtf(quick_sum_of(squares) * share + static_cast<float>(norm_epsilon))};
 }
 
 template <class Stream, class Element>
@@ -34,8 +35,8 @@ void norm_rows(Rows<Stream> from, Index rows, Index width, const RowNorm& norm, 
     const Stream* x = from.data + i * from.stride;
     Vector total{};
     if (!norm.rms) for_vectors(width, [&](Index j, Index count) { total += load_row(x + j, count); });
-    const float mean = norm.rms ? 0.0F : sum_of(total) / static_cast<float>(width);
-    norm_row<sum_of>(x, width, mean, {norm.weight, norm.bias}, to + i * width);
+    const float mean = norm.rms ? 0.0F : quick_sum_of(total) / static_cast<float>(width);
+    norm_row<quick_sum_of>(x, width, mean, {norm.weight, norm.bias}, to + i * width);
   }
 }
 
@@ -77,7 +78,8 @@ struct Sweep {
     return in.period > 0 ? column % in.period : column;
   }
   BlockWrite<Element> write_of(const SideOf<Element>& side, Index block) const {
-    return {{side.weights.data + column_from(in.column, block), side.weights.stride},
+    const Index number = column_from(in.column, block) / in.shape.window;
+    return {{side.weights.data + number * side.in.weights.block, side.weights.stride},
             side.rows.from(block * in.shape.window),
             in.shape.slots,
             in.shape.window,

@@ -45,11 +45,19 @@ at::Tensor with_heads(const at::Tensor& weights) {
   return all;
 }
 
-template <class View, class Pointer>
-View weights_view(const at::Tensor& weights, Pointer data) {
+/// Of a gradient, which lies as the weights do.
+kernels::FloatView weights_gradient(const at::Tensor& weights) {
   const auto all = with_heads(weights);
   const auto shared = [&](std::int64_t dim) { return all.size(dim) == 1 ? 0 : all.stride(dim); };
-  return {data, shared(0), shared(1), all.stride(2), 0};
+  return {all.mutable_data_ptr<float>(), shared(0), shared(1), all.stride(2), 0};
+}
+
+/// Of what read_of() made of them: (B,G,K,M), or by blocks (J,K,W) or (G,J,K,W).
+kernels::ConstView weights_read(const at::Tensor& weights, bool by_block, std::int64_t window) {
+  const auto* data = weights.const_data_ptr();
+  const auto stride = [&](std::int64_t dim) { return weights.size(dim) == 1 ? 0 : weights.stride(dim); };
+  if (!by_block) return {data, stride(0), stride(1), weights.stride(2), window};
+  return {data, 0, weights.dim() == 4 ? stride(0) : 0, window, weights.size(-2) * window};
 }
 
 /// What one call reads, so that it lives as long as the pointers to it.
@@ -65,11 +73,15 @@ Read read_of(const Tensors& given, const Settings& settings) {
     if (given[place].defined()) read.x[place] = given[place].contiguous();
   for (std::size_t place = slot_key_norm; place < window_key; ++place)
     if (given[place].defined()) read.x[place] = given[place].contiguous();
+  const auto dtype = given[query].scalar_type();
+  const auto window = settings.window;
   const auto used = [&](const at::Tensor& weights) {
-    const bool all = of_text(weights) || settings.period > 0;
-    const auto columns =
-        all ? weights : weights.narrow(-1, settings.column, taken_of(given, settings) * settings.window);
-    return rows_contiguous(columns.to(given[query].scalar_type()));
+    if (of_text(weights)) return rows_contiguous(weights.to(dtype));
+    // By blocks: a block's columns in one piece, for all heads that share them.
+    const auto columns = settings.period > 0 ? weights.narrow(-1, 0, settings.period)
+                                             : weights.narrow(-1, settings.column, taken_of(given, settings) * window);
+    const auto blocks = columns.unflatten(-1, {columns.size(-1) / window, window}).transpose(-3, -2);
+    return at::empty(blocks.sizes(), blocks.options().dtype(dtype)).copy_(blocks);
   };
   read.key_weights = used(given[key_weights]);
   read.value_weights = given[value_weights].defined() ? used(given[value_weights]) : read.key_weights;
@@ -82,12 +94,12 @@ kernels::RunningInputs inputs_of(const Read& read, const Settings& settings) {
     return kernels::RowNorm{floats_of(x[place]), floats_of(x[place + 1]), settings.rms[(place - slot_key_norm) / 2]};
   };
   const auto side = [&](std::size_t rows, const at::Tensor& own, std::size_t window_norm, std::size_t slot_norm,
-                        const at::Tensor& weights, std::size_t before) {
+                        const at::Tensor& given, const at::Tensor& weights, std::size_t before) {
     return kernels::RunningSide{.rows = rows_view(x[rows]),
                                 .own = rows_view(own),
                                 .window_norm = norm(window_norm),
                                 .slot_norm = norm(slot_norm),
-                                .weights = weights_view<kernels::ConstView>(weights, weights.const_data_ptr()),
+                                .weights = weights_read(weights, !of_text(given), settings.window),
                                 .before = floats_of(x[before])};
   };
   const auto& decays = x[decay];
@@ -96,18 +108,19 @@ kernels::RunningInputs inputs_of(const Read& read, const Settings& settings) {
   if (decays.defined() && decays.dim() == 4)
     decay_view = {floats_of(decays), decays.stride(0), decays.stride(1), decays.stride(2), decays.stride(3)};
   const auto& q = x[query];
-  return {.shape = {q.size(0), q.size(1), q.size(2), q.size(3), settings.window, read.key_weights.size(-2),
-                    kernels::SlotKind::running, settings.first / settings.window, q.size(1) / x[key].size(1)},
-          .element = element_of(q.scalar_type()),
-          .query = rows_view(q),
-          .slot_query = rows_view(x[slot_query]),
-          .key = side(key, x[window_key], window_key_norm, slot_key_norm, read.key_weights, key_before),
-          .value = side(value, {}, window_value_norm, slot_value_norm, read.value_weights, value_before),
-          .column = settings.period > 0 ? settings.column : 0,
-          .period = settings.period,
-          .decay = decay_view,
-          .slot_bias = floats_of(x[slot_bias]),
-          .scale = static_cast<float>(scale_or_default(settings.scale, q))};
+  return {
+      .shape = {q.size(0), q.size(1), q.size(2), q.size(3), settings.window, read.key_weights.size(-2),
+                kernels::SlotKind::running, settings.first / settings.window, q.size(1) / x[key].size(1)},
+      .element = element_of(q.scalar_type()),
+      .query = rows_view(q),
+      .slot_query = rows_view(x[slot_query]),
+      .key = side(key, x[window_key], window_key_norm, slot_key_norm, x[key_weights], read.key_weights, key_before),
+      .value = side(value, {}, window_value_norm, slot_value_norm, x[key_weights], read.value_weights, value_before),
+      .column = settings.period > 0 ? settings.column : 0,
+      .period = settings.period,
+      .decay = decay_view,
+      .slot_bias = floats_of(x[slot_bias]),
+      .scale = static_cast<float>(scale_or_default(settings.scale, q))};
 }
 
 /// Gradients of one side, and where the kernel writes them.
@@ -123,7 +136,7 @@ kernels::RunningSideGradients side_gradients(const at::Tensor& sums, Tensors& fo
                                      .window_norm = written_floats(window_norm),
                                      .slot_norm = written_floats(slot_norm)};
   if (!weights.defined()) return side;
-  side.weights = weights_view<kernels::FloatView>(weights, weights.mutable_data_ptr<float>());
+  side.weights = weights_gradient(weights);
   side.weight_count = weights.numel();
   return side;
 }
