@@ -133,8 +133,9 @@ std::int64_t parts_of(const RunningInputs& inputs) {
 }  // namespace
 
 std::int64_t RunningInputs::interval() const {
+  // Few, because they are kept as long as the keys; the sums of the steps between them are a thread's working memory.
   const auto root = static_cast<std::int64_t>(std::sqrt(static_cast<double>(steps())));
-  return std::max<std::int64_t>(root, 64);
+  return std::max<std::int64_t>(root, 256);
 }
 
 void running_forward(const RunningInputs& inputs, const RunningOutputs& outputs) {

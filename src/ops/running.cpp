@@ -200,7 +200,8 @@ Tensors run_kernel_node(const Tensors& x, const Settings& settings) {
     if (at::GradMode::is_enabled()) return derivable_gradients(running_composite(settings, false), saved.inputs, some);
     return running::backward(saved.inputs, settings, saved.outputs, some, saved.wanted);
   };
-  return with_gradient("AttendRunningBackward", x, running::differentiable_results, run, gradient);
+  // Backward doesn't read the sums after; of short texts they would be the largest thing kept beside keys and values.
+  return with_gradient("AttendRunningBackward", x, running::differentiable_results, run, gradient, 1);
 }
 
 std::string unserved(const Tensors& x) {

@@ -55,11 +55,11 @@ const std::vector<RunningCase> kRunningCases{
     {1, 4, 2, 300, 64, 64, 64, 0, Weights::shared, Decay::none, Normed::keys},
     {1, 2, 2, 333, 20, 70, 67, 0, Weights::own, Decay::of_block, Normed::both},
     {2, 2, 1, 9, 7, 5, 3, 1, Weights::shared, Decay::fixed, Normed::keys},
-    {1, 2, 2, 20, 7, 5, 1, 2, Weights::periodic, Decay::fixed, Normed::rms},
+    {1, 2, 2, 20, 7, 5, 1, 2, Weights::periodic, Decay::none, Normed::rms},
     {2, 4, 2, 63, 17, 20, 5, 4, Weights::of_text, Decay::of_block, Normed::none},
-    {2, 6, 3, 63, 8, 6, 33, 0, Weights::periodic, Decay::none, Normed::both, true},
-    {1, 2, 2, 401, 9, 3, 5, 0, Weights::shared, Decay::fixed, Normed::keys},
-    {2, 1, 1, 385, 16, 3, 2, 3, Weights::of_text, Decay::none, Normed::both, true},
+    {2, 6, 3, 63, 8, 6, 33, 0, Weights::periodic, Decay::fixed, Normed::both, true},
+    {1, 2, 2, 1031, 9, 2, 5, 0, Weights::shared, Decay::fixed, Normed::keys},
+    {2, 1, 1, 521, 16, 2, 2, 3, Weights::of_text, Decay::none, Normed::both, true},
 };
 
 constexpr std::int64_t kBias = 16, kRotary = 17;
