@@ -9,6 +9,7 @@
 #include "kernels/gelu.hpp"
 #include "kernels/layer_norm.hpp"
 #include "kernels/rotary.hpp"
+#include "kernels/running.hpp"
 
 namespace linformer::kernels {
 
@@ -28,11 +29,24 @@ struct AttendShares {
   float *sink_key, *sink_value;      ///< null: straight to the gradients
 };
 
+/// Where one head of one sequence stores gradients that others also add to.
+struct RunningShares {
+  FloatView key_weights, value_weights;                                          ///< of no data: not wanted
+  float *key_window_norm, *key_slot_norm, *value_window_norm, *value_slot_norm;  ///< (2,D), of weight and of bias
+  float* decay;       ///< (K), or (K,J) with a decay for each block; null: not wanted
+  double* slot_bias;  ///< one for each head of queries
+};
+
 struct KernelTable {
   std::int64_t (*scratch_floats)(std::int64_t width);  ///< working memory of one thread
   void (*forward)(const AttendInputs&, const AttendOutputs&, const AttendRange&, float* scratch);
   void (*backward)(const AttendInputs&, const AttendGradients&, const AttendRange&, const AttendShares&,
                    float* scratch);
+  std::int64_t (*running_scratch_floats)(const RunningInputs&, bool backward);
+  void (*running_forward)(const RunningInputs&, const RunningOutputs&, std::int64_t batch, std::int64_t key_head,
+                          float* scratch);
+  void (*running_backward)(const RunningInputs&, const RunningGradients&, std::int64_t batch, std::int64_t key_head,
+                           const RunningShares& shares, float* scratch);
   /// `row` in one of the elements, `scratch` as many floats.
   double (*cross_entropy_row)(Element element, void* row, float* scratch, std::int64_t count, std::int64_t target,
                               float gradient_scale);

@@ -12,6 +12,7 @@
 #include "kernels/gelu_rows.hpp"
 #include "kernels/layer_norm_rows.hpp"
 #include "kernels/rotary_rows.hpp"
+#include "kernels/running_backward.hpp"
 
 namespace linformer::kernels {
 
@@ -36,6 +37,24 @@ void backward(const AttendInputs& inputs, const AttendGradients& gradients, cons
   }
 }
 
+void running_forward_of_head(const RunningInputs& inputs, const RunningOutputs& outputs, Index batch, Index key_head,
+                             float* scratch) {
+  if (inputs.element == Element::float32) {
+    running_forward_head<float>(inputs, outputs, batch, key_head, scratch);
+  } else {
+    running_forward_head<std::uint16_t>(inputs, outputs, batch, key_head, scratch);
+  }
+}
+
+void running_backward_of_head(const RunningInputs& inputs, const RunningGradients& gradients, Index batch,
+                              Index key_head, const RunningShares& shares, float* scratch) {
+  if (inputs.element == Element::float32) {
+    running_backward_head<float>(inputs, gradients, batch, key_head, shares, scratch);
+  } else {
+    running_backward_head<std::uint16_t>(inputs, gradients, batch, key_head, shares, scratch);
+  }
+}
+
 void exponential_row(float* x, std::int64_t count) {
   for (Index i = 0; i < count; i += vector_width) store(x + i, exponential(load(x + i)));
 }
@@ -46,6 +65,9 @@ extern const KernelTable LINFORMER_TABLE;
 const KernelTable LINFORMER_TABLE{.scratch_floats = scratch_floats,
                                   .forward = forward,
                                   .backward = backward,
+                                  .running_scratch_floats = running_scratch_floats,
+                                  .running_forward = running_forward_of_head,
+                                  .running_backward = running_backward_of_head,
                                   .cross_entropy_row = cross_entropy_row,
                                   .layer_norm = layer_norm_rows,
                                   .layer_norm_backward = layer_norm_backward_rows,

@@ -47,11 +47,18 @@ void load_tile(Rows<Element> from, Index rows, Index padded, Index width, float*
 }
 
 inline void load_tile(Rows<std::uint16_t> from, Index rows, Index padded, Index width, Pair* __restrict to) {
-  const Index stride = row_stride<Pair>(width);
+  const Index stride = row_stride<Pair>(width), whole = width / (2 * vector_width) * vector_width;
   for (Index i = 0; i < padded; ++i) {
-    const auto used = static_cast<std::size_t>(i < rows ? 2 * width : 0), all = static_cast<std::size_t>(4 * stride);
-    auto* row = reinterpret_cast<unsigned char*>(to + i * stride);
-    __builtin_memcpy(row, from.data + i * from.stride, used);
+    const std::uint16_t* source = from.data + i * from.stride;
+    Index done = 0;
+    // Vector by vector: a call of memcpy for each row costs more than the row.
+    for (; i < rows && done < whole; done += vector_width)
+      *reinterpret_cast<UnalignedWords*>(to + i * stride + done) = load_words(source + 2 * done);
+    const auto used = static_cast<std::size_t>(i < rows ? 2 * width - 4 * done : 0),
+               all = static_cast<std::size_t>(4 * (stride - done));
+    if (all == 0) continue;
+    auto* row = reinterpret_cast<unsigned char*>(to + i * stride + done);
+    __builtin_memcpy(row, source + 2 * done, used);
     __builtin_memset(row + used, 0, all - used);
   }
 }
@@ -77,14 +84,18 @@ const float* depth_of(Rows<Element>, Index, Index, const float* tile, float*) {
 }
 
 inline const Pair* depth_of(Rows<std::uint16_t> from, Index rows, Index width, const Pair*, Pair* __restrict to) {
-  const Index stride = whole_vectors(width);
+  const Index stride = whole_vectors(width), whole = width / vector_width * vector_width;
   for (Index i = 0; i < rows; i += 2) {
     const std::uint16_t* __restrict first = from.data + i * from.stride;
     const std::uint16_t* __restrict second = i + 1 < rows ? first + from.stride : nullptr;
     Pair* __restrict row = to + i / 2 * stride;
-    for (Index j = 0; j < width && second != nullptr; ++j)
-      row[j].bits = first[j] | static_cast<std::uint32_t>(second[j]) << 16;
-    for (Index j = 0; j < width && second == nullptr; ++j) row[j].bits = first[j];
+    for (Index j = 0; j < whole; j += vector_width) {
+      const Words low = reinterpret_cast<Words>(load_wide(first + j)) >> 16,
+                  high = second == nullptr ? Words{} : reinterpret_cast<Words>(load_wide(second + j));
+      *reinterpret_cast<UnalignedWords*>(row + j) = low | high;
+    }
+    for (Index j = whole; j < width; ++j)
+      row[j].bits = first[j] | (second == nullptr ? 0U : static_cast<std::uint32_t>(second[j]) << 16);
     for (Index j = width; j < stride; ++j) row[j].bits = 0;
   }
   return to;

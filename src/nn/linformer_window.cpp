@@ -5,9 +5,11 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include "linformer/ops/autocast.hpp"
 #include "linformer/ops/reference.hpp"
+#include "linformer/ops/running.hpp"
 #include "nn/attention.hpp"
 #include "nn/sinks.hpp"
 #include "nn/slots/slot_rule.hpp"
@@ -83,12 +85,13 @@ class WindowAttention final : public Attention {
 
  protected:
   at::Tensor attend(const at::Tensor& x, const Heads& heads, const std::optional<at::Tensor>&) const override {
-    return attend_text(whole(x, heads));
+    return attend_text(whole(x, heads)).out;
   }
 
   std::pair<at::Tensor, StatePointer> attend_chunk(const Chunk& chunk) const override {
     const auto text = chunk.before == nullptr ? whole(chunk.x_BNd, chunk.heads) : continued(chunk);
-    return {attend_text(text), state_after(text)};
+    const auto attended = attend_text(text);
+    return {attended.out, state_after(text, attended.sums)};
   }
 
   at::Tensor attend_step(const at::Tensor& x, const Heads& heads, const std::vector<std::int64_t>& positions,
@@ -193,12 +196,43 @@ class WindowAttention final : public Attention {
     return {slot_key_norm_.of_heads(slots.key).to(dtype), slot_value_norm_.of_heads(slots.value).to(dtype)};
   }
 
-  at::Tensor attend_text(const Text& text) const {
+  // The sums after the text where the operator makes slots itself; else undefined.
+  ops::RunningResult attend_text(const Text& text) const {
     const auto& [query, key, value] = text.heads;
-    const auto dtype = query.scalar_type();
-    const auto out = ops::attend((*rotation_)(query, text.first), window_keys_of(text),
-                                 window_value_norm_.of_heads(value).to(dtype), slots_of(text), attend_options(text));
-    return text.added > 0 ? out.narrow(2, text.added, out.size(2) - text.added) : out;
+    const auto writes = writes_of(text);
+    auto made = writes ? attend_running(text, *writes)
+                       : ops::RunningResult{ops::attend((*rotation_)(query, text.first), window_keys_of(text),
+                                                        window_value_norm_.of_heads(value).to(query.scalar_type()),
+                                                        slots_of(text), attend_options(text)),
+                                            {}};
+    if (text.added > 0) made.out = made.out.narrow(2, text.added, made.out.size(2) - text.added);
+    return made;
+  }
+
+  // What the operator needs that makes running slots where it attends; nothing where it doesn't serve.
+  std::optional<ops::SlotWrites> writes_of(const Text& text) const {
+    if (!rule_ || block_ || sinks_ > 0 || !ops::running_kernel_serves(text.heads.query)) return std::nullopt;
+    return rule_->writes(
+        {.key = text.heads.key, .value = text.heads.value, .scores = text.scores, .first = text.start});
+  }
+
+  ops::RunningResult attend_running(const Text& text, const ops::SlotWrites& writes) const {
+    const auto& [query, key, value] = text.heads;
+    const auto like = attend_options(text);
+    ops::RunningOptions options{.window = window_,
+                                .first = text.first,
+                                .norms = {.slot_key = slot_key_norm_.parameters(),
+                                          .slot_value = slot_value_norm_.parameters(),
+                                          .window_value = window_value_norm_.parameters()},
+                                .slot_bias = like.slot_bias,
+                                .slot_query = like.slot_query};
+    if (text.first > 0) options.before = text.before;
+    if (*rotation_) {
+      options.window_key = window_keys_of(text);
+    } else {
+      options.norms.window_key = window_key_norm_.parameters();
+    }
+    return ops::attend_running((*rotation_)(query, text.first), key, value, writes, options);
   }
 
   // The keys as the window sees them.
@@ -216,8 +250,8 @@ class WindowAttention final : public Attention {
             .sinks = sinks_of(text)};
   }
 
-  // The last two blocks of the text, and the slots of those before.
-  StatePointer state_after(const Text& text) const {
+  // The last two blocks of the text, and the slots of those before: `sums`, where these are made already.
+  StatePointer state_after(const Text& text, const ops::Slots& sums) const {
     const ops::AutocastOff autocast_off(text.heads.key.device().type());
     const auto end = text.start + text.heads.key.size(2), last = (end - 1) / window_;
     const auto from = std::max<std::int64_t>(last - 1, 0) * window_ - text.start;  // of the block before the last
@@ -235,6 +269,10 @@ class WindowAttention final : public Attention {
       state->sinks = {wide(sinks.key), wide(sinks.value)};
     }
     if (!rule_) return state;
+    if (sums.key.defined()) {
+      state->slots = {wide(sums.key), wide(sums.value)};
+      return state;
+    }
     state->slots = text.before.key.defined() ? text.before : no_slots(text.heads.key);
     if (from == 0) return state;
     const auto leaving = [&](const at::Tensor& all) { return wide(all.narrow(2, 0, from)); };

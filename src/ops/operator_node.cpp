@@ -30,8 +30,10 @@ class OperatorNode final : public torch::autograd::Node {
         gradient_(std::move(gradient)),
         inputs_(save(inputs, false)) {}
 
-  void save_outputs(const Tensors& outputs, std::size_t differentiable) {
-    outputs_ = save({outputs.begin(), outputs.begin() + static_cast<std::ptrdiff_t>(differentiable)}, true);
+  void save_outputs(const Tensors& outputs, std::size_t differentiable, std::size_t saved) {
+    Tensors kept(outputs.begin(), outputs.begin() + static_cast<std::ptrdiff_t>(differentiable));
+    for (auto i = saved; i < differentiable; ++i) kept[i] = at::Tensor();
+    outputs_ = save(kept, true);
     for (auto i = differentiable; i < outputs.size(); ++i) outputs_.emplace_back(outputs[i], false);
   }
 
@@ -135,7 +137,7 @@ at::Tensor as_autocast(const at::Tensor& x) {
 }
 
 Tensors with_gradient(const char* name, const Tensors& inputs, std::size_t differentiable,
-                      const std::function<Tensors()>& forward, Gradient gradient) {
+                      const std::function<Tensors()>& forward, Gradient gradient, std::size_t saved) {
   require(!torch::autograd::isFwGradDefinedTensorList(at::ITensorListRef(inputs)),
           "{} has no forward-mode derivative (torch.func.jvp, jacfwd); take reverse mode, or path = composed", name);
   c10::intrusive_ptr<OperatorNode> node;
@@ -148,7 +150,7 @@ Tensors with_gradient(const char* name, const Tensors& inputs, std::size_t diffe
   }
   if (!node) return outputs;
   for (std::size_t i = 0; i < differentiable; ++i) torch::autograd::set_history(outputs[i], node);
-  node->save_outputs(outputs, differentiable);
+  node->save_outputs(outputs, differentiable, saved);
   return outputs;
 }
 

@@ -34,9 +34,11 @@ struct SavedCall {
 using Gradient = std::function<Tensors(const SavedCall& call, const Tensors& grad_outputs)>;
 
 /// Runs `forward` below autograd, and puts its first `differentiable` outputs on the graph where an input requires it.
-/// `name` is what PyTorch shows as grad_fn. Inputs may be undefined.
+/// `name` is what PyTorch shows as grad_fn. Inputs may be undefined. Differentiable outputs from `saved` on are not
+/// kept for the gradient, to which they are undefined.
 Tensors with_gradient(const char* name, const Tensors& inputs, std::size_t differentiable,
-                      const std::function<Tensors()>& forward, Gradient gradient);
+                      const std::function<Tensors()>& forward, Gradient gradient,
+                      std::size_t saved = static_cast<std::size_t>(-1));
 
 /// The same function from operations that autograd knows. Inputs may be undefined.
 using Composite = std::function<Tensors(const Tensors& inputs)>;

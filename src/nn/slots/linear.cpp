@@ -27,6 +27,10 @@ ops::Slots LinearSlots::sums_after(const ops::Slots& sums, const SlotText& block
   return {sums.key + sum_of(key_, blocks.key), sums.value + sum_of(value_, blocks.value)};
 }
 
+std::optional<ops::SlotWrites> LinearSlots::writes(const SlotText& text) const {
+  return ops::SlotWrites{.key_weights = key_, .value_weights = value_, .first = text.first};
+}
+
 void LinearSlots::absorb(const DecodedBlock& block) const {
   for (const auto& [projection, side] : {std::pair{&key_, &block.key}, std::pair{&value_, &block.value}}) {
     const float* own = projection->const_data_ptr<float>() + (shared_by_heads() ? 0 : block.head * slots_ * length_);

@@ -12,6 +12,7 @@ class LinearSlots final : public ProjectedSlots {
   explicit LinearSlots(const LayerContext& context);
   ops::Slots summarise(const SlotText& text, const ops::SummariseOptions& options) const override;
   ops::Slots sums_after(const ops::Slots& sums, const SlotText& blocks) const override;
+  std::optional<ops::SlotWrites> writes(const SlotText& text) const override;
   void absorb(const DecodedBlock& block) const override;
 };
 

@@ -49,6 +49,14 @@ class PeriodicSlots final : public ProjectedSlots {
     return {after(sums.key, key_, blocks.key), after(sums.value, value_, blocks.value)};
   }
 
+  std::optional<ops::SlotWrites> writes(const SlotText& text) const override {
+    return ops::SlotWrites{.key_weights = key_,
+                           .value_weights = value_,
+                           .decay = decay_.sigmoid(),
+                           .first = text.first,
+                           .period = period_};
+  }
+
   void absorb(const DecodedBlock& block) const override {
     const float* decay = decay_.const_data_ptr<float>() + block.head * slots_;
     for (const auto& [projection, side] : {std::pair{&key_, &block.key}, std::pair{&value_, &block.value}}) {

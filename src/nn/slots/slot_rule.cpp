@@ -20,6 +20,8 @@ ops::Slots SlotRule::sums_after(const ops::Slots&, const SlotText&) const {
   fail("this slot rule has no running sums.");
 }
 
+std::optional<ops::SlotWrites> SlotRule::writes(const SlotText&) const { return std::nullopt; }
+
 void SlotRule::set_slots(const DecodedBlock& block, const DecodedBlock::Side& side, const float* weights) const {
   std::fill_n(side.slots, slots_ * block.stride, 0.0F);
   block.kernels.add_slots({weights, window_, side.rows, side.slots, slots_, window_, block.stride});

@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "kernels/decode_kernels.hpp"
+#include "linformer/ops/running.hpp"
 #include "linformer/ops/summarise.hpp"
 #include "nn/layer_context.hpp"
 
@@ -53,6 +55,9 @@ class SlotRule {
   /// Only of running slots: the sums after some whole blocks, from those before them. For one block and one head
   /// absorb() does the same.
   virtual ops::Slots sums_after(const ops::Slots& sums, const SlotText& blocks) const;
+  /// Only of running slots: what the blocks of a text write, for the operator that makes the sums where it attends. Of
+  /// a rule whose slots are not such sums: nothing; then summarise() makes them all.
+  virtual std::optional<ops::SlotWrites> writes(const SlotText& text) const;
   virtual void absorb(const DecodedBlock& block) const = 0;
 
  protected:
