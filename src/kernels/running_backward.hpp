@@ -154,7 +154,7 @@ struct BackwardSweep {
          .slot_value = rows_from(scratch.value.grad_slots),
          .slot_bias = nullptr,
          .slot_query = rows_from(scratch.grad_slot_query)},
-        {0, 0, 0, 1}, {nullptr, nullptr, nullptr, nullptr, &bias}, scratch.attend);
+        {0, 0, 0, 1}, {nullptr, nullptr, nullptr, nullptr, &bias, nullptr, nullptr}, scratch.attend);
     shares.slot_bias[head % in().shape.group] += static_cast<double>(bias);
     store_rows(scratch.grad_query, gradients.query, head, row, inputs.shape.length);
     if (inputs.slot_query.data != nullptr)
