@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "linformer/config/enum_text.hpp"
 #include "linformer/config/sampling_config.hpp"
@@ -20,7 +21,7 @@ namespace {
 
 struct GenerateFlags {
   Common common;
-  std::string model, prompt_file, overflow = "error", prompt_dtype = "auto";
+  std::string model, prompt_file, overflow = "error", prompt_dtype = "auto", state_in, state_out;
   std::vector<std::string> prompts;
   std::int64_t samples = 1;
   SamplingConfig sampling;
@@ -30,6 +31,7 @@ struct GenerateFlags {
 std::vector<std::string> read_prompts(const GenerateFlags& flags) {
   auto prompts = flags.prompts;
   if (!flags.prompt_file.empty()) prompts.push_back(read_input(flags.prompt_file));
+  if (prompts.empty() && !flags.state_in.empty()) prompts.emplace_back();  // the text goes on as it is
   require(!prompts.empty(),
           "there is no prompt: give --prompt TEXT, --prompt-file FILE, or --prompt-file - for standard input");
   return prompts;
@@ -131,6 +133,10 @@ void run(GenerateFlags& flags) {
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
                           .dtype = prompt_dtype.value,
                           .weights = weights.value};
+  std::optional<Conversation> from;
+  Conversation to;
+  if (!flags.state_in.empty()) options.from = &from.emplace(load_conversation(flags.state_in, opened.model));
+  if (!flags.state_out.empty()) options.to = &to;
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
   if (stream) {
@@ -142,6 +148,7 @@ void run(GenerateFlags& flags) {
     };
   }
   const auto result = generate(opened.model, *opened.tokenizer, prompts, sampling, options);
+  if (!flags.state_out.empty()) save_conversation(flags.state_out, opened.model, to);
   if (flags.common.json) {
     print_result_json(prompts, result);
   } else if (stream) {
@@ -181,6 +188,12 @@ void add_generate(CLI::App& app) {
           "(reads the last "
           "half of the window again and continues)")
       ->capture_default_str();
+  verb->add_option("--state-out", flags->state_out,
+                   "file for the state at the end, with which --state-in goes on later as if nothing had been between");
+  verb->add_option(
+          "--state-in", flags->state_in,
+          "file that --state-out made: goes on with its text and its random numbers; a prompt is read after it")
+      ->excludes("--seed");
   flags->fields = std::make_unique<FieldFlags>(*verb, fields_of(flags->sampling), Spelling::full_and_short);
   verb->callback([flags] { run(*flags); });
 }

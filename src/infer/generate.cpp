@@ -12,6 +12,7 @@
 #include "linformer/infer/sampling.hpp"
 #include "linformer/infer/text_stream.hpp"
 #include "linformer/nn/device.hpp"
+#include "linformer/nn/state_file.hpp"
 
 namespace linformer {
 namespace {
@@ -45,10 +46,32 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
           tokenizer.name(), tokenizer.size(), config.vocabulary);
   require(options.samples >= 1, "samples is {}, but must be at least 1", options.samples);
   require(!prompts.empty(), "there is no prompt: give at least one");
+  if (options.from == nullptr && options.to == nullptr) return;
+  require(
+      prompts.size() == 1 && options.samples == 1,
+      "a state is of one text, but there are {} prompts with {} samples; give one prompt and one sample, or leave out "
+      "--state-in and --state-out",
+      prompts.size(), options.samples);
+  require(options.overflow == Overflow::error,
+          "--overflow slide reads text again that a state doesn't hold; leave it out, or --state-in and --state-out");
+  require(options.from == nullptr || options.from->weights == options.weights,
+          "the state was made with {} weights, but these are {}; use --dtype {}",
+          options.from == nullptr ? "" : kernels::weight_format_name(options.from->weights),
+          kernels::weight_format_name(options.weights),
+          options.from == nullptr ? "" : kernels::weight_format_name(options.from->weights));
 }
 
-std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<std::string>& prompts) {
+// Of a text that goes on, its unread ids come first.
+std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
+                                const Conversation* from) {
   std::vector<Ids> result;
+  if (from != nullptr) {
+    auto& ids = result.emplace_back(from->unread);
+    const auto more = tokenizer.encode(prompts.front());
+    ids.insert(ids.end(), more.begin(), more.end());
+    require(!ids.empty(), "the state has nothing left to read, and the prompt is empty: give a prompt");
+    return result;
+  }
   for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
     const auto ids = tokenizer.encode(prompts[prompt]);
     require(!ids.empty(), "prompt {} is empty: a model continues a text, so give it at least a character to start from",
@@ -59,8 +82,7 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
 }
 
 // The tokens that must be read are the prompt and all drawn tokens except the last.
-void check_length(const Ids& prompt, std::int64_t max_tokens, std::int64_t length) {
-  const auto tokens = static_cast<std::int64_t>(prompt.size());
+void check_length(std::int64_t tokens, std::int64_t max_tokens, std::int64_t length) {
   require(tokens <= length,
           "a prompt has {} tokens, but the model sees {} at most (model.length): shorten it, or use "
           "--overflow slide, which keeps the "
@@ -81,7 +103,7 @@ class Generator {
         sampling_(sampling),
         options_(options),
         length_(options.overflow == Overflow::slide ? model.config().length : model.config().longest_text()),
-        steps_(model, options.weights) {}
+        steps_(model, options.weights, options.to != nullptr) {}
 
   Generation run(const std::vector<Ids>& prompts) {
     const auto start = Clock::now();
@@ -93,6 +115,13 @@ class Generator {
     result_.decode_seconds = result_.decoded_tokens > 0 ? seconds_since(decode_start) : 0;
     result_.state_bytes = steps_.state_bytes();
     result_.path = steps_.path();
+    if (options_.to != nullptr) {
+      const auto& text = sequences_.front();
+      *options_.to = {.state = steps_.state(),
+                      .unread = {text.ids.back()},
+                      .sampler = text.sampler.state(),
+                      .weights = options_.weights};
+    }
     return std::move(result_);
   }
 
@@ -104,19 +133,24 @@ class Generator {
     for (std::size_t prompt = 0; prompt < prompts.size(); ++prompt) {
       const auto& ids = prompts[prompt];
       for (std::size_t sample = 0; sample < samples; ++sample) {
-        sequences_.push_back(
-            {.number = prompt * samples + sample,
-             .ids = ids,
-             .start = 0,
-             .sampler = Sampler(sampling_, {.seed = options_.seed, .prompt = prompt, .sample = sample}),
-             .text = TextStream(sampling_.stop)});
+        sequences_.push_back({.number = prompt * samples + sample,
+                              .ids = ids,
+                              .start = 0,
+                              .sampler = options_.from != nullptr
+                                             ? Sampler::resumed(sampling_, options_.from->sampler)
+                                             : Sampler(sampling_, Sampler::Stream{options_.seed, prompt, sample}),
+                              .text = TextStream(sampling_.stop)});
         for (const auto id : ids) sequences_.back().sampler.observe(id);
         if (sequences_.back().visible() > length_) slide(sequences_.back());
       }
       windows.push_back(window(sequences_.back()));
       result_.prompt_tokens += static_cast<std::int64_t>(windows.back().size());
     }
-    steps_.prefill(windows, options_.samples);
+    if (options_.from != nullptr) {
+      steps_.resume(options_.from->state, windows.front());
+    } else {
+      steps_.prefill(windows, options_.samples);
+    }
   }
 
   static Ids window(const Sequence& sequence) {
@@ -205,9 +239,12 @@ class Generator {
 Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
                     const SamplingConfig& sampling, const GenerateOptions& options) {
   check_request(model, tokenizer, prompts, sampling, options);
-  const auto ids = encode_prompts(tokenizer, prompts);
+  const auto ids = encode_prompts(tokenizer, prompts, options.from);
   if (options.overflow == Overflow::error) {
-    for (const auto& prompt : ids) check_length(prompt, sampling.max_tokens, model.config().longest_text());
+    const auto before = options.from != nullptr ? options.from->state.positions().front() : 0;
+    for (const auto& prompt : ids)
+      check_length(before + static_cast<std::int64_t>(prompt.size()), sampling.max_tokens,
+                   model.config().longest_text());
   }
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype, model.output_weight().device().type());
@@ -217,7 +254,7 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, cons
 std::int64_t decode_state_bytes(const LanguageModel& model, std::int64_t tokens) {
   const c10::NoGradGuard no_grad;
   TokenSteps steps(model, WeightFormat::float32);
-  steps.prefill({Ids(static_cast<std::size_t>(tokens), 0)}, 1);
+  steps.load(blank_state(model, 1, tokens));
   return steps.state_bytes();
 }
 

@@ -184,6 +184,13 @@ Sampler::Sampler(const SamplingConfig& config, const Stream& stream)
   check(config);
 }
 
+Sampler Sampler::resumed(const SamplingConfig& config, const State& state) {
+  Sampler sampler(config, Stream{});
+  sampler.state_ = state.random;
+  for (const auto id : state.seen) sampler.observe(id);
+  return sampler;
+}
+
 void Sampler::observe(std::int64_t id) {
   const auto index = static_cast<std::size_t>(id);
   if (index >= is_seen_.size()) is_seen_.resize(index + 1, false);

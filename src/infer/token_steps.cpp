@@ -2,14 +2,17 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "linformer/core/error.hpp"
 
 namespace linformer {
 
-TokenSteps::TokenSteps(const LanguageModel& model, WeightFormat format) : model_(model) {
+TokenSteps::TokenSteps(const LanguageModel& model, WeightFormat format, bool storable) : model_(model) {
   const auto obstacle = Decoder::obstacle(model);
   if (obstacle.empty()) {
-    decoder_ = std::make_unique<Decoder>(model, DecoderOptions{.format = format});
+    decoder_ = std::make_unique<Decoder>(model, DecoderOptions{.format = format, .storable = storable});
     path_ = "decoder: " + decoder_->description();
     return;
   }
@@ -24,6 +27,37 @@ void TokenSteps::prefill(const std::vector<Ids>& prompts, std::int64_t times) {
   state_ = times > 1 ? state.repeat(times) : std::move(state);
   if (decoder_) decoder_->load(std::exchange(state_, {}));
 }
+
+void TokenSteps::load(DecodeState state) {
+  logits_BV_.reset();
+  if (decoder_) {
+    decoder_->load(std::move(state));
+  } else {
+    state_ = std::move(state);
+  }
+}
+
+// One token is a step like any other, so that its bits are those of a text without a pause.
+void TokenSteps::resume(const DecodeState& state, const Ids& ids) {
+  auto before = state.with(state.tensors());
+  if (ids.size() == 1) {
+    load(std::move(before));
+    step(ids);
+    return;
+  }
+  const auto all_1N = at::tensor(ids, at::kLong).unsqueeze(0);
+  at::Tensor last_1d;
+  for (std::int64_t first = 0; first < all_1N.size(1); first += LanguageModel::kPromptChunk) {
+    const auto count = std::min(LanguageModel::kPromptChunk, all_1N.size(1) - first);
+    auto [hidden, after] = model_.read(all_1N.narrow(1, first, count).to(model_.output_weight().device()), before);
+    last_1d = hidden.select(1, -1);
+    before = std::move(after);
+  }
+  load(std::move(before));
+  logits_BV_ = model_.head().logits(last_1d);
+}
+
+DecodeState TokenSteps::state() const { return decoder_ ? decoder_->state() : state_.with(state_.tensors()); }
 
 void TokenSteps::step(const Ids& ids) {
   if (decoder_) {

@@ -18,10 +18,16 @@ namespace linformer {
 class TokenSteps {
  public:
   using Ids = std::vector<std::int64_t>;
-  TokenSteps(const LanguageModel& model, WeightFormat format);
+  /// `storable`: state() will be asked for.
+  TokenSteps(const LanguageModel& model, WeightFormat format, bool storable = false);
 
   /// Reads the prompts and repeats each `times` times in a row.
   void prefill(const std::vector<Ids>& prompts, std::int64_t times);
+  /// Goes on with the text of a state: reads `ids`, at least one.
+  void resume(const DecodeState& state, const Ids& ids);
+  /// Replaces the sequences by those of a state, without reading anything.
+  void load(DecodeState state);
+  DecodeState state() const;
   void step(const Ids& ids);
   void keep(const Ids& rows);
   /// The logits of the token after a sequence.

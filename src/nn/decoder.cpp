@@ -51,6 +51,7 @@ at::Tensor as_float(const at::Tensor& tensor) { return tensor.detach().to(at::kF
 struct Decoder::Impl {
   ModelConfig config;
   WeightFormat format;
+  bool storable;
   kernels::Isa isa;
   const DecodeKernels& kernels;
   at::Tensor token_embedding, position_embedding;
@@ -97,6 +98,7 @@ std::string Decoder::obstacle(const LanguageModel& model) {
 Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     : config(model.config()),
       format(options.format),
+      storable(options.storable),
       isa(kernels::current_isa()),
       kernels(kernels::decode_kernels(isa)) {
   std::map<std::string, at::Tensor> named;
@@ -134,6 +136,7 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
       return nn::DecoderNorm(nn::Norm(parameters, formatted("{}.{}", block, name), config.width, config));
     };
     auto attention = nn::make_decoder_attention({parameters, config, i, block + ".attention", shared});
+    if (storable) attention->keep_raw();
     auto input = attention->score_rows() > 0
                      ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
                      : pack(i, {"attention.query", "attention.key", "attention.value"});
@@ -276,6 +279,20 @@ void Decoder::load(DecodeState state) {
   }
   impl.make_buffers();
   impl.loaded = true;
+}
+
+DecodeState Decoder::state() const {
+  const auto& impl = *impl_;
+  require(impl.storable, "decode state: the decoder was not made for it (DecoderOptions::storable).");
+  impl.team->settle();
+  std::vector<std::unique_ptr<DecodeState::Layer>> layers;
+  for (const auto& layer : impl.layers) {
+    std::vector<nn::StatePointer> rows;
+    for (std::size_t i = 0; i < impl.places.size(); ++i)
+      rows.push_back(layer.attention->store(impl.places[i], impl.positions[i]));
+    layers.push_back(nn::join(rows));
+  }
+  return {impl.positions, std::move(layers)};
 }
 
 void Decoder::step(std::span<const std::int64_t> ids) {

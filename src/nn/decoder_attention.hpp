@@ -30,6 +30,10 @@ class DecoderAttention {
 
   /// Makes room for the sequences of `state` and copies their values.
   virtual void load(const LayerState& state, const std::vector<std::int64_t>& positions) = 0;
+  /// Keeps what store() needs. Call before load().
+  virtual void keep_raw() {}
+  /// The state of one sequence that has read `position` tokens, as load() takes it. Needs keep_raw().
+  virtual StatePointer store(std::int64_t sequence, std::int64_t position) const = 0;
   /// Call before a step whose tokens stand at `position` at the most. May allocate memory.
   virtual void make_room(std::int64_t) {}
   /// One head of the keys and values of one token.

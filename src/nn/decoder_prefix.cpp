@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "nn/decoder_attention.hpp"
@@ -29,6 +30,12 @@ class PrefixDecoder final : public DecoderAttention {
       key_.copy(i, 0, state.slots.key[i]);
       value_.copy(i, 0, state.slots.value[i]);
     }
+  }
+
+  StatePointer store(std::int64_t sequence, std::int64_t) const override {
+    auto state = std::make_unique<LayerState>();
+    state->slots = {key_.read(sequence, 0, slots_), value_.read(sequence, 0, slots_)};
+    return state;
   }
 
   std::int64_t bytes_a_sequence() const override { return key_.bytes_a_sequence() + value_.bytes_a_sequence(); }

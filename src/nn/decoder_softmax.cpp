@@ -1,5 +1,6 @@
 // One token of standard attention (maths 5): the state is the cache.
 #include <algorithm>
+#include <memory>
 
 #include "nn/decoder_attention.hpp"
 
@@ -22,6 +23,13 @@ class SoftmaxDecoder final : public DecoderAttention {
       key_.copy(i, 0, state.key[i].narrow(1, 0, count));
       value_.copy(i, 0, state.value[i].narrow(1, 0, count));
     }
+  }
+
+  StatePointer store(std::int64_t sequence, std::int64_t position) const override {
+    auto state = std::make_unique<LayerState>();
+    state->key = key_.read(sequence, 0, position);
+    state->value = value_.read(sequence, 0, position);
+    return state;
   }
 
   void make_room(std::int64_t position) override {

@@ -94,12 +94,34 @@ class WindowDecoder final : public DecoderAttention {
     if (key_.turned) turn_recent(positions), turn_sinks(sequences);
   }
 
+  // Block slots are normalised in place, unless somebody will ask for them as they were.
+  void keep_raw() override { slot_key_.in_place = slot_value_.in_place = false; }
+
+  StatePointer store(std::int64_t sequence, std::int64_t position) const override {
+    const auto last = (position - 1) / window_, half = last % 2 * window_;
+    const auto recent = [&](const HeadRows& rows) {
+      return at::cat({rows.read(sequence, window_ - half, window_), rows.read(sequence, half, window_)}, 2);
+    };
+    auto state = std::make_unique<LayerState>();
+    state->key = recent(key_.raw);
+    state->value = recent(value_.raw);
+    if (sinks_ > 0) state->sinks = {sink_key_.raw.read(sequence, 0, sinks_), sink_value_.raw.read(sequence, 0, sinks_)};
+    if (!rule_) return state;
+    if (rule_->has_scores()) state->scores = recent(scores_);
+    const auto count = block_ ? rule_->slots() * std::max<std::int64_t>(last - 1, 0) : rule_->slots();
+    state->slots = {slot_key_.raw.read(sequence, 0, count), slot_value_.raw.read(sequence, 0, count)};
+    return state;
+  }
+
   void make_room(std::int64_t position) override {
     const auto needed = most_slots(position);
     if (!block_ || needed <= slot_key_.raw.length()) return;
     const auto most = longest_ < ModelConfig::kUnlimited ? most_slots(longest_ - 1) : ModelConfig::kUnlimited;
-    for (auto* side : {&slot_key_, &slot_value_})
-      side->raw.grow(std::min(most, std::max(needed, 2 * side->raw.length())));
+    for (auto* side : {&slot_key_, &slot_value_}) {
+      const auto length = std::min(most, std::max(needed, 2 * side->raw.length()));
+      side->raw.grow(length);
+      if (side->changes() && !side->in_place) side->prepared.grow(length);
+    }
   }
 
   std::int64_t bytes_a_sequence() const override {

@@ -24,6 +24,15 @@ void HeadRows::copy(std::int64_t sequence, std::int64_t first, const at::Tensor&
       .copy_(rows_HLD);
 }
 
+at::Tensor HeadRows::read(std::int64_t sequence, std::int64_t first, std::int64_t count) const {
+  if (count == 0) return at::empty({1, heads_, 0, width_}, at::kFloat);
+  // from_blob only reads here.
+  return at::from_blob(const_cast<float*>(row(sequence, 0, 0)), {1, heads_, length_, stride_}, at::kFloat)
+      .narrow(2, first, count)
+      .narrow(3, 0, width_)
+      .clone(at::MemoryFormat::Contiguous);
+}
+
 void HeadRows::grow(std::int64_t length) {
   std::vector<float> grown(static_cast<std::size_t>(sequences_ * heads_ * length * stride_));
   const auto held = length_ * stride_;

@@ -27,6 +27,8 @@ class HeadRows {
   }
   /// Fills rows[first, first + its length) of one sequence from (H,·,D).
   void copy(std::int64_t sequence, std::int64_t first, const at::Tensor& rows_HLD);
+  /// The other way: (1,H,count,D), as a copy.
+  at::Tensor read(std::int64_t sequence, std::int64_t first, std::int64_t count) const;
   void grow(std::int64_t length);
 
  private:

@@ -12,6 +12,7 @@
 #include "linformer/core/format.hpp"
 #include "linformer/core/hash.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/nn/state_file.hpp"
 #include "train/file_hash.hpp"
 
 namespace linformer {
@@ -57,7 +58,8 @@ json parse_state(const fs::path& source) {
   }
 }
 
-constexpr std::array kHashed{"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors"};
+constexpr const char* kText = "text_state.safetensors";  // with train.carry_state
+constexpr std::array kHashed{"config.json", "model.safetensors", "tokenizer.json", "optimizer.safetensors", kText};
 
 // Writes state.json, which holds the hashes of the files beside it, and a hash of itself.
 void write_state(const fs::path& folder, json object) {
@@ -99,6 +101,25 @@ json read_state(const fs::path& folder) {
   return object;
 }
 
+// Where the texts of a batch have got to.
+void save_text(const fs::path& folder, const DecodeState& text) {
+  if (text.batch() == 0) return;
+  write_safetensors(folder / kText, {.tensors = named_tensors(text),
+                                     .metadata = {{"batch", formatted("{}", text.batch())},
+                                                  {"position", formatted("{}", text.positions().front())}}});
+}
+
+DecodeState load_text(const fs::path& folder, const LanguageModel& model) {
+  if (!fs::exists(folder / kText)) return {};
+  const auto file = read_safetensors(folder / kText);
+  const auto number = [&](const std::string& key) {
+    const auto found = file.metadata.find(key);
+    require(found != file.metadata.end(), "{}: '{}' is missing", (folder / kText).string(), key);
+    return parse_json(found->second, (folder / kText).string()).get<std::int64_t>();
+  };
+  return state_of(model, number("batch"), number("position"), file);
+}
+
 // Removes older checkpoints beyond the `keep` latest. The newest one always stays, because a resume needs it.
 void remove_old_checkpoints(const fs::path& run, std::int64_t keep) {
   const auto all = checkpoints_of(run);
@@ -120,6 +141,7 @@ TrainState load_checkpoint(const fs::path& folder, std::int64_t step, const RunC
   loaded.model.to(device, at::kFloat);
   TrainState state(std::move(loaded.model));
   state.optimizer.load_moments(read_safetensors(folder / "optimizer.safetensors"));
+  state.text = load_text(folder, state.model);
   const auto source = (folder / "state.json").string();
   try {
     state.step = object.at("step").get<std::int64_t>();
@@ -143,6 +165,7 @@ void save_checkpoint(const fs::path& run, const TrainState& state, const RunConf
   write_folder_atomically(checkpoint_path(run, state.step), [&](const fs::path& folder) {
     save_model(folder, state.model, tokenizer, sections);
     write_safetensors(folder / "optimizer.safetensors", {.tensors = state.optimizer.moments(), .metadata = {}});
+    save_text(folder, state.text);
     write_state(folder, state_json(state, config));
   });
   remove_old_checkpoints(run, config.train.keep);

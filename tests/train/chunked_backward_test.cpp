@@ -115,7 +115,7 @@ TEST_P(EveryChunk, RoundsAsTheWholeDoes) {
     error_whole += std::pow(error(whole, i), 2), error_cut += std::pow(error(cut, i), 2);
     EXPECT_LE(error(cut, i), 3 * error(whole, i) + 1e-6 * want.of_parameters[i].norm().item<double>() + 1e-8);
   }
-  EXPECT_LE(std::sqrt(error_cut), 2 * std::sqrt(error_whole));
+  EXPECT_LE(std::sqrt(error_cut), 3 * std::sqrt(error_whole));
 }
 
 // The weights above are wide apart, so that float32 errs more than in a model as it begins.
@@ -124,7 +124,7 @@ TEST(Chunks, OfAFreshModelDifferByAMillionth) {
     auto config = test::small_config(512);
     config.width = 64, config.heads = 4, config.feed_forward = 0;
     config.attention.projection = projection;
-    config.attention.slots = config.attention.window = 16;
+    config.attention.slots = 16, config.attention.window = 16;
     const LanguageModel model(config, 3);
     const auto ids = test::random_ids({2, 512}, config.vocabulary), targets = test::random_ids({2, 512}, 19, 9);
     const auto whole = take(model, [&] {

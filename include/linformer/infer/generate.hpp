@@ -10,6 +10,7 @@
 
 #include "linformer/config/sampling_config.hpp"
 #include "linformer/data/tokenizer.hpp"
+#include "linformer/infer/conversation.hpp"
 #include "linformer/nn/decoder.hpp"
 #include "linformer/nn/language_model.hpp"
 
@@ -32,6 +33,10 @@ struct GenerateOptions {
   /// Number format of the weights while tokens are generated. Formats other than float32 need a model that Decoder can
   /// run (nn/decoder.hpp).
   WeightFormat weights = WeightFormat::float32;
+  /// A text that goes on: it has read what this state has, then its unread ids, then the prompt, which may be empty.
+  /// The sampler goes on too, and `seed` is not used.
+  const Conversation* from = nullptr;
+  Conversation* to = nullptr;  ///< receives the state at the end, to go on later
   /// Receives each piece of a sequence's text as soon as it is certain. Pieces hold whole UTF-8 characters, and never a
   /// part of a stop text.
   std::function<void(std::size_t sequence, std::string_view text)> on_text = {};
@@ -59,7 +64,8 @@ struct Generation {
 /// Continues each prompt `options.samples` times. All sequences run in one batch; a finished sequence leaves it.
 /// UserError when: the model is bidirectional, the tokenizer has another vocabulary than the model, there is no prompt
 /// or an empty one, or a sampling value is out of range. Also when a prompt and max_tokens together are longer than
-/// model.length, unless `options.overflow` is slide.
+/// model.length, unless `options.overflow` is slide. With `from` or `to` there is one prompt and one sample, and no
+/// slide; `from` needs the weights' format with which it was made.
 Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, const std::vector<std::string>& prompts,
                     const SamplingConfig& sampling, const GenerateOptions& options = {});
 

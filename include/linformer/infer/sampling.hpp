@@ -37,6 +37,13 @@ class Sampler {
     std::uint64_t seed = 0, prompt = 0, sample = 0;
   };
   Sampler(const SamplingConfig& config, const Stream& stream);
+  /// What it depends on beside its config, for a text that goes on later.
+  struct State {
+    std::uint64_t random = 0;
+    std::vector<std::int64_t> seen;  ///< ids, each once
+  };
+  State state() const { return {state_, seen_}; }
+  static Sampler resumed(const SamplingConfig& config, const State& state);
   /// Counts an id of the prompt as seen.
   void observe(std::int64_t id);
   /// Draws an id, and counts it as seen.

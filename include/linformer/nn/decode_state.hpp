@@ -40,6 +40,7 @@ class DecodeState {
   /// Takes the sequences of these rows, in this order. A row may be left out (when its sequence is finished) or taken
   /// several times. UserError when `rows` is empty or names a row that doesn't exist.
   DecodeState select(const std::vector<std::int64_t>& rows) const;
+  std::size_t layers() const { return layers_.size(); }
   Layer& layer(std::size_t index) { return *layers_.at(index); }
   const Layer& layer(std::size_t index) const { return *layers_.at(index); }
   /// Counts one more token for every sequence.

@@ -20,6 +20,8 @@ struct DecoderOptions {
   /// format of the weights in matrix products; everything else is float32
   WeightFormat format = WeightFormat::float32;
   int threads = 0;  ///< 0 = as many as LibTorch uses
+  /// Decoder::state() will be asked for; with block slots the state then takes more memory
+  bool storable = false;
 };
 
 /// Does the same as LanguageModel::step, but faster, for causal models on the CPU. LanguageModel::prefill reads the
@@ -36,6 +38,8 @@ class Decoder {
 
   /// Replaces the current sequences by those of `state`, which must come from the same model.
   void load(DecodeState state);
+  /// The state of the current sequences, as load() takes it; without rounding. Needs DecoderOptions::storable.
+  DecodeState state() const;
   /// Reads one more token of each current sequence. After that, logits() are those of the next token. UserError when a
   /// position is beyond config().longest_text() or an id is outside the vocabulary.
   void step(std::span<const std::int64_t> ids);
