@@ -20,7 +20,8 @@ namespace {
 struct EvaluateFlags {
   Common common;
   std::string model, data;
-  std::int64_t batch = 16;
+  std::int64_t batch = 16, length = 0;
+  bool by_position = false;
 };
 
 // Evaluates on the data of the run that the model belongs to.
@@ -29,7 +30,8 @@ Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, co
   const auto object = read_json(config);
   require(object.is_object() && object.contains("data"), "{}: names no data; give a folder or a text file with --data",
           config.string());
-  const auto data = open_dataset(read_config_file(config).data, opened.model.config().length);
+  const auto length = options.length > 0 ? options.length : opened.model.config().length;
+  const auto data = open_dataset(read_config_file(config).data, length);
   return evaluate(opened.model, *data, options);
 }
 
@@ -56,6 +58,8 @@ void print(const Evaluation& result, bool as_json) {
     if (result.accuracy) put("accuracy       {:.2f} %\n", 100 * *result.accuracy);
     for (const auto& [first, last, queries, accuracy] : result.accuracy_by_distance)
       put("  {:>5} to {:<5} positions back  {:6.2f} % of {}\n", first, last, 100 * accuracy, queries);
+    for (const auto& [from, to, tokens, loss] : result.loss_by_position)
+      put("  positions {:>8} to {:<8} loss {:.4f} over {} tokens\n", from, to, loss, tokens);
   }
 }
 
@@ -65,7 +69,8 @@ void run(const EvaluateFlags& flags) {
   const ProductGuard products(products_of(flags.common));
   announce(flags.common, opened.dtype);
   Progress progress("evaluate", 0);
-  EvaluateOptions options{.batch = flags.batch, .dtype = opened.dtype};
+  EvaluateOptions options{
+      .batch = flags.batch, .length = flags.length, .by_position = flags.by_position, .dtype = opened.dtype};
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(done, formatted("of {} batches", total));
   };
@@ -93,6 +98,12 @@ void add_evaluate(CLI::App& app) {
                    "prepared folder (its validation part), or a text file (all of it); default: the data of the run");
   verb->add_option("--batch", flags->batch, "sequences at once; changes the result only by rounding")
       ->capture_default_str();
+  verb->add_option("--length", flags->length,
+                   "tokens of a window, also more than the model was trained on if it has no table of positions; "
+                   "0: model.length")
+      ->capture_default_str();
+  verb->add_flag("--by-position", flags->by_position,
+                 "also the loss by octaves of the position in the window: 0 to 127, 128 to 255, 256 to 511, …");
   verb->callback([flags] { run(*flags); });
 }
 

@@ -12,6 +12,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
+#include "linformer/core/memory.hpp"
 #include "linformer/nn/decode_state.hpp"
 #include "linformer/nn/device.hpp"
 #include "linformer/ops/cross_entropy.hpp"
@@ -21,6 +22,25 @@ namespace {
 
 constexpr std::int64_t kDistanceRanges = 16;
 static_assert(kIgnored == ops::CrossEntropyOptions{}.ignore_index, "heads and batches mean the same by no target");
+
+// Where a model keeps something for each position, and the float32 numbers of one position there, in bytes.
+std::string_view table_of(const ModelConfig& config) {
+  return config.position == Position::learned || config.position == Position::sinusoidal ? "the table of positions"
+                                                                                         : "E and F";
+}
+
+double bytes_a_position(const ModelConfig& config) {
+  double numbers = config.position == Position::learned ? static_cast<double>(config.width) : 0;
+  const auto sharing = config.attention.sharing;
+  const double tables = (sharing == Sharing::headwise || sharing == Sharing::none ? 2 : 1) *
+                        (sharing == Sharing::none ? static_cast<double>(config.state_heads()) : 1);
+  const auto layers = sharing == Sharing::layerwise ? std::min<std::int64_t>(config.layers, 1) : config.layers;
+  if (config.attention.kind == AttentionKind::linformer && config.attention.projection == Projection::linear) {
+    for (std::int64_t layer = 0; layer < layers; ++layer)
+      numbers += tables * static_cast<double>(config.slots_of(layer));
+  }
+  return numbers * sizeof(float);
+}
 
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
   const auto& config = model.config();
@@ -36,6 +56,29 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
           "the model's tokenizer",
           tokenizer.name(), tokenizer.size(), config.vocabulary);
   require(options.batch >= 1, "batch is {}, but must be at least 1", options.batch);
+  require(options.length >= 0, "length is {}, but must be at least 1, or 0 for model.length", options.length);
+  require(!options.by_position || config.causal,
+          "this model is bidirectional (model.causal = false): at each position it sees the whole text, so there is no "
+          "loss by position");
+  require(
+      options.length <= config.longest_text(),
+      "--length {}: this model reads at most {} tokens (model.length), because each position has a part of its own "
+      "in {}, which was trained for no more; for {} positions it would take {}. Models with model.position = rotary "
+      "or none and a rule without a table, such as attention.projection = periodic, read texts of any length",
+      options.length, config.length, table_of(config), options.length,
+      format_bytes(bytes_a_position(config) * static_cast<double>(options.length)));
+}
+
+std::int64_t length_of(const LanguageModel& model, const EvaluateOptions& options) {
+  return options.length > 0 ? options.length : model.config().length;
+}
+
+// The last window of a text may be shorter, but one has to be whole.
+void check_tokens(std::int64_t tokens, const EvaluateOptions& options) {
+  require(options.length == 0 || tokens > options.length,
+          "--length {}: the text has {} tokens, too few for one window of that length and one more; use a smaller "
+          "--length, or more text",
+          options.length, tokens);
 }
 
 // Windows of one text, in batches. Like ValidationBatches, but without a token file.
@@ -101,12 +144,12 @@ class Answers {
 };
 
 // Of a long text, the memory of a part of it is enough: it is read in chunks, each with the state of those before.
-// Calls `visit` with the hidden states of each part of the batch, and the part.
+// Calls `visit` with the hidden states of each part of the batch, the part, and the position of its first token.
 template <class Visit>
 void read_in_parts(const LanguageModel& model, const Batch& batch, const Visit& visit) {
   const auto ids_BN = batch.ids.to(model.output_weight().device());
   const auto length = ids_BN.size(1), chunk = LanguageModel::kPromptChunk;
-  if (length <= chunk || !model.config().causal) return visit(model.hidden(ids_BN), batch);
+  if (length <= chunk || !model.config().causal) return visit(model.hidden(ids_BN), batch, std::int64_t{0});
   DecodeState state;
   for (std::int64_t first = 0; first < length; first += chunk) {
     const auto part = [&](const at::Tensor& all_BN) {
@@ -114,9 +157,51 @@ void read_in_parts(const LanguageModel& model, const Batch& batch, const Visit& 
     };
     auto [hidden, after] = model.read(part(ids_BN), state);
     state = std::move(after);
-    visit(hidden, Batch{part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)});
+    visit(hidden, Batch{part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)}, first);
   }
 }
+
+// Adds up losses by octaves of positions.
+class Octaves {
+ public:
+  static constexpr std::int64_t kFirst = 128;  // positions in the first of them
+
+  /// Calls `visit(from, count)` for the parts of the positions [first, first + count) in different octaves, and adds
+  /// the score that it returns.
+  template <class Visit>
+  void over(std::int64_t first, std::int64_t count, const Visit& visit) {
+    for (auto at = first; at < first + count;) {
+      const auto octave = octave_of(at);
+      const auto end = std::min(first + count, kFirst << octave);
+      if (octave >= sums_.size()) sums_.resize(octave + 1);
+      const Score score = visit(at - first, end - at);
+      sums_[octave].loss += score.loss;
+      sums_[octave].targets += score.targets;
+      at = end;
+    }
+  }
+
+  std::vector<PositionLoss> losses(std::int64_t length) const {
+    std::vector<PositionLoss> found;
+    for (std::size_t i = 0; i < sums_.size(); ++i) {
+      const auto count = static_cast<double>(sums_[i].targets);
+      if (sums_[i].targets == 0) continue;
+      found.push_back({.from = i == 0 ? 0 : kFirst << (i - 1),
+                       .to = std::min(length, kFirst << i) - 1,
+                       .tokens = sums_[i].targets,
+                       .loss = sums_[i].loss / count});
+    }
+    return found;
+  }
+
+ private:
+  static std::size_t octave_of(std::int64_t position) {
+    std::size_t octave = 0;
+    while (position >= kFirst << octave) ++octave;
+    return octave;
+  }
+  std::vector<Score> sums_;
+};
 
 // Adds up in float64 over batches. The mean of each batch is weighted by its number of targets.
 Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, std::optional<double> bytes_per_token,
@@ -127,13 +212,20 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   const auto weight_Vd = model.output_weight();
   const auto dtype = options.dtype == at::kBFloat16 ? at::kBFloat16 : weight_Vd.scalar_type();
   Evaluation result;
-  Answers answers(model.config().length);
+  Answers answers(length_of(model, options));
+  Octaves octaves;
   double sum = 0;
   for (std::int64_t index = 0; index < batches.count(); ++index) {
     const Batch batch = batches.at(index);
     if (batch.targets.ne(kIgnored).any().item<bool>()) {
-      read_in_parts(model, batch, [&](const at::Tensor& hidden, const Batch& part) {
+      read_in_parts(model, batch, [&](const at::Tensor& hidden, const Batch& part, std::int64_t first) {
         const bool recall = part.distances.defined();
+        if (options.by_position) {
+          octaves.over(first, part.ids.size(1), [&](std::int64_t from, std::int64_t count) {
+            return model.head().score(hidden.narrow(1, from, count),
+                                      {part.targets.narrow(1, from, count).contiguous(), part.sparse}, dtype, false);
+          });
+        }
         const auto score = model.head().score(hidden, {part.targets, part.sparse}, dtype, recall);
         sum += score.loss;
         result.tokens += score.targets;
@@ -148,6 +240,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   result.perplexity = std::exp(result.loss);
   if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
   answers.report(result);
+  result.loss_by_position = octaves.losses(length_of(model, options));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
@@ -156,8 +249,10 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
 
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options) {
   check_request(model, *data.tokenizer(), options);
+  const auto length = length_of(model, options);
+  check_tokens(data.validation_tokens(length), options);
   const auto batches = data.validation({.batch = options.batch,
-                                        .length = model.config().length,
+                                        .length = length,
                                         .objective = model.config().causal ? Objective::causal : Objective::masked});
   const auto bytes_per_token = model.head().gives_code_length() ? data.bytes_per_token() : std::nullopt;
   return evaluate_batches(model, *batches, bytes_per_token, options);
@@ -177,7 +272,8 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
   const auto ids = tokenizer.encode(text);
   require(ids.size() >= 2,
           "the text has {} tokens, but at least 2 are needed, since the first token can't be predicted", ids.size());
-  const TextBatches batches(ids, options.batch, model.config().length);
+  check_tokens(static_cast<std::int64_t>(ids.size()), options);
+  const TextBatches batches(ids, options.batch, length_of(model, options));
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);
 }
@@ -200,6 +296,8 @@ json to_json(const Evaluation& evaluation, const std::string& prefix) {
                                               {"queries", queries},
                                               {"accuracy", accuracy}});
   }
+  for (const auto& [from, to, tokens, loss] : evaluation.loss_by_position)
+    object["loss_by_position"].push_back({{"from", from}, {"to", to}, {"loss", loss}, {"tokens", tokens}});
   return object;
 }
 

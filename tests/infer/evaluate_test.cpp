@@ -12,6 +12,7 @@
 #include "linformer/core/file.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/prepare.hpp"
+#include "support/errors.hpp"
 
 namespace linformer {
 namespace {
@@ -38,6 +39,64 @@ double direct_loss(const LanguageModel& model, const std::string& text) {
     sum -= picked_N1.sum().item<double>();
   }
   return sum / static_cast<double>(targets);
+}
+
+// −log p of each byte but the first, in one window.
+at::Tensor direct_losses(const LanguageModel& model, const std::string& text) {
+  const c10::NoGradGuard no_grad;
+  std::vector<std::int64_t> ids;
+  for (const char byte : text) ids.push_back(static_cast<unsigned char>(byte));
+  const auto all = at::tensor(ids, at::kLong);
+  const auto logits_NV = model.logits(all.narrow(0, 0, all.numel() - 1).unsqueeze(0)).squeeze(0);
+  return at::log_softmax(logits_NV, -1).gather(1, all.narrow(0, 1, all.numel() - 1).unsqueeze(1)).squeeze(1).neg();
+}
+
+TEST(EvaluateByPosition, GivesTheLossOfEachOctave) {
+  auto config = tiny_config("running");
+  config.position = Position::none;
+  config.attention.projection = Projection::periodic;
+  const auto model = tiny_model(config);
+  const auto tokenizer = load_tokenizer("bytes");
+  std::string text;
+  for (int i = 0; text.size() < 6001; ++i) text += std::to_string(i * i) + " and ";
+  text.resize(6001);
+  const auto losses_N = direct_losses(model, text);
+  const auto result = evaluate(model, *tokenizer, text, {.batch = 2, .length = 6000, .by_position = true});
+  EXPECT_NEAR(result.loss, losses_N.mean().item<double>(), 1e-9);  // read in two chunks
+  std::int64_t from = 0;
+  for (const auto& octave : result.loss_by_position) {
+    const auto to = std::min<std::int64_t>(from == 0 ? 128 : 2 * from, 6000);
+    EXPECT_EQ(octave.from, from);
+    EXPECT_EQ(octave.to, to - 1);
+    EXPECT_EQ(octave.tokens, to - from);
+    EXPECT_NEAR(octave.loss, losses_N.narrow(0, from, to - from).mean().item<double>(), 1e-9);
+    from = to;
+  }
+  EXPECT_EQ(from, 6000);
+  const auto object = to_json(result);
+  EXPECT_EQ(object["loss_by_position"].size(), 7U);
+  EXPECT_EQ(object["loss_by_position"][6]["to"], 5999);
+  // Of windows of the trained length, all together.
+  const auto short_ones = evaluate(model, *tokenizer, text, {.by_position = true});
+  ASSERT_EQ(short_ones.loss_by_position.size(), 1U);
+  EXPECT_EQ(short_ones.loss_by_position[0].tokens, 6000);
+  EXPECT_NEAR(short_ones.loss_by_position[0].loss, short_ones.loss, 1e-9);
+  EXPECT_TRUE(evaluate(model, *tokenizer, text).loss_by_position.empty());
+}
+
+TEST(EvaluateByPosition, RefusesWhatModelOrTextDontReach) {
+  const auto tokenizer = load_tokenizer("bytes");
+  const auto refusal = [&](const ModelConfig& config, const EvaluateOptions& options) {
+    return test::message_of([&] { evaluate(tiny_model(config), *tokenizer, kText, options); });
+  };
+  auto table = tiny_config("running");
+  EXPECT_NE(refusal(table, {.length = 100}).find("periodic"), std::string::npos);
+  auto unlimited = table;
+  unlimited.position = Position::none;
+  EXPECT_NE(refusal(unlimited, {.length = 100}).find("E and F"), std::string::npos);
+  unlimited.attention.projection = Projection::periodic;
+  EXPECT_NE(refusal(unlimited, {.length = 1000}).find("too few for one window"), std::string::npos);
+  EXPECT_NE(refusal(unlimited, {.length = -1}).find("length is -1"), std::string::npos);
 }
 
 class EvaluateForm : public ::testing::TestWithParam<std::string> {};

@@ -16,6 +16,11 @@ struct DistanceAccuracy {
   std::int64_t first = 0, last = 0, queries = 0;
   double accuracy = 0;
 };
+/// The mean loss of the targets behind positions `from` to `to` of their windows: 0 to 127, 128 to 255, 256 to 511, …
+struct PositionLoss {
+  std::int64_t from = 0, to = 0, tokens = 0;
+  double loss = 0;  ///< nats a token
+};
 struct Evaluation {
   double loss = 0, perplexity = 0;
   /// Only when the targets are the whole text. So a masked model has none, and generated data has none.
@@ -26,9 +31,12 @@ struct Evaluation {
   std::optional<double> accuracy = std::nullopt;
   /// sixteen equal ranges of model.length; ranges without a query are left out
   std::vector<DistanceAccuracy> accuracy_by_distance = {};
+  std::vector<PositionLoss> loss_by_position = {};  ///< only where it was asked for
 };
 struct EvaluateOptions {
   std::int64_t batch = 16;
+  std::int64_t length = 0;            ///< tokens of a window; 0: model.length. Longer ones need a model that reads them
+  bool by_position = false;           ///< asks for Evaluation::loss_by_position
   at::ScalarType dtype = at::kFloat;  ///< bfloat16 computes matrix products under autocast
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};  ///< counted in batches
 };
@@ -36,7 +44,9 @@ struct EvaluateOptions {
 /// The mean loss over all validation targets (nats per token), with the perplexity and the bits per byte of text that
 /// follow from it (loss / ln 2 / bytes per token). A bidirectional model is evaluated on masked tokens only, as it was
 /// trained. A loss that is not finite is returned as it is. UserError when: a bidirectional model has no id for the
-/// mask, the data has another vocabulary than the model, there are fewer than two tokens, or the batch is below 1.
+/// mask, the data has another vocabulary than the model, there are fewer than two tokens, the batch is below 1, or the
+/// model or the data ends before `length`. A causal text of more than LanguageModel::kPromptChunk tokens is read in
+/// chunks, in the memory of a chunk.
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options = {});
 Evaluation evaluate(const LanguageModel& model, const TokenData& data, const EvaluateOptions& options = {});
 
@@ -49,7 +59,7 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
 std::string description_of(const Evaluation& evaluation);
 
 /// As metrics.jsonl and --json have it: "PREFIXloss" and "perplexity", and "bits_per_byte", "accuracy" and
-/// "accuracy_by_distance" when `evaluation` has them.
+/// "accuracy_by_distance" and "loss_by_position" when `evaluation` has them.
 json to_json(const Evaluation& evaluation, const std::string& prefix = "");
 
 }  // namespace linformer
