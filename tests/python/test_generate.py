@@ -229,3 +229,53 @@ def test_evaluate_takes_a_text_whole(model, work):
 def test_evaluate_refuses_another_vocabulary(model, work):
     run("prepare", "--input", work / "text.txt", "--out", work / "gpt2", "--tokenizer", "gpt2", "--vocabulary", "corpus")
     assert "vocabulary" in error_of("evaluate", "--model", model, "--data", work / "gpt2")
+
+
+@pytest.fixture(scope="module")
+def endless(work):
+    """A model without a table of positions."""
+    return train(work / "endless", work / "data", "--train.steps", 60, "--train.learning_rate", 0.003, "--model.position", "rotary",
+                 "--attention.projection", "periodic")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_a_text_goes_on_later_with_the_same_bits(endless, tmp_path, dtype):
+    flags = ["--dtype", dtype, "--temperature", 1, "--generate.repetition_penalty", 1.1]
+    whole = generate_json(endless, "--prompt", "The cat", "--max-tokens", 300, "--seed", 5, *flags)["tokens"]
+    first = generate_json(endless, "--prompt", "The cat", "--max-tokens", 100, "--seed", 5, "--state-out", tmp_path / "state", *flags)["tokens"]
+    later = generate_json(endless, "--state-in", tmp_path / "state", "--max-tokens", 200, "--state-out", tmp_path / "state", *flags)["tokens"]
+    assert first + later == whole
+    assert len(generate_json(endless, "--state-in", tmp_path / "state", "--prompt", " and", "--max-tokens", 5, *flags)["tokens"]) == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_states_that_cant_be_used(model, endless, tmp_path):
+    state = tmp_path / "state"
+    generate(endless, "--prompt", "The cat", "--max-tokens", 3, "--state-out", state, "--dtype", "float32")
+
+    def error(model, *flags):
+        return error_of("generate", "--model", model, "--max-tokens", 3, "--dtype", "float32", *flags)
+
+    assert "attention.p" in error(model, "--state-in", state) and "use the model that made it" in error(model, "--state-in", state)
+    assert "--dtype float32" in error_of("generate", "--model", endless, "--max-tokens", 3, "--dtype", "int8", "--state-in", state)
+    assert "samples" in error(endless, "--state-in", state, "--samples", 2)
+    assert "slide" in error(endless, "--state-in", state, "--overflow", "slide")
+    assert "--seed" in error(endless, "--state-in", state, "--seed", 3)
+    assert "no folder" in error(endless, "--prompt", "x", "--state-out", tmp_path / "nowhere" / "state")
+    data = bytearray(state.read_bytes())
+    data[-20] ^= 1
+    state.write_bytes(data)
+    assert "was changed after it was written" in error(endless, "--state-in", state)
+    state.write_bytes(data[:-100])
+    assert "cut" in error(endless, "--state-in", state)
+    assert "nothing" in error(endless, "--state-in", tmp_path / "nothing")
+
+
+def test_loss_by_position_beyond_the_trained_length(model, endless, work):
+    result = json.loads(run("evaluate", "--model", endless, "--data", work / "text.txt", "--length", 5000, "--batch", 2, "--by-position", "--json").stdout)
+    octaves = result["loss_by_position"]
+    assert [octave["from"] for octave in octaves] == [0, 128, 256, 512, 1024, 2048, 4096] and octaves[-1]["to"] == 4999
+    assert sum(octave["loss"] * octave["tokens"] for octave in octaves) / result["tokens"] == pytest.approx(result["loss"], rel=1e-6)
+    assert b"positions" in run("evaluate", "--model", endless, "--data", work / "text.txt", "--by-position").stdout
+    assert "E and F" not in error_of("evaluate", "--model", model, "--data", work / "text.txt", "--length", 97)
+    assert "too few" in error_of("evaluate", "--model", endless, "--data", work / "text.txt", "--length", 10**6)
