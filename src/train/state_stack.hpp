@@ -14,7 +14,7 @@ namespace linformer {
 /// has no name, so that nothing is left after a kill.
 class StateStack {
  public:
-  static constexpr std::int64_t kMostBytes = std::int64_t{256} << 20;
+  static constexpr std::int64_t kMostBytes = std::int64_t{32} << 20;
   explicit StateStack(std::filesystem::path folder, std::int64_t most_bytes = kMostBytes);
   ~StateStack();
   StateStack(const StateStack&) = delete;
