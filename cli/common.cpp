@@ -6,6 +6,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
@@ -71,6 +73,14 @@ void apply(const Common& common) {
   if (common.threads > 0) at::set_num_threads(common.threads);
   at::manual_seed(common.seed);
   parse_device(common.device);  // a device that isn't there is an error before any work
+}
+
+void make_out_folder(const std::string& folder) {
+  if (folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  require(!error && std::filesystem::is_directory(folder, error), "--out {}: the folder can't be made: {}", folder,
+          error ? error.message() : "there is a file of this name");
 }
 
 FieldFlags::FieldFlags(CLI::App& verb, std::vector<FieldHandle> fields, Spelling spelling)

@@ -2,13 +2,16 @@
 #include "linformer/infer/evaluate.hpp"
 
 #include <cmath>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/file.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/progress.hpp"
+#include "linformer/core/shell.hpp"
 #include "linformer/train/run_folder.hpp"
 #include "open_model.hpp"
 #include "text_input.hpp"
@@ -19,19 +22,23 @@ namespace {
 
 struct EvaluateFlags {
   Common common;
-  std::string model, data;
-  std::int64_t batch = 16, length = 0;
+  std::string model, data, out;
+  std::int64_t batch = 16, length = 0, sequences = 0;
   bool by_position = false;
 };
 
-// Evaluates on the data of the run that the model belongs to.
-Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, const EvaluateOptions& options) {
+// Of the run that the model belongs to.
+DataConfig own_data(const std::string& folder) {
   const auto config = std::filesystem::path(folder) / "config.json";
   const auto object = read_json(config);
   require(object.is_object() && object.contains("data"), "{}: names no data; give a folder or a text file with --data",
           config.string());
+  return read_config_file(config).data;
+}
+
+Evaluation evaluate_own(const OpenedModel& opened, const std::string& folder, const EvaluateOptions& options) {
   const auto length = options.length > 0 ? options.length : opened.model.config().length;
-  const auto data = open_dataset(read_config_file(config).data, length);
+  const auto data = open_dataset(own_data(folder), length);
   return evaluate(opened.model, *data, options);
 }
 
@@ -46,11 +53,40 @@ Evaluation evaluate_path(const OpenedModel& opened, const std::string& path, con
   return evaluate(opened.model, data, options);
 }
 
+json json_of(const Evaluation& result) {
+  json object = to_json(result);
+  object.update({{"tokens", result.tokens}, {"seconds", result.seconds}});
+  return object;
+}
+
+// The command that makes the same line again.
+std::string command_of(const EvaluateFlags& flags) {
+  auto text = "linformer evaluate --model " + quoted(flags.model);
+  if (!flags.data.empty()) text += " --data " + quoted(flags.data);
+  if (flags.length > 0) text += formatted(" --length {}", flags.length);
+  if (flags.sequences > 0) text += formatted(" --sequences {}", flags.sequences);
+  if (flags.by_position) text += " --by-position";
+  if (flags.common.dtype == "bfloat16") text += " --dtype bfloat16";
+  if (flags.common.products != "auto") text += " --products " + flags.common.products;
+  return text + " --out " + quoted(flags.out);
+}
+
+// What was evaluated stands before what came out.
+void keep(const EvaluateFlags& flags, const OpenedModel& opened, const Evaluation& result) {
+  auto config = opened.model.config();
+  json object = {{"type", "evaluation"}, {"model", flags.model}};
+  object["data"] = flags.data.empty() ? own_data(flags.model).folder : flags.data;
+  object["length"] = flags.length > 0 ? flags.length : config.length;
+  object.update(json_of(result));
+  object["config"] = to_json(fields_of(config));
+  object["tokenizer"] = {{"name", opened.tokenizer->name()}, {"hash", opened.tokenizer->hash()}};
+  object.update({{"version", LINFORMER_VERSION}, {"command", command_of(flags)}, {"time", std::time(nullptr)}});
+  append_line(std::filesystem::path(flags.out) / "evaluate.jsonl", dump(object));
+}
+
 void print(const Evaluation& result, bool as_json) {
   if (as_json) {
-    json object = to_json(result);
-    object.update({{"tokens", result.tokens}, {"seconds", result.seconds}});
-    put("{}\n", object.dump());
+    put("{}\n", json_of(result).dump());
   } else {
     put("loss           {:.4f} nats a token\nperplexity     {:.2f}\n", result.loss, result.perplexity);
     if (result.bits_per_byte) put("bits per byte  {:.4f}\n", *result.bits_per_byte);
@@ -58,19 +94,24 @@ void print(const Evaluation& result, bool as_json) {
     if (result.accuracy) put("accuracy       {:.2f} %\n", 100 * *result.accuracy);
     for (const auto& [first, last, queries, accuracy] : result.accuracy_by_distance)
       put("  {:>5} to {:<5} positions back  {:6.2f} % of {}\n", first, last, 100 * accuracy, queries);
-    for (const auto& [from, to, tokens, loss] : result.loss_by_position)
-      put("  positions {:>8} to {:<8} loss {:.4f} over {} tokens\n", from, to, loss, tokens);
+    for (const auto& [from, to, tokens, loss, error] : result.loss_by_position)
+      put("  positions {:>8} to {:<8} loss {:.4f}{} over {} tokens\n", from, to, loss,
+          error ? formatted(" ± {:.4f}", *error) : "", tokens);
   }
 }
 
 void run(const EvaluateFlags& flags) {
   apply(flags.common);
+  make_out_folder(flags.out);
   const auto opened = open_model(flags.model, flags.common);
   const ProductGuard products(products_of(flags.common));
   announce(flags.common, opened.dtype);
   Progress progress("evaluate", 0);
-  EvaluateOptions options{
-      .batch = flags.batch, .length = flags.length, .by_position = flags.by_position, .dtype = opened.dtype};
+  EvaluateOptions options{.batch = flags.batch,
+                          .sequences = flags.sequences,
+                          .length = flags.length,
+                          .by_position = flags.by_position,
+                          .dtype = opened.dtype};
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(done, formatted("of {} batches", total));
   };
@@ -82,6 +123,7 @@ void run(const EvaluateFlags& flags) {
           "checkpoint",
           result.loss);
   print(result, flags.common.json);
+  if (!flags.out.empty()) keep(flags, opened, result);
   say_path(flags.common);
 }
 
@@ -102,8 +144,12 @@ void add_evaluate(CLI::App& app) {
                    "tokens of a window, also more than the model was trained on if it has no table of positions; "
                    "0: model.length")
       ->capture_default_str();
+  verb->add_option("--sequences", flags->sequences, "windows to read, from the first on; 0: all of them")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40))
+      ->capture_default_str();
   verb->add_flag("--by-position", flags->by_position,
                  "also the loss by octaves of the position in the window: 0 to 127, 128 to 255, 256 to 511, …");
+  verb->add_option("--out", flags->out, "folder for evaluate.jsonl, to which a line is added; `report` shows it");
   verb->callback([flags] { run(*flags); });
 }
 

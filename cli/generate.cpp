@@ -134,9 +134,11 @@ void run(GenerateFlags& flags) {
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
                           .dtype = prompt_dtype.value,
                           .weights = weights.value};
-  const auto folder = std::filesystem::absolute(flags.state_out).parent_path();
-  require(flags.state_out.empty() || std::filesystem::is_directory(folder),
-          "--state-out {}: there is no folder {}; make it, or name another file", flags.state_out, folder.string());
+  if (!flags.state_out.empty()) {
+    const auto folder = std::filesystem::absolute(flags.state_out).parent_path();
+    require(std::filesystem::is_directory(folder),
+            "--state-out {}: there is no folder {}; make it, or name another file", flags.state_out, folder.string());
+  }
   std::optional<Conversation> from;
   Conversation to;
   if (!flags.state_in.empty()) options.from = &from.emplace(load_conversation(flags.state_in, opened.model));

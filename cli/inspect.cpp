@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <memory>
-#include <system_error>
 #include <utility>
 
 #include "linformer/core/error.hpp"
@@ -105,20 +104,11 @@ Inspection inspect_model(const InspectFlags& flags) {
   return inspect_ids(inspect_subject(opened.model), ids_of(flags.data, *opened.tokenizer), flags);
 }
 
-// Checked before the work, which would be lost otherwise.
-void make_folder(const std::string& folder) {
-  if (folder.empty()) return;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  require(!error && fs::is_directory(folder, error), "--out {}: the folder can't be made: {}", folder,
-          error ? error.message() : "there is a file of this name");
-}
-
 void run(const InspectFlags& flags) {
   apply(flags.common);
   require(flags.common.dtype != "bfloat16",
           "--dtype is bfloat16; inspect computes in float32, and singular values in float64: leave it out");
-  make_folder(flags.out);
+  make_out_folder(flags.out);
   const ProductGuard products(products_of(flags.common));
   announce(flags.common, at::kFloat);
   auto result = inspect_model(flags);

@@ -53,6 +53,9 @@ void put(FormatPattern<Arguments...> pattern, const Arguments&... arguments) {
 }
 void flush();
 
+/// Makes the folder of --out, if one was given. Call it before the work, which would be lost otherwise.
+void make_out_folder(const std::string& folder);
+
 /// How the flag of a field may be spelled: "--generate.max_tokens" alone, or "--max-tokens" too.
 enum class Spelling { full, full_and_short };
 

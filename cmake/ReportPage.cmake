@@ -2,7 +2,7 @@
 # As a script (-P) it does the assembling: -D PARTS=folder -D ECHARTS=file -D OUT=file.
 
 # In this order: each uses what stands before it.
-set(report_scripts base tables charts summary runs speed paper ablations inspect provenance page)
+set(report_scripts base tables charts summary runs speed paper ablations inspect evaluations provenance page)
 
 if(CMAKE_SCRIPT_MODE_FILE)
   file(READ "${PARTS}/template.html" page)

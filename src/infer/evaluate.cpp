@@ -56,6 +56,7 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
           "the model's tokenizer",
           tokenizer.name(), tokenizer.size(), config.vocabulary);
   require(options.batch >= 1, "batch is {}, but must be at least 1", options.batch);
+  require(options.sequences >= 0, "sequences is {}, but must be at least 1, or 0 for all", options.sequences);
   require(options.length >= 0, "length is {}, but must be at least 1, or 0 for model.length", options.length);
   require(!options.by_position || config.causal,
           "this model is bidirectional (model.causal = false): at each position it sees the whole text, so there is no "
@@ -71,6 +72,12 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
 
 std::int64_t length_of(const LanguageModel& model, const EvaluateOptions& options) {
   return options.length > 0 ? options.length : model.config().length;
+}
+
+std::int64_t batch_of(const LanguageModel& model, const EvaluateOptions& options) {
+  const auto length = length_of(model, options), trained = model.config().length;
+  if (length <= trained) return options.batch;
+  return std::max<std::int64_t>(1, options.batch / ((length + trained - 1) / trained));
 }
 
 // The last window of a text may be shorter, but one has to be whole.
@@ -161,47 +168,83 @@ void read_in_parts(const LanguageModel& model, const Batch& batch, const Visit& 
   }
 }
 
-// Adds up losses by octaves of positions.
+// Adds up losses by octaves of positions: over all windows, and of each window for the error of the mean.
 class Octaves {
  public:
   static constexpr std::int64_t kFirst = 128;  // positions in the first of them
 
-  /// Calls `visit(from, count)` for the parts of the positions [first, first + count) in different octaves, and adds
-  /// the score that it returns.
+  /// Calls `visit(from, count)` for the parts of the positions [first, first + count) of a window of the batch in
+  /// different octaves, and adds the score that it returns.
   template <class Visit>
-  void over(std::int64_t first, std::int64_t count, const Visit& visit) {
+  void over(std::size_t row, std::int64_t first, std::int64_t count, const Visit& visit) {
+    if (row >= windows_.size()) windows_.resize(row + 1);
     for (auto at = first; at < first + count;) {
       const auto octave = octave_of(at);
       const auto end = std::min(first + count, kFirst << octave);
-      if (octave >= sums_.size()) sums_.resize(octave + 1);
+      if (octave >= windows_[row].size()) windows_[row].resize(octave + 1);
       const Score score = visit(at - first, end - at);
-      sums_[octave].loss += score.loss;
-      sums_[octave].targets += score.targets;
+      windows_[row][octave].loss += score.loss;
+      windows_[row][octave].targets += score.targets;
       at = end;
     }
+  }
+  void end_batch() {
+    for (const auto& window : windows_) {
+      if (window.size() > sums_.size()) sums_.resize(window.size());
+      for (std::size_t i = 0; i < window.size(); ++i) sums_[i].add(window[i]);
+    }
+    windows_.clear();
   }
 
   std::vector<PositionLoss> losses(std::int64_t length) const {
     std::vector<PositionLoss> found;
     for (std::size_t i = 0; i < sums_.size(); ++i) {
-      const auto count = static_cast<double>(sums_[i].targets);
-      if (sums_[i].targets == 0) continue;
+      const auto& sum = sums_[i];
+      if (sum.targets == 0) continue;
+      const auto mean = sum.loss / static_cast<double>(sum.targets);
       found.push_back({.from = i == 0 ? 0 : kFirst << (i - 1),
                        .to = std::min(length, kFirst << i) - 1,
-                       .tokens = sums_[i].targets,
-                       .loss = sums_[i].loss / count});
+                       .tokens = sum.targets,
+                       .loss = mean,
+                       .standard_error = sum.error(mean)});
     }
     return found;
   }
 
  private:
+  struct Sum {
+    double loss = 0, squares = 0, products = 0, counts = 0;  // Σ l, Σ l², Σ l·c, Σ c² of windows of loss l, c targets
+    std::int64_t targets = 0, windows = 0;
+
+    void add(const Score& window) {
+      if (window.targets == 0) return;
+      const auto count = static_cast<double>(window.targets);
+      loss += window.loss, squares += window.loss * window.loss;
+      products += window.loss * count, counts += count * count;
+      targets += window.targets, ++windows;
+    }
+    // Windows are weighted by their targets: the last one may be shorter.
+    std::optional<double> error(double mean) const {
+      if (windows < 2) return std::nullopt;
+      const auto n = static_cast<double>(windows), all = static_cast<double>(targets);
+      const auto spread = std::max(0.0, squares - 2 * mean * products + mean * mean * counts);
+      return std::sqrt(spread * n / (n - 1)) / all;
+    }
+  };
   static std::size_t octave_of(std::int64_t position) {
     std::size_t octave = 0;
     while (position >= kFirst << octave) ++octave;
     return octave;
   }
-  std::vector<Score> sums_;
+  std::vector<std::vector<Score>> windows_;  // of the batch
+  std::vector<Sum> sums_;
 };
+
+// The first rows of a batch.
+Batch first_rows(const Batch& batch, std::int64_t rows) {
+  const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, 0, rows).contiguous() : all; };
+  return {part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)};
+}
 
 // Adds up in float64 over batches. The mean of each batch is weighted by its number of targets.
 Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, std::optional<double> bytes_per_token,
@@ -215,16 +258,24 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   Answers answers(length_of(model, options));
   Octaves octaves;
   double sum = 0;
-  for (std::int64_t index = 0; index < batches.count(); ++index) {
-    const Batch batch = batches.at(index);
+  const auto rows = batch_of(model, options), most = options.sequences > 0 ? options.sequences : batches.count() * rows;
+  const auto count = std::min(batches.count(), (most + rows - 1) / rows);
+  for (std::int64_t index = 0; index < count; ++index) {
+    Batch batch = batches.at(index);
+    if (const auto left = most - index * rows; left < batch.ids.size(0)) batch = first_rows(batch, left);
     if (batch.targets.ne(kIgnored).any().item<bool>()) {
       read_in_parts(model, batch, [&](const at::Tensor& hidden, const Batch& part, std::int64_t first) {
         const bool recall = part.distances.defined();
         if (options.by_position) {
-          octaves.over(first, part.ids.size(1), [&](std::int64_t from, std::int64_t count) {
-            return model.head().score(hidden.narrow(1, from, count),
-                                      {part.targets.narrow(1, from, count).contiguous(), part.sparse}, dtype, false);
-          });
+          for (std::int64_t row = 0; row < part.ids.size(0); ++row) {
+            const auto of_row = [&](const at::Tensor& all, std::int64_t from, std::int64_t size) {
+              return all.narrow(0, row, 1).narrow(1, from, size);
+            };
+            octaves.over(static_cast<std::size_t>(row), first, part.ids.size(1), [&](auto from, auto size) {
+              return model.head().score(of_row(hidden, from, size),
+                                        {of_row(part.targets, from, size).contiguous(), part.sparse}, dtype, false);
+            });
+          }
         }
         const auto score = model.head().score(hidden, {part.targets, part.sparse}, dtype, recall);
         sum += score.loss;
@@ -232,7 +283,8 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
         if (score.right.defined()) answers.add(score.right, part.distances.masked_select(part.targets.ne(kIgnored)));
       });
     }
-    if (options.progress) options.progress(index + 1, batches.count());
+    octaves.end_batch();
+    if (options.progress) options.progress(index + 1, count);
   }
   require(result.tokens > 0,
           "there is nothing to evaluate: the text has fewer than two tokens, and the first can't be predicted");
@@ -251,7 +303,7 @@ Evaluation evaluate(const LanguageModel& model, const Dataset& data, const Evalu
   check_request(model, *data.tokenizer(), options);
   const auto length = length_of(model, options);
   check_tokens(data.validation_tokens(length), options);
-  const auto batches = data.validation({.batch = options.batch,
+  const auto batches = data.validation({.batch = batch_of(model, options),
                                         .length = length,
                                         .objective = model.config().causal ? Objective::causal : Objective::masked});
   const auto bytes_per_token = model.head().gives_code_length() ? data.bytes_per_token() : std::nullopt;
@@ -273,7 +325,7 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
   require(ids.size() >= 2,
           "the text has {} tokens, but at least 2 are needed, since the first token can't be predicted", ids.size());
   check_tokens(static_cast<std::int64_t>(ids.size()), options);
-  const TextBatches batches(ids, options.batch, length_of(model, options));
+  const TextBatches batches(ids, batch_of(model, options), length_of(model, options));
   const double bytes_per_token = static_cast<double>(text.size()) / static_cast<double>(ids.size());
   return evaluate_batches(model, batches, bytes_per_token, options);
 }
@@ -296,8 +348,11 @@ json to_json(const Evaluation& evaluation, const std::string& prefix) {
                                               {"queries", queries},
                                               {"accuracy", accuracy}});
   }
-  for (const auto& [from, to, tokens, loss] : evaluation.loss_by_position)
-    object["loss_by_position"].push_back({{"from", from}, {"to", to}, {"loss", loss}, {"tokens", tokens}});
+  for (const auto& [from, to, tokens, loss, standard_error] : evaluation.loss_by_position) {
+    auto& one =
+        object["loss_by_position"].emplace_back(json{{"from", from}, {"to", to}, {"loss", loss}, {"tokens", tokens}});
+    if (standard_error) one["standard_error"] = *standard_error;
+  }
   return object;
 }
 

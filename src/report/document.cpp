@@ -17,10 +17,10 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::size_t kSharedPoints = 60'000;  // of all runs together
 constexpr int kDepth = 3;
-constexpr std::array kSections{"runs", "benchmarks", "ablations", "inspections"};
+constexpr std::array kSections{"runs", "benchmarks", "ablations", "inspections", "evaluations"};
 
 struct Found {
-  std::vector<fs::path> runs, benchmarks, ablations, inspections;
+  std::vector<fs::path> runs, benchmarks, ablations, inspections, evaluations;
   std::set<fs::path> seen;
 };
 
@@ -33,12 +33,13 @@ bool holds(const fs::path& folder, const char* file) {
 bool recognise(const fs::path& folder, Found& found) {
   const bool run = holds(folder, "metrics.jsonl") && holds(folder, "config.json");
   const bool benchmark = holds(folder, "benchmark.jsonl"), ablation = holds(folder, "ablation.json"),
-             inspection = holds(folder, "inspect.jsonl");
+             inspection = holds(folder, "inspect.jsonl"), evaluation = holds(folder, "evaluate.jsonl");
   if (run) found.runs.push_back(folder);
   if (benchmark) found.benchmarks.push_back(folder);
   if (ablation) found.ablations.push_back(folder);
   if (inspection) found.inspections.push_back(folder);
-  return run || benchmark || ablation || inspection;
+  if (evaluation) found.evaluations.push_back(folder);
+  return run || benchmark || ablation || inspection || evaluation;
 }
 
 bool search(const fs::path& folder, int depth, Found& found) {
@@ -64,13 +65,13 @@ void find(const fs::path& folder, Found& found, report::Remarks& remarks) {
   if (!fs::exists(folder, ignored)) {
     remarks.add(folder, "there is no such folder");
   } else if (!fs::is_directory(folder, ignored)) {
-    remarks.add(folder, "is a file; expected the folder of a run, benchmark, ablation or inspection");
+    remarks.add(folder, "is a file; expected the folder of a run, benchmark, ablation, inspection or evaluation");
   } else if (!search(folder, kDepth, found)) {
     remarks.add(
         folder,
         holds(folder, "config.json")
             ? "a run without metrics.jsonl: nothing is trained yet, or this is a checkpoint; give the run's folder"
-            : "holds no run, benchmark, ablation or inspection; left out");
+            : "holds no run, benchmark, ablation, inspection or evaluation; left out");
   }
 }
 
@@ -123,6 +124,8 @@ json read_report(const std::vector<fs::path>& folders, const ReportOptions& opti
       read_all(found.ablations, [&](const fs::path& folder) { return report::read_ablation(folder, remarks); });
   document["inspections"] =
       read_all(found.inspections, [&](const fs::path& folder) { return report::read_inspection(folder, remarks); });
+  document["evaluations"] =
+      read_all(found.evaluations, [&](const fs::path& folder) { return report::read_evaluation(folder, remarks); });
   document["remarks"] = remarks.list();
   return document;
 }

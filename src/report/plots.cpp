@@ -300,6 +300,38 @@ void add_spectrum(const std::string& inspection, const json& spectrum, std::vect
   if (!plot.lines.empty()) plots.push_back(std::move(plot));
 }
 
+// One a text, with a line for each model and length.
+void add_positions(const json& evaluations, std::vector<Plot>& plots) {
+  std::map<std::string, Plot> by_text;
+  for (const auto& evaluation : evaluations) {
+    for (const auto& line : evaluation["lines"]) {
+      std::vector<std::array<double, 2>> points;
+      const auto octaves = line.value("loss_by_position", json::array());
+      for (const auto& octave : octaves.is_array() ? octaves : json::array()) {
+        const auto end = number(octave, "to", kNone) + 1, loss = number(octave, "loss", kNone);
+        if (std::isfinite(end) && std::isfinite(loss)) points.push_back({end, loss});
+      }
+      if (points.size() < 2) continue;
+      const auto data = text(line, "data");
+      auto& plot = by_text
+                       .try_emplace(data, Plot{.name = "position" + (data.empty() ? "" : "-" + file_name_of(data)),
+                                               .x = "position, tokens",
+                                               .y = "loss, nats a token",
+                                               .log_x = true,
+                                               .lines = {},
+                                               .bars = {}})
+                       .first->second;
+      const auto i = plot.lines.size();
+      plot.lines.push_back({.title = formatted("{}, N {:.0f}", text(line, "model"), number(line, "length", 0)),
+                            .colour = colour(i),
+                            .dashed = i >= kColours.size(),
+                            .dots = true,
+                            .points = std::move(points)});
+    }
+  }
+  for (auto& [data, plot] : by_text) plots.push_back(std::move(plot));
+}
+
 }  // namespace
 
 std::vector<Plot> plots_of(const json& document) {
@@ -310,6 +342,7 @@ std::vector<Plot> plots_of(const json& document) {
   for (const auto& inspection : document["inspections"]) {
     for (const auto& spectrum : inspection["spectra"]) add_spectrum(text(inspection, "name"), spectrum, plots);
   }
+  add_positions(document["evaluations"], plots);
   // Two benchmarks, say, may have a plot of the same name.
   std::set<std::string> names;
   for (auto& plot : plots) {

@@ -42,11 +42,18 @@ std::string identity(const json& line) {
   return dump(key);
 }
 
-json latest(const json& points) {
+// What was evaluated: all of a line but its result.
+std::string evaluation_identity(const json& line) {
+  json key = {{"by_position", line.contains("loss_by_position")}};
+  for (const auto* name : {"model", "data", "length", "config"}) key[name] = line.value(name, json());
+  return dump(key);
+}
+
+json latest(const json& points, std::string (*identity_of)(const json&) = identity) {
   std::map<std::string, std::size_t> places;
   json result = json::array();
   for (const auto& point : points) {
-    const auto [place, is_new] = places.try_emplace(identity(point), result.size());
+    const auto [place, is_new] = places.try_emplace(identity_of(point), result.size());
     if (is_new) {
       result.push_back(point);
     } else {
@@ -127,6 +134,15 @@ json read_inspection(const fs::path& folder, Remarks& remarks) {
                      inspection["weights"].empty() && inspection["attention"].empty();
   if (!empty) return inspection;
   remarks.add(folder, "nothing is inspected yet; left out");
+  return nullptr;
+}
+
+json read_evaluation(const fs::path& folder, Remarks& remarks) {
+  auto evaluation = named(folder);
+  sort_lines(folder / "evaluate.jsonl", {{"evaluation", "lines"}}, evaluation, remarks);
+  evaluation["lines"] = latest(evaluation["lines"], evaluation_identity);
+  if (!evaluation["lines"].empty()) return evaluation;
+  remarks.add(folder, "nothing is evaluated yet; left out");
   return nullptr;
 }
 

@@ -25,4 +25,8 @@ json read_ablation(const std::filesystem::path& folder, Remarks& remarks);
 /// {"path", "name", "spectra", "projections", "weights", "attention": the lines of inspect.jsonl by type}
 json read_inspection(const std::filesystem::path& folder, Remarks& remarks);
 
+/// {"path", "name", "lines": those of evaluate.jsonl}; of evaluations of the same model, data and length the last
+/// counts.
+json read_evaluation(const std::filesystem::path& folder, Remarks& remarks);
+
 }  // namespace linformer::report

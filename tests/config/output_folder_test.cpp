@@ -71,9 +71,11 @@ TEST_F(OutputFolder, AnAblationNamesItself) {
 TEST_F(OutputFolder, ResultsAreKnownByNameAndFirstLine) {
   write("benchmark.jsonl", "{\"type\":\"machine\"}\n");
   write("inspect.jsonl", "{\"type\":\"spectrum\"}\n");
+  write("evaluate.jsonl", "{\"type\":\"evaluation\"}\n");
   write("mine.jsonl", "{\"type\":\"machine\"}\n");
   EXPECT_TRUE(is_results_file(folder_ / "benchmark.jsonl"));
   EXPECT_TRUE(is_results_file(folder_ / "inspect.jsonl"));
+  EXPECT_TRUE(is_results_file(folder_ / "evaluate.jsonl"));
   EXPECT_FALSE(is_results_file(folder_ / "mine.jsonl"));
   write("benchmark.jsonl", "{\"speed\":1}\n");
   EXPECT_FALSE(is_results_file(folder_ / "benchmark.jsonl"));

@@ -51,6 +51,20 @@ TEST(ReadFile, ErrorsNameTheFileAndTheReason) {
       holds(message_of([&] { read_file(folder.path()); }), {folder.path().string(), "is a folder, expected a file"}));
 }
 
+TEST(AppendLine, AddsLinesAndEndsOneThatWasCut) {
+  const TemporaryFolder folder;
+  const auto file = folder / "lines";
+  append_line(file, "one");
+  append_line(file, "two");
+  EXPECT_EQ(read_file(file), "one\ntwo\n");
+  folder.write("lines", "one\ntw");
+  append_line(file, "three");
+  EXPECT_EQ(read_file(file), "one\ntw\nthree\n");
+  EXPECT_TRUE(
+      holds(message_of([&] { append_line(folder.path(), "x"); }), {folder.path().string(), "can't be written"}));
+  EXPECT_TRUE(holds(message_of([&] { append_line("/dev/full", "x"); }), {"/dev/full", "No space left"}));
+}
+
 TEST(MappedFile, HoldsTheBytes) {
   const TemporaryFolder folder;
   MappedFile file(folder.write("seven", "1234567"));

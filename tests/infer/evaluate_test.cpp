@@ -99,6 +99,45 @@ TEST(EvaluateByPosition, RefusesWhatModelOrTextDontReach) {
   EXPECT_NE(refusal(unlimited, {.length = -1}).find("length is -1"), std::string::npos);
 }
 
+// Two windows of 24 and one of 17 targets: the error weights them so, and needs two at least.
+TEST(EvaluateByPosition, SequencesAreTheFirstWindowsAndGiveTheError) {
+  const auto tokenizer = load_tokenizer("bytes");
+  const auto model = tiny_model(tiny_config("running"));
+  const auto text = std::string(kText).substr(0, 24 + 24 + 17 + 1);
+  const auto of = [&](std::size_t first, std::size_t size) { return direct_loss(model, text.substr(first, size + 1)); };
+  for (const std::int64_t batch : {1, 2, 16}) {
+    const auto first = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 1, .by_position = true});
+    EXPECT_NEAR(first.loss, of(0, 24), 1e-10) << batch;
+    ASSERT_EQ(first.loss_by_position.size(), 1u);
+    EXPECT_FALSE(first.loss_by_position[0].standard_error);
+    const auto two = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 2, .by_position = true});
+    EXPECT_EQ(two.tokens, 48);
+    EXPECT_NEAR(two.loss_by_position[0].standard_error.value(), std::abs(of(0, 24) - of(24, 24)) / 2, 1e-8);
+    const auto all = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 9, .by_position = true});
+    EXPECT_EQ(all.tokens, 65);
+    double squares = 0;
+    for (const auto& [start, size] : {std::pair<std::size_t, std::size_t>{0, 24}, {24, 24}, {48, 17}})
+      squares += std::pow(static_cast<double>(size) * (of(start, size) - all.loss), 2);
+    EXPECT_NEAR(all.loss_by_position[0].standard_error.value(), std::sqrt(squares * 3 / 2) / 65, 1e-8);
+  }
+  EXPECT_THROW(evaluate(model, *tokenizer, text, {.sequences = -1}), UserError);
+}
+
+// A batch of longer windows has no more tokens than one of windows of model.length.
+TEST(EvaluateByPosition, LongWindowsComeInSmallerBatches) {
+  auto config = tiny_config("softmax");
+  config.position = Position::none;
+  const auto model = tiny_model(config);
+  std::int64_t batches = 0;
+  EvaluateOptions options{.batch = 4, .length = 50};
+  options.progress = [&](std::int64_t, std::int64_t all) { batches = all; };
+  evaluate(model, *load_tokenizer("bytes"), std::string(50 * 5 + 1, 'x'), options);
+  EXPECT_EQ(batches, 5);
+  options.length = 24;
+  evaluate(model, *load_tokenizer("bytes"), std::string(24 * 8 + 1, 'x'), options);
+  EXPECT_EQ(batches, 2);
+}
+
 class EvaluateForm : public ::testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Forms, EvaluateForm, ::testing::ValuesIn(linformer::test::kForms));
 

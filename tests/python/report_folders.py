@@ -145,3 +145,20 @@ def inspection(folder, model="runs/softmax"):
             lines.append({"type": "attention", "model": model, "layer": layer, "head": head, "rows": 48, "columns": 48, "values": values})
     write_lines(folder / "inspect.jsonl", lines)
     return folder
+
+
+def evaluation_line(model, data="data/novels", length=1024, trained=256, drop=0.1, octaves=None, **more):
+    """Loss that falls by `drop` with each octave of position."""
+    starts = [0] + [128 * 2 ** i for i in range(20) if 128 * 2 ** i < length]
+    by_position = [{"from": start, "to": min(length, max(128, 2 * start)) - 1, "loss": 2.5 - drop * i, "standard_error": 0.01, "tokens": 8 * (min(length, max(128, 2 * start)) - start)}
+                   for i, start in enumerate(starts)]
+    config_of = config(**more)
+    config_of["model"]["length"] = trained
+    return {"type": "evaluation", "model": model, "data": data, "length": length, "loss": 2.2, "perplexity": 9.0, "bits_per_byte": 2.2 / math.log(2), "tokens": 8 * length, "seconds": 1.5,
+            "loss_by_position": by_position if octaves is None else octaves, "config": {name: config_of[name] for name in ("model", "attention")}, "tokenizer": config_of["tokenizer"],
+            "version": "0.1.0", "command": f"linformer evaluate --model {model} --by-position", "time": 1.7e9}
+
+
+def evaluation(folder, lines=None):
+    write_lines(folder / "evaluate.jsonl", lines or [evaluation_line("runs/running", position="rotary"), evaluation_line("runs/softmax", kind="softmax", length=256), evaluation_line("runs/running", data="code", drop=0.2)])
+    return folder

@@ -280,3 +280,19 @@ def test_loss_by_position_beyond_the_trained_length(model, endless, work):
     assert b"positions" in run("evaluate", "--model", endless, "--data", work / "text.txt", "--by-position").stdout
     assert "E and F" not in error_of("evaluate", "--model", model, "--data", work / "text.txt", "--length", 97)
     assert "too few" in error_of("evaluate", "--model", endless, "--data", work / "text.txt", "--length", 10**6)
+
+
+def test_evaluations_are_kept_for_the_report(endless, work, tmp_path):
+    out = tmp_path / "kept"
+    flags = ["--model", endless, "--data", work / "text.txt", "--out", out]
+    printed = json.loads(run("evaluate", *flags, "--json", "--by-position", "--length", 300, "--sequences", 3).stdout)
+    run("evaluate", *flags)
+    lines = [json.loads(line) for line in (out / "evaluate.jsonl").read_text().splitlines()]
+    assert [list(line)[0] for line in lines] == ["type", "type"] and lines[0]["model"] == str(endless) and lines[0]["data"] == str(work / "text.txt")
+    assert {name: lines[0][name] for name in ("loss", "tokens", "loss_by_position")} == {name: printed[name] for name in ("loss", "tokens", "loss_by_position")}
+    assert lines[0]["length"] == 300 and lines[0]["tokens"] == 900 and lines[1]["length"] == lines[1]["config"]["model"]["length"] == 96
+    assert "loss_by_position" not in lines[1] and "--by-position" in lines[0]["command"] and "--sequences 3" in lines[0]["command"]
+    run("report", out, "--out", tmp_path / "page.html")
+    assert "evaluation" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    (tmp_path / "file").write_text("")
+    assert "--out" in error_of("evaluate", "--model", endless, "--data", work / "text.txt", "--out", tmp_path / "file")

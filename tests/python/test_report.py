@@ -54,6 +54,7 @@ def page(tmp_path_factory):
     make.ablation(root / "kinds")
     make.ablation(root / "recall", "recall", "Associative recall", recall=True)
     make.inspection(root / "inspection")
+    make.evaluation(root / "evaluation")
     result = report(root, out=root / "page.html")
     assert result.stderr == ""
     return root / "page.html"
@@ -73,7 +74,7 @@ def test_every_chart_is_drawn(browser, page, width, scheme):
     ink = dict(browser.run(INK))
     for name in ("loss", "rate-throughput", "rate-learning", "speed-0-time", "speed-0-memory", "speed-1-bars", "paper-time", "paper-memory", "ablation-1-loss", "ablation-1-bias",
                  "ablation-2-accuracy", "ablation-2-state", "ablation-2-distance", "inspect-1-spectrum-1-curve", "inspect-1-spectrum-1-heat", "inspect-1-weights-share",
-                 "inspect-1-projection", "inspect-1-attention"):
+                 "inspect-1-projection", "inspect-1-attention", "evaluations-1-position", "evaluations-2-position"):
         assert name in ink
     assert {name: share for name, share in ink.items() if share < 0.01} == {}
     assert all(any(series) for series in browser.run(SERIES).values())
@@ -268,6 +269,7 @@ def test_hostile_text_stays_text(browser, tmp_path):
     (folder / "config.json").write_text(json.dumps(changed))
     make.ablation(tmp_path / "grid", title=evil, points=("base", "<img src=x onerror='window.hit = 3'>"))
     make.inspection(tmp_path / "look", model=evil)
+    make.evaluation(tmp_path / "evaluation", [make.evaluation_line(evil, data=evil), make.evaluation_line(evil + "2", data=evil)])
     report(tmp_path, out=tmp_path / "page.html")
     opened(browser, tmp_path / "page.html")
     browser.run("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -277,6 +279,30 @@ def test_hostile_text_stays_text(browser, tmp_path):
     assert browser.run("window.hit") is None
     assert browser.run("document.querySelectorAll('main img').length") == 0
     assert text in browser.run("document.getElementById('samples').innerText")
+    assert browser.errors == []
+
+
+def test_loss_by_position_of_several_models_in_one_chart(browser, tmp_path):
+    odd = [None, "x", {"from": 0, "to": "127", "loss": 2}, {"from": 0, "to": 127, "loss": None}]
+    lines = [make.evaluation_line("runs/a/linformer", length=2048, drop=0.12), make.evaluation_line("runs/a/linformer", length=256), make.evaluation_line("runs/b/linformer", drop=-0.1),
+             make.evaluation_line("runs/softmax", kind="softmax", length=256), make.evaluation_line("runs/odd", octaves=odd), make.evaluation_line("runs/text", octaves="text"),
+             make.evaluation_line(7), make.evaluation_line("runs/bytes", data="code"), make.evaluation_line("runs/words", data="code", vocabulary="b" * 64)]
+    make.evaluation(tmp_path / "evaluation", lines)
+    report(tmp_path, out=tmp_path / "page.html")
+    opened(browser, tmp_path / "page.html")
+    option = "linformerReport.charts.find(c => c.id === 'evaluations-1-position').instance.getOption()"
+    assert browser.run(option + ".series.map(s => [s.name, s.data.length, s.data[0][0], s.data[1][1]])") == [
+        ["a/linformer, N 2,048", 5, 128, 2.38], ["a/linformer, N 256", 2, 128, 2.4], ["b/linformer", 4, 128, 2.6], ["softmax", 2, 128, 2.4]]
+    colours = browser.run(option + ".series.map(s => s.lineStyle.color)")
+    assert len(set(colours)) == 4 and colours[3] == browser.run("grey('softmax')")
+    assert browser.run(option + ".series[0].markLine.data.map(d => d.text)") == ["trained at 256"]
+    assert browser.run("linformerReport.charts.find(c => c.id === 'evaluations-2-position').instance.getOption().yAxis[0].name") == "bits a byte"
+    summary = browser.run("document.getElementById('summary').innerText")
+    # Of the longest: 2.02 in the last octave against 2.38 in the last one of training.
+    assert "8 times the trained length" in summary and "−15 %" in summary
+    assert "8 evaluations" in summary
+    rows = browser.run("[...document.querySelectorAll('#evaluations > .scroll tbody tr')].map(row => row.cells[0].innerText)")
+    assert rows[0] == "a/linformer, N 2,048" and len(rows) == 8
     assert browser.errors == []
 
 

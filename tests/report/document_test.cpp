@@ -155,5 +155,29 @@ TEST_F(Report, NothingUsableIsEmpty) {
   EXPECT_FALSE(is_empty_report(read_report({run("one", 1)}, {})));
 }
 
+TEST_F(Report, EvaluationsOfTheSameModelTextAndLengthCountOnce) {
+  write("e/evaluate.jsonl", R"({"type":"evaluation","model":"a","data":"t","length":64,"loss":3.0}
+{"type":"evaluation","model":"a","data":"t","length":64,"loss":2.123456789}
+{"type":"evaluation","model":"a","data":"t","length":128,"loss":2.5}
+{"type":"evaluation","model":"b","data":"t","length":64,"loss":2.25}
+{"type":"evaluation","model":"b","data":"t","length":64,"loss":2.25,"loss_by_position":[{"from":0,"to":63,"loss":2.25}]}
+{"type":"novelty"}
+{"type":"evalu
+)");
+  write("none/evaluate.jsonl", "");
+  const auto document = read_report({root / "e", root / "none"}, {});
+  ASSERT_EQ(document["evaluations"].size(), 1u);
+  const auto& lines = document["evaluations"][0]["lines"];
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0]["loss"], 2.12346);
+  EXPECT_EQ(lines[1]["length"], 128);
+  EXPECT_FALSE(lines[2].contains("loss_by_position"));
+  EXPECT_EQ(lines[3]["loss_by_position"][0]["to"], 63);
+  EXPECT_TRUE(remarks_on(document, "evaluate.jsonl", "type 'novelty'"));
+  EXPECT_TRUE(remarks_on(document, "evaluate.jsonl", "damaged"));
+  EXPECT_TRUE(remarks_on(document, "none", "nothing is evaluated yet"));
+  EXPECT_FALSE(is_empty_report(document));
+}
+
 }  // namespace
 }  // namespace linformer

@@ -142,5 +142,33 @@ TEST_F(Plots, SpectraAreNamedByTheirInspectionNotByTheModelsPath) {
                                       "spectrum-second-softmax-2", "spectrum-third", "spectrum-third-2"}));
 }
 
+TEST_F(Plots, LossByPositionHasALineForEachModelAndAPlotForEachText) {
+  const auto line = [](const char* model, const char* data, double loss) {
+    return json{{"type", "evaluation"},
+                {"model", model},
+                {"data", data},
+                {"length", 256},
+                {"loss", loss},
+                {"loss_by_position",
+                 {{{"from", 0}, {"to", 127}, {"loss", loss + 0.5}},
+                  {{"from", 128}, {"to", 255}, {"loss", loss - 0.5}},
+                  {{"from", "x"}, {"to", "y"}, {"loss", nullptr}}}}};
+  };
+  auto plain = line("runs/c", "novels", 2);
+  plain.erase("loss_by_position");
+  auto odd = line("runs/d", "novels", 2);
+  odd["loss_by_position"] = "text";
+  write("e/evaluate.jsonl",
+        as_lines({line("runs/a", "novels", 2), line("runs/b", "novels", 3), line("runs/a", "code", 1), plain, odd}));
+  const auto plots = plots_of(read_report({root / "e"}, {}));
+  ASSERT_EQ(plots.size(), 2u);
+  EXPECT_EQ(plots[0].name, "position-code");
+  EXPECT_EQ(plots[1].name, "position-novels");
+  ASSERT_EQ(plots[1].lines.size(), 2u);
+  EXPECT_EQ(plots[1].lines[1].title, "runs/b, N 256");
+  EXPECT_EQ(plots[1].lines[1].points, (std::vector<std::array<double, 2>>{{128, 3.5}, {256, 2.5}}));
+  EXPECT_NE(plots[1].lines[0].colour, plots[1].lines[1].colour);
+}
+
 }  // namespace
 }  // namespace linformer::report

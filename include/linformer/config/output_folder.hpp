@@ -17,8 +17,8 @@ FolderKind folder_kind(const std::filesystem::path& folder);
 /// Whether a config.json with this content makes its folder a run (or a run's checkpoint).
 bool is_run_config(const json& config);
 
-/// Whether a file is of those that `benchmark` and `inspect` write into a folder that may hold other things:
-/// benchmark.jsonl and inspect.jsonl.
+/// Whether a file is of those that `benchmark`, `inspect` and `evaluate` write into a folder that may hold other
+/// things: benchmark.jsonl, inspect.jsonl and evaluate.jsonl.
 bool is_results_file(const std::filesystem::path& path);
 
 }  // namespace linformer

@@ -40,6 +40,10 @@ class FileWriter {
 void write_atomically(const std::filesystem::path& path, const std::function<void(FileWriter&)>& fill);
 void write_atomically(const std::filesystem::path& path, std::string_view content);
 
+/// Adds a line to a file of lines, which is made where there is none: with one call to write, then fsynced. A last line
+/// that a kill cut is ended first, so that it stays the only damaged one. UserError when the file can't be written.
+void append_line(const std::filesystem::path& path, std::string_view line);
+
 /// Makes a folder under a temporary name beside `path`, lets `fill` write into it (`fill` gets that name), fsyncs the
 /// folder and renames it to `path`. An older folder of that name is replaced and then removed. `fill` must write only
 /// into that folder. The files that it writes are not fsynced one by one.

@@ -20,6 +20,8 @@ struct DistanceAccuracy {
 struct PositionLoss {
   std::int64_t from = 0, to = 0, tokens = 0;
   double loss = 0;  ///< nats a token
+  /// Of the loss, from its spread over windows; only where there are two or more.
+  std::optional<double> standard_error = std::nullopt;
 };
 struct Evaluation {
   double loss = 0, perplexity = 0;
@@ -34,7 +36,9 @@ struct Evaluation {
   std::vector<PositionLoss> loss_by_position = {};  ///< only where it was asked for
 };
 struct EvaluateOptions {
+  /// Sequences at once. Of those longer than model.length fewer, so that a batch has no more tokens, but at least one.
   std::int64_t batch = 16;
+  std::int64_t sequences = 0;         ///< read at most so many windows; 0: all
   std::int64_t length = 0;            ///< tokens of a window; 0: model.length. Longer ones need a model that reads them
   bool by_position = false;           ///< asks for Evaluation::loss_by_position
   at::ScalarType dtype = at::kFloat;  ///< bfloat16 computes matrix products under autocast

@@ -1,13 +1,13 @@
 // Puts the sections together, switches light and dark, and follows a run that is still training.
 
-const LINKS = [["summary", "Summary"], ["runs", "Runs"], ["speed", "Speed"], ["paper", "Table 3"], ["ablations", "Ablations"], ["inspect", "Inside"], ["samples", "Samples"], ["provenance", "Provenance"]];
+const LINKS = [["summary", "Summary"], ["runs", "Runs"], ["speed", "Speed"], ["paper", "Table 3"], ["ablations", "Ablations"], ["inspect", "Inside"], ["evaluations", "Evaluations"], ["samples", "Samples"], ["provenance", "Provenance"]];
 
 function build() {
   const scroll = window.scrollY;
   dropCharts();
   // Ablations get their ids first: the summary links to them.
   const ablations = ablationSections();
-  const sections = [summarySection(), runsSection(), speedSection(), paperSection(), ablations, inspectSection(), samplesSection(), provenanceSection()].filter(Boolean);
+  const sections = [summarySection(), runsSection(), speedSection(), paperSection(), ablations, inspectSection(), evaluationsSection(), samplesSection(), provenanceSection()].filter(Boolean);
   document.getElementById("main").replaceChildren(...sections);
   document.getElementById("nav").replaceChildren(...LINKS.filter(([id]) => document.getElementById(id)).map(([id, text]) => el("a", {href: "#" + id}, text)));
   document.getElementById("footer").replaceChildren(...[report.live ? el("span", {class: "live", id: "live"}, "Live: this page follows the run. ") : null, `Made by linformer ${report.version}. Charts by Apache ECharts (Apache-2.0).`].filter(Boolean));
@@ -41,7 +41,7 @@ system.addEventListener("change", () => memory.get() || switchTheme(system.match
 window.addEventListener("beforeprint", () => charts.forEach((one) => one.draw()));
 
 /** What must stay for the charts to be kept, zoom and all. */
-const shape = (r) => JSON.stringify([r.runs.map((run) => [run.path, run.samples.length, run.evaluations.step.length > 0]), r.benchmarks.length, r.ablations.length, r.inspections.length]);
+const shape = (r) => JSON.stringify([r.runs.map((run) => [run.path, run.samples.length, run.evaluations.step.length > 0]), r.benchmarks.length, r.ablations.length, r.inspections.length, r.evaluations.map((one) => one.lines.length)]);
 
 async function newest() {
   try {

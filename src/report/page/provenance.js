@@ -44,5 +44,6 @@ function provenanceSection() {
       report.benchmarks.map((b) => part(`Benchmark ${b.name}`, b.path, machineParts(b.machines))),
       report.ablations.map((a) => part(`Ablation ${a.title || a.name}`, a.path, commandLine(a.command), machineFacts(a.machine), a.grid ? inJson("Grid", a.grid) : null)),
       report.inspections.map((one) => part(`Inspection ${one.name}`, one.path, unique([...one.spectra, ...one.projections, ...one.weights, ...one.attention].map((line) => line.command).filter(Boolean)).map(commandLine))),
+      report.evaluations.map((one) => part(`Evaluation ${one.name}`, one.path, unique(one.lines.map((line) => line.command).filter((command) => typeof command === "string")).map(commandLine))),
       runs, more.length ? el("details", {class: "card wide"}, el("summary", {}, `${more.length} more runs`), el("div", {class: "grid"}, more)) : null));
 }

@@ -83,9 +83,9 @@ function spectrumFindings(inspections) {
 }
 
 function summarySection() {
-  const findings = [...runFindings(report.runs), ...auditFindings(report.runs), ...benchmarkFindings(report.benchmarks), ...ablationFindings(report.ablations), ...spectrumFindings(report.inspections)];
+  const findings = [...runFindings(report.runs), ...auditFindings(report.runs), ...benchmarkFindings(report.benchmarks), ...ablationFindings(report.ablations), ...spectrumFindings(report.inspections), ...positionFindings()];
   const count = (list, one, many) => (list.length ? `${list.length} ${list.length === 1 ? one : many}` : null);
-  const holds = [count(report.runs, "run", "runs"), count(report.benchmarks, "benchmark", "benchmarks"), count(report.ablations, "ablation", "ablations"), count(report.inspections, "inspection", "inspections")].filter(Boolean);
+  const holds = [count(report.runs, "run", "runs"), count(report.benchmarks, "benchmark", "benchmarks"), count(report.ablations, "ablation", "ablations"), count(report.inspections, "inspection", "inspections"), count(evaluationLines(), "evaluation", "evaluations")].filter(Boolean);
   if (!holds.length) return el("section", {id: "summary"}, el("h1", {}, "Nothing is recorded yet"), el("p", {class: "lead"}, "The page fills itself as soon as there is a first step."), remarksBox());
   return el("section", {id: "summary"}, el("h1", {}, "What was found"),
     el("p", {class: "lead"}, `From ${holds.join(", ")}, ${new Date(report.time * 1000).toLocaleString("en-GB", {dateStyle: "long", timeStyle: "short"})}. Each figure leads to its chart.`),
