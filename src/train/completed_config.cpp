@@ -19,7 +19,10 @@ void check_carried_state(const RunConfig& config) {
           "train.carry_state is true, but the rows of a batch don't go on where those of the step before ended "
           "(data.source = {}, data.order = {}); set data.source to text and data.order to sequential",
           enum_name(config.data.source), enum_name(config.data.order));
-  const auto form = form_of(config.model);
+  auto form = form_of(config.model);
+  for (std::int64_t layer = 0; layer < config.model.layers; ++layer) {
+    if (config.model.is_softmax(layer)) form = Form::softmax;
+  }
   require(form == Form::running,
           "train.carry_state is true, but the state of the form {} {}; use a causal window with attention.summary = "
           "running",

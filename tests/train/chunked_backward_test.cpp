@@ -108,7 +108,8 @@ TEST_P(EveryChunk, GivesTheGradientOfTheWhole) {
     expect_close(text.model(), text.in_chunks(chunk, at::kDouble), whole, 1e-12);
 }
 
-// In float32 both round, and chunks no more than the whole does.
+// In float32 both round, in another order: chunks within an order of magnitude of the whole. A wrong state is further
+// off.
 TEST_P(EveryChunk, RoundsAsTheWholeDoes) {
   auto config = GetParam().config;
   config.dropout = 0.2;
@@ -123,9 +124,9 @@ TEST_P(EveryChunk, RoundsAsTheWholeDoes) {
   double error_whole = 0, error_cut = 0;
   for (std::size_t i = 0; i < want.of_parameters.size(); ++i) {
     error_whole += std::pow(error(whole, i), 2), error_cut += std::pow(error(cut, i), 2);
-    EXPECT_LE(error(cut, i), 3 * error(whole, i) + 1e-6 * want.of_parameters[i].norm().item<double>() + 1e-8);
+    EXPECT_LE(error(cut, i), 10 * error(whole, i) + 1e-5 * want.of_parameters[i].norm().item<double>() + 1e-8);
   }
-  EXPECT_LE(std::sqrt(error_cut), 3 * std::sqrt(error_whole));
+  EXPECT_LE(std::sqrt(error_cut), 10 * std::sqrt(error_whole));
 }
 
 // The weights above are wide apart, so that float32 errs more than in a model as it begins.
