@@ -89,6 +89,8 @@ def lines():
         '"length":64,"batch":1,"status":"measured","seconds":0.5,"state_bytes":9}\n{"type":"saving","length":64,"saving":0.5}\n')
     put("metrics_lines", "table", '{"type":"ablation-row","point":"a","seeds":[{"seed":0,"validation_loss":2.5}],"mean":2.5}\n')
     put("metrics_lines", "inspect", '{"type":"spectrum","layer":0,"head":null,"values":[0.5,1]}\n{"type":"projection","layer":0}\n')
+    put("metrics_lines", "evaluate", '{"type":"evaluation","model":"run","data":"books","length":256,"loss":2.5,"loss_by_position":[{"from":0,"to":127,"loss":3},'
+        '{"from":128,"to":255,"loss":2}],"config":{"model":{"length":128}}}\n')
 
 
 def texts():
