@@ -33,6 +33,7 @@ std::vector<FormCase> forms_to_pause() {
   auto chosen = test::causal_forms();
   std::erase_if(chosen, [](const FormCase& form) {
     return form.name.find("key_value") != std::string::npos || form.name.find("unbiased") != std::string::npos ||
+           form.name.find("_both_") != std::string::npos || form.name.find("layerwise") != std::string::npos ||
            form.config.longest_text() < 45;
   });
   return chosen;
@@ -56,6 +57,7 @@ TEST_P(EveryConversation, GoesOnBitForBit) {
   sampling.top_k = 20;
   for (const auto weights : {WeightFormat::float32, WeightFormat::bfloat16, WeightFormat::int8}) {
     for (const std::string prompt : {"The cat", "a longer prompt than W"}) {
+      if (weights != WeightFormat::float32 && prompt.size() < 10) continue;
       const GenerateOptions options{.seed = 7, .weights = weights};
       const auto made = [&](std::int64_t tokens, const Conversation* from, Conversation* to) {
         sampling.max_tokens = tokens;

@@ -35,7 +35,7 @@ Gradients take(const LanguageModel& model, const std::function<double()>& backwa
 double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
 
 // The largest error of each parameter's gradient, relative to its largest number. Of a gradient that is almost nothing
-// beside the others (that of a key's bias is zero, but for rounding), relative to a hundredth of theirs.
+// beside the others (that of a key's bias is zero, but for rounding), relative to a tenth of theirs.
 void expect_close(const LanguageModel& model, const Gradients& got, const Gradients& want, double bound) {
   EXPECT_NEAR(got.loss, want.loss, bound * std::abs(want.loss));
   const auto parameters = model.parameters();
@@ -43,7 +43,7 @@ void expect_close(const LanguageModel& model, const Gradients& got, const Gradie
   for (const auto& gradient : want.of_parameters) most = std::max(most, largest(gradient));
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     const auto error = largest(got.of_parameters[i] - want.of_parameters[i]);
-    EXPECT_LE(error, bound * std::max(largest(want.of_parameters[i]), most / 100)) << parameters[i].first;
+    EXPECT_LE(error, bound * std::max(largest(want.of_parameters[i]), most / 10)) << parameters[i].first;
   }
 }
 
@@ -85,6 +85,16 @@ class Text {
   double count_ = 0;
   ForwardOptions forward_{.training = true, .dropout_seed = 77};
 };
+
+// One of each kind, projection and sharing; the others differ in norms and biases, which act on each position alone.
+std::vector<FormCase> forms_to_cut() {
+  auto chosen = test::causal_forms();
+  std::erase_if(chosen, [](const FormCase& form) {
+    const auto has = [&](std::string_view part) { return form.name.find(part) != std::string::npos; };
+    return has("_none_biased") || has("_none_unbiased") || has("keys_unbiased") || has("both_unbiased");
+  });
+  return chosen;
+}
 
 class EveryChunk : public testing::TestWithParam<FormCase> {};
 
@@ -139,7 +149,7 @@ TEST(Chunks, OfAFreshModelDifferByAMillionth) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Forms, EveryChunk, testing::ValuesIn(test::causal_forms()),
+INSTANTIATE_TEST_SUITE_P(Forms, EveryChunk, testing::ValuesIn(forms_to_cut()),
                          [](const auto& form) { return form.param.name; });
 
 // A state that is not what the chunk before left must show in the gradient: else the tests above could not fail.
