@@ -50,7 +50,6 @@ DataConfig asked_data(EvaluateFlags& flags) {
     flags.fields = own_data(flags.model);
   if (!is_given("data.order")) flags.fields.order = DataOrder::random;
   if (!flags.data.empty()) flags.fields.folder = flags.data;
-  const auto folder = flags.fields.folder;
   flags.field_flags->merge(flags.common.config);
   auto data = flags.fields;
   require(flags.data.empty() || data.folder == flags.data,
