@@ -46,8 +46,8 @@ DataConfig own_data(const std::string& folder) {
 // As the flags of fields say; what they leave open is as in the run.
 DataConfig asked_data(EvaluateFlags& flags) {
   const auto is_given = [&](const char* name) { return std::ranges::count(flags.given, name) > 0; };
-  if (flags.data.empty() && is_run_config(read_json(std::filesystem::path(flags.model) / "config.json")))
-    flags.fields = own_data(flags.model);
+  const bool own = flags.data.empty() && is_run_config(read_json(std::filesystem::path(flags.model) / "config.json"));
+  flags.fields = own ? own_data(flags.model) : DataConfig();
   if (!is_given("data.order")) flags.fields.order = DataOrder::random;
   if (!flags.data.empty()) flags.fields.folder = flags.data;
   flags.field_flags->merge(flags.common.config);
@@ -143,6 +143,7 @@ void print(const Evaluation& result, bool as_json) {
 
 void run(EvaluateFlags& flags) {
   apply(flags.common);
+  if (!flags.given.empty()) flags.field_flags->merge(flags.common.config);  // what is no value is said first
   make_out_folder(flags.out);
   const auto opened = open_model(flags.model, flags.common);
   const ProductGuard products(products_of(flags.common));
