@@ -91,7 +91,7 @@ void run(PrepareFlags& flags) {
   flags.options.separator = enum_of<Separator>(flags.separator, "--separator");
   const PrepareSummary summary = prepare(flags.options);
   say_inputs(summary);
-  if (summary.validation_tokens == 0 && flags.options.validation > 0) {
+  if (summary.validation_tokens == 0 && flags.options.validation_inputs.empty() && flags.options.validation > 0) {
     say("linformer: --validation {} of {} tokens is less than one, so nothing is kept apart and training will not "
         "evaluate\n",
         flags.options.validation, summary.train_tokens);
@@ -117,8 +117,12 @@ void add_prepare(CLI::App& app) {
                    "corpus keeps only the ids that this text needs, which makes the output layer smaller")
       ->check(CLI::IsMember({"full", "corpus"}))
       ->capture_default_str();
-  verb->add_option("--validation", flags->options.validation, "share of the tokens, at the end, for validation")
-      ->capture_default_str();
+  auto* share =
+      verb->add_option("--validation", flags->options.validation, "share of the tokens, at the end, for validation")
+          ->capture_default_str();
+  verb->add_option("--validation-input", flags->options.validation_inputs,
+                   "the texts for validation, named as those of --input; all of --input is then for training")
+      ->excludes(share);
   verb->add_option(
           "--separator", flags->separator,
           "the tokenizer's end-of-text token between the texts of two files: on, off, or auto: on where it has "

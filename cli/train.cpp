@@ -83,7 +83,7 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   }
   if (!options.resume || verb.count("--seed") > 0) config.seed = options.common.seed;
   if (!options.data.empty()) config.data.folder = options.data;
-  require(config.data.source == DataSource::recall || !config.data.folder.empty(),
+  require(config.data.source != DataSource::text || !config.data.folder.empty(),
           "--data is missing: expected the folder that `linformer prepare` made");
   const auto existing = options.resume      ? ExistingRun::resume
                         : options.overwrite ? ExistingRun::overwrite

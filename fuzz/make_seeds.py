@@ -78,6 +78,11 @@ def tensors():
         header[f"blocks.0.{dtype}"] = {"dtype": dtype, "shape": [2, 3], "data_offsets": [size, size + 6 * width]}
         size += 6 * width
     put("safetensors", "every_type", file(header, bytes(size)))
+    fields = {"format": "linformer-state", "version": "1", "position": "7", "unread": "[3]", "seen": "[1,3]", "random": "18446744073709551615", "weights": "float32",
+              "model": '{"model":{"length":8},"attention":{"slots":2}}', "model_weights_sha256": "a" * 64, "sha256": "b" * 64}
+    put("saved_state", "window", file({"__metadata__": fields, "0.key": {"dtype": "F32", "shape": [1, 1, 4, 2], "data_offsets": [0, 32]},
+                                       "0.slot_key": {"dtype": "F32", "shape": [1, 1, 2, 2], "data_offsets": [32, 48]}}, bytes(48)))
+    put("saved_state", "words", file({"__metadata__": {**fields, "position": '"seven"', "weights": "int4"}}, b""))
     put("safetensors", "empty", file({}, b""))
     put("safetensors", "shapes", file({"scalar": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]},
                                        "none": {"dtype": "F32", "shape": [3, 0], "data_offsets": [4, 4]}}, bytes(4)))
@@ -89,6 +94,8 @@ def lines():
         '"length":64,"batch":1,"status":"measured","seconds":0.5,"state_bytes":9}\n{"type":"saving","length":64,"saving":0.5}\n')
     put("metrics_lines", "table", '{"type":"ablation-row","point":"a","seeds":[{"seed":0,"validation_loss":2.5}],"mean":2.5}\n')
     put("metrics_lines", "inspect", '{"type":"spectrum","layer":0,"head":null,"values":[0.5,1]}\n{"type":"projection","layer":0}\n')
+    put("metrics_lines", "evaluate", '{"type":"evaluation","model":"run","data":"books","length":256,"loss":2.5,"loss_by_position":[{"from":0,"to":127,"loss":3},'
+        '{"from":128,"to":255,"loss":2}],"config":{"model":{"length":128}}}\n')
 
 
 def texts():

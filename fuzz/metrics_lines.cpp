@@ -12,7 +12,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     return true;
   }();
   fuzz::expect(prepared, "no folder");
-  for (const auto* name : {"metrics.jsonl", "samples.jsonl", "table.jsonl", "benchmark.jsonl", "inspect.jsonl"})
+  for (const auto* name :
+       {"metrics.jsonl", "samples.jsonl", "table.jsonl", "benchmark.jsonl", "inspect.jsonl", "evaluate.jsonl"})
     folder.write(name, fuzz::text_of(data, size));
   const auto document = read_report({folder.path()}, {});
   fuzz::expect(parse_json(dump(document), "document").is_object(), "the page's data is no JSON");

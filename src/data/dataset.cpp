@@ -1,6 +1,10 @@
 #include "linformer/data/dataset.hpp"
 
+#include <optional>
+#include <utility>
+
 #include "linformer/core/error.hpp"
+#include "linformer/data/passkey.hpp"
 #include "linformer/data/recall.hpp"
 
 namespace linformer {
@@ -44,33 +48,74 @@ class TextDataset final : public Dataset {
   TokenData data_;
 };
 
-class RecallDataset final : public Dataset {
+// Generated sequences: training uses even seeds and validation odd ones, so no run trains on a sequence that validates
+// it.
+class GeneratedDataset : public Dataset {
  public:
-  explicit RecallDataset(const DataConfig& config)
-      : config_(config), tokenizer_(numbers_tokenizer(config.keys + config.values)) {}
+  explicit GeneratedDataset(DataConfig config) : config_(std::move(config)) {}
 
   std::unique_ptr<Batches> train(const Sizes& sizes, std::uint64_t seed) const override {
     check_objective(sizes);
-    // Training uses even seeds and validation odd ones, so no run trains on a sequence that validates it.
-    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length, 2 * seed);
+    return make(sizes, TextPart::train, 2 * seed, -1);
   }
   std::unique_ptr<Batches> validation(const Sizes& sizes) const override {
     check_objective(sizes);
-    return std::make_unique<RecallBatches>(config_, sizes.batch, sizes.length,
-                                           2 * static_cast<std::uint64_t>(config_.seed) + 1, config_.sequences);
+    return make(sizes, TextPart::validation, 2 * static_cast<std::uint64_t>(config_.seed) + 1, config_.sequences);
   }
-  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
   std::int64_t train_tokens() const override { return 0; }
   std::int64_t validation_tokens(std::int64_t length) const override { return config_.sequences * length; }
   std::optional<double> bytes_per_token() const override { return std::nullopt; }
 
+ protected:
+  virtual std::unique_ptr<Batches> make(const Sizes& sizes, TextPart part, std::uint64_t seed,
+                                        std::int64_t limit) const = 0;
+  const DataConfig& config() const { return config_; }
+
  private:
-  static void check_objective(const Sizes& sizes) {
-    require(
-        sizes.objective == Objective::causal,
-        "train.objective is masked, but data.source = recall has targets of its own; set train.objective to causal");
+  void check_objective(const Sizes& sizes) const {
+    require(sizes.objective == Objective::causal,
+            "train.objective is masked, but data.source = {} has targets of its own; set train.objective to causal",
+            enum_name(config_.source));
   }
   DataConfig config_;
+};
+
+class RecallDataset final : public GeneratedDataset {
+ public:
+  explicit RecallDataset(const DataConfig& config)
+      : GeneratedDataset(config), tokenizer_(numbers_tokenizer(config.keys + config.values)) {}
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+
+ protected:
+  std::unique_ptr<Batches> make(const Sizes& sizes, TextPart, std::uint64_t seed, std::int64_t limit) const override {
+    return std::make_unique<RecallBatches>(config(), sizes.batch, sizes.length, seed, limit);
+  }
+
+ private:
+  std::shared_ptr<const Tokenizer> tokenizer_;
+};
+
+class PasskeyDataset final : public GeneratedDataset {
+ public:
+  explicit PasskeyDataset(const DataConfig& config) : GeneratedDataset(config) {
+    if (!config.folder.empty()) text_ = TokenData::open(config.folder);
+    tokenizer_ = text_ ? text_->tokenizer() : numbers_tokenizer(config.keys + config.values + 1);
+  }
+  std::shared_ptr<const Tokenizer> tokenizer() const override { return tokenizer_; }
+  std::int64_t validation_tokens(std::int64_t length) const override {
+    return text_ && text_->validation_size() == 0 ? 0 : GeneratedDataset::validation_tokens(length);
+  }
+
+ protected:
+  std::unique_ptr<Batches> make(const Sizes& sizes, TextPart part, std::uint64_t seed,
+                                std::int64_t limit) const override {
+    const PasskeyBatches::Sizes own{.batch = sizes.batch, .length = sizes.length, .seed = seed, .limit = limit};
+    if (text_) return std::make_unique<PasskeyBatches>(config(), *text_, part, own);
+    return std::make_unique<PasskeyBatches>(config(), own);
+  }
+
+ private:
+  std::optional<TokenData> text_;
   std::shared_ptr<const Tokenizer> tokenizer_;
 };
 
@@ -81,6 +126,7 @@ std::unique_ptr<Dataset> dataset_of(TokenData data) { return std::make_unique<Te
 std::unique_ptr<Dataset> open_dataset(const DataConfig& config, std::int64_t length) {
   check(config, length);
   if (config.source == DataSource::recall) return std::make_unique<RecallDataset>(config);
+  if (config.source == DataSource::passkey) return std::make_unique<PasskeyDataset>(config);
   return dataset_of(TokenData::open(config.folder));
 }
 

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <iterator>
 #include <optional>
+#include <set>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -46,6 +48,7 @@ std::optional<std::int32_t> separator_of(const Tokenizer& tokenizer, Separator w
 
 struct Encoded {
   std::int64_t tokens = 0, separators = 0;
+  std::int64_t training = 0;  // tokens before the first validation file, where there are such files
   std::vector<bool> used = {};
   std::vector<InputRemark> remarks = {};
 };
@@ -56,8 +59,8 @@ std::int64_t size_of(const std::string& file) {
   return error ? 0 : static_cast<std::int64_t>(size);
 }
 
-/// Writes the ids of all files, 32 bits each, to `path`.
-Encoded encode_files(const std::vector<std::string>& files, const Tokenizer& tokenizer,
+/// Writes the ids of all files, 32 bits each, to `path`. The last `held_out` files are for validation.
+Encoded encode_files(const std::vector<std::string>& files, std::size_t held_out, const Tokenizer& tokenizer,
                      std::optional<std::int32_t> separator, bool quiet, const fs::path& path) {
   Encoded encoded{.used = std::vector<bool>(static_cast<std::size_t>(tokenizer.size()))};
   std::int64_t total = 0, done = 0;
@@ -70,7 +73,9 @@ Encoded encode_files(const std::vector<std::string>& files, const Tokenizer& tok
       writer.write(ids.data(), ids.size_bytes());
     };
     StreamEncoder encoder(tokenizer, put);
-    for (const std::string& file : files) {
+    for (std::size_t i = 0; i < files.size(); ++i) {
+      const auto& file = files[i];
+      if (i + held_out == files.size()) encoded.training = encoded.tokens;
       bool separate = separator && encoded.tokens > 0;  // before the first text of this file, if it has any
       std::int64_t read = 0;
       const auto reading = read_text(file, [&](std::string_view text) {
@@ -92,6 +97,19 @@ Encoded encode_files(const std::vector<std::string>& files, const Tokenizer& tok
   });
   progress.finish();
   return encoded;
+}
+
+// Text that is trained on can't judge a model.
+void check_apart(const std::vector<std::string>& training, const std::vector<std::string>& validation) {
+  const auto place_of = [](const std::string& file) {
+    std::error_code ignored;
+    return file == "-" ? fs::path(file) : fs::weakly_canonical(file, ignored);
+  };
+  std::set<fs::path> places;
+  for (const auto& file : training) places.insert(place_of(file));
+  for (const auto& file : validation)
+    require(!places.contains(place_of(file)),
+            "{} is among the texts of --input and of --validation-input; name it in one of them", file);
 }
 
 std::int64_t byte_count(std::span<const std::int32_t> ids, const Tokenizer& tokenizer) {
@@ -124,15 +142,26 @@ PrepareSummary prepare(const PrepareOptions& options) {
           "--validation is {}, expected a part of the tokens from 0 to below 1", options.validation);
   check_out(options.out, options.overwrite);
   InputFiles inputs = find_input_files(options.inputs, options.out);
-  const std::vector<std::string>& files = inputs.files;
+  std::vector<std::string>& files = inputs.files;
+  std::size_t held_out = 0;
+  if (!options.validation_inputs.empty()) {
+    auto more = find_input_files(options.validation_inputs, options.out);
+    check_apart(files, more.files);
+    held_out = more.files.size();
+    std::ranges::move(more.files, std::back_inserter(files));
+    std::ranges::move(more.left_out, std::back_inserter(inputs.left_out));
+  }
   const auto base = load_tokenizer(options.tokenizer);
   const auto separator = separator_of(*base, options.separator);
   PrepareSummary summary;
   write_folder_atomically(options.out, [&](const fs::path& folder) {
     const fs::path encoded_path = folder / "encoded.part";
-    Encoded encoded = encode_files(files, *base, separator, options.quiet, encoded_path);
+    Encoded encoded = encode_files(files, held_out, *base, separator, options.quiet, encoded_path);
     require(encoded.tokens > 0, "the input is empty: {} no text",
             files.size() == 1 ? files[0] + " holds" : "its files hold");
+    require(held_out == 0 || (encoded.training > 0 && encoded.tokens > encoded.training),
+            "the files of {} hold no text; name others, or leave --validation-input out",
+            encoded.training > 0 ? "--validation-input" : "--input");
     // The corpus has the same tokens under its own vocabulary, so that its ids are only renumbered.
     std::vector<std::int32_t> renumbered;
     const auto tokenizer = options.corpus_vocabulary ? corpus_tokenizer(*base, encoded.used, &renumbered) : base;
@@ -141,7 +170,8 @@ PrepareSummary prepare(const PrepareOptions& options) {
       const std::span<const std::int32_t> ids(reinterpret_cast<const std::int32_t*>(mapped.bytes().data()),
                                               static_cast<std::size_t>(encoded.tokens));
       const auto validation =
-          static_cast<std::size_t>(std::llround(options.validation * static_cast<double>(ids.size())));
+          held_out > 0 ? ids.size() - static_cast<std::size_t>(encoded.training)
+                       : static_cast<std::size_t>(std::llround(options.validation * static_cast<double>(ids.size())));
       const auto train_ids = ids.first(ids.size() - validation), validation_ids = ids.last(validation);
       summary = {.tokenizer = tokenizer->name(),
                  .hash = tokenizer->hash(),

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/draw.hpp"
+#include "data/free_places.hpp"
 #include "linformer/core/error.hpp"
 
 namespace linformer {
@@ -39,6 +40,48 @@ std::vector<std::int64_t> places_of(Draws& draws, std::int64_t count, std::int64
   return chosen;
 }
 
+/// Where the pairs of a sequence and their queries stand: the place of each key.
+struct Layout {
+  std::vector<std::int64_t> pairs, queries;
+};
+
+Layout pairs_at_start(Draws& draws, std::int64_t pairs, std::int64_t length, double power) {
+  const auto start = 2 * pairs;
+  Layout layout{.pairs = {}, .queries = places_of(draws, pairs, (length - start) / 2, power)};
+  for (auto& query : layout.queries) query = start + 2 * query;
+  for (std::int64_t pair = 0; pair < pairs; ++pair) layout.pairs.push_back(2 * pair);
+  return layout;
+}
+
+/// Σ g^(power − 1) of the first gaps; entry g − 1 has those of 1 to g.
+std::vector<double> sums_of_weights(std::int64_t gaps, double power) {
+  std::vector<double> sums(static_cast<std::size_t>(gaps));
+  double sum = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) sums[i] = sum += std::pow(static_cast<double>(i + 1), power - 1);
+  return sums;
+}
+
+/// Pairs anywhere. The sequence is `length` − `pairs` units, of which pairs take two places and all others one.
+Layout scattered(Draws& draws, std::int64_t pairs, std::int64_t length, const std::vector<double>& sums) {
+  const auto units = length - pairs;
+  FreePlaces free(units);
+  Layout layout;
+  std::vector<std::int64_t> pairs_before(static_cast<std::size_t>(units) + 1);
+  for (std::int64_t pair = 0; pair < pairs; ++pair) {
+    const auto rank = draws.below(free.size() - 1);  // one at least stays free behind it
+    const auto behind = sums.begin() + (free.size() - 1 - rank);
+    const auto gap = std::lower_bound(sums.begin(), behind - 1, draws.unit() * behind[-1]) - sums.begin();
+    layout.pairs.push_back(free.take(rank));
+    layout.queries.push_back(free.take(rank + gap));
+    ++pairs_before[static_cast<std::size_t>(layout.pairs.back()) + 1];
+  }
+  std::partial_sum(pairs_before.begin(), pairs_before.end(), pairs_before.begin());
+  for (auto* places : {&layout.pairs, &layout.queries}) {
+    for (auto& place : *places) place += pairs_before[static_cast<std::size_t>(place)];
+  }
+  return layout;
+}
+
 }  // namespace
 
 RecallBatches::RecallBatches(const DataConfig& config, std::int64_t batch, std::int64_t length, std::uint64_t seed,
@@ -46,6 +89,7 @@ RecallBatches::RecallBatches(const DataConfig& config, std::int64_t batch, std::
     : config_(config), batch_(batch), length_(length), limit_(limit), seed_(scramble(seed ^ 0x726563616c6c)) {
   require(batch > 0, "batch is {}, expected 1 or more", batch);
   check(config, length);
+  if (config.scatter) sums_of_weights_ = sums_of_weights(length - config.pairs, config.power);
 }
 
 std::int64_t RecallBatches::count() const { return limit_ < 0 ? -1 : (limit_ + batch_ - 1) / batch_; }
@@ -55,7 +99,7 @@ Batch RecallBatches::at(std::int64_t index) const {
   const auto rows = limit_ < 0 ? batch_ : std::min(batch_, limit_ - index * batch_);
   const auto ids = at::empty({rows, length_}, at::kLong);
   Batch result{ids, at::full_like(ids, kIgnored), /*sparse=*/true, at::zeros_like(ids)};
-  const auto vocabulary = config_.keys + config_.values, pairs = config_.pairs, start = 2 * pairs;
+  const auto vocabulary = config_.keys + config_.values, pairs = config_.pairs;
   for (std::int64_t row = 0; row < rows; ++row) {
     // Draws depend on the number of the sequence, so that another batch size gives the same sequences.
     Draws draws(seed_, index * batch_ + row, 0);
@@ -63,19 +107,20 @@ Batch RecallBatches::at(std::int64_t index) const {
     auto* targets_N = result.targets.mutable_data_ptr<std::int64_t>() + row * length_;
     auto* distances_N = result.distances.mutable_data_ptr<std::int64_t>() + row * length_;
     const auto keys = different(draws, pairs, config_.keys), values = different(draws, pairs, config_.values);
-    const auto places = places_of(draws, pairs, (length_ - start) / 2, config_.power);
+    const auto layout = config_.scatter ? scattered(draws, pairs, length_, sums_of_weights_)
+                                        : pairs_at_start(draws, pairs, length_, config_.power);
     std::vector<bool> taken(static_cast<std::size_t>(vocabulary));
     for (const auto key : keys) taken[static_cast<std::size_t>(key)] = true;
-    for (auto i = start; i < length_; ++i) {
+    for (auto i = config_.scatter ? 0 : 2 * pairs; i < length_; ++i) {
       do ids_N[i] = draws.below(vocabulary);
       while (taken[static_cast<std::size_t>(ids_N[i])]);
     }
     for (std::int64_t pair = 0; pair < pairs; ++pair) {
       const auto at = static_cast<std::size_t>(pair);
-      const auto query = start + 2 * places[at], value = config_.keys + values[at];
-      ids_N[2 * pair] = ids_N[query] = keys[at];
-      ids_N[2 * pair + 1] = targets_N[query] = value;
-      distances_N[query] = query - (2 * pair + 1);
+      const auto place = layout.pairs[at], query = layout.queries[at], value = config_.keys + values[at];
+      ids_N[place] = ids_N[query] = keys[at];
+      ids_N[place + 1] = targets_N[query] = value;
+      distances_N[query] = query - (place + 1);
     }
   }
   return result;

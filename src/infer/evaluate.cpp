@@ -5,10 +5,10 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 
+#include "infer/evaluation_sums.hpp"
 #include "linformer/core/error.hpp"
 #include "linformer/core/format.hpp"
 #include "linformer/core/json.hpp"
@@ -20,7 +20,6 @@
 namespace linformer {
 namespace {
 
-constexpr std::int64_t kDistanceRanges = 16;
 static_assert(kIgnored == ops::CrossEntropyOptions{}.ignore_index, "heads and batches mean the same by no target");
 
 // Where a model keeps something for each position, and the float32 numbers of one position there, in bytes.
@@ -115,41 +114,6 @@ class TextBatches final : public Batches {
   std::int64_t batch_, length_;
 };
 
-// Counts correct answers by distance.
-class Answers {
- public:
-  explicit Answers(std::int64_t length) : range_((length + kDistanceRanges - 1) / kDistanceRanges) {}
-
-  void add(const at::Tensor& right_Q, const at::Tensor& distances_Q) {
-    const auto right = right_Q.cpu().contiguous();
-    for (std::int64_t i = 0; i < right.numel(); ++i) {
-      auto& [queries, answered] =
-          counts_.at(static_cast<std::size_t>(distances_Q.const_data_ptr<std::int64_t>()[i] / range_));
-      ++queries;
-      answered += right.const_data_ptr<bool>()[i];
-    }
-  }
-
-  void report(Evaluation& result) const {
-    std::int64_t all = 0, all_answered = 0;
-    for (std::size_t i = 0; i < counts_.size(); ++i) {
-      const auto [queries, answered] = counts_[i];
-      all += queries, all_answered += answered;
-      const auto first = static_cast<std::int64_t>(i) * range_;
-      if (queries > 0)
-        result.accuracy_by_distance.push_back({first, first + range_ - 1, queries, share(answered, queries)});
-    }
-    if (all > 0) result.accuracy = share(all_answered, all);
-  }
-
- private:
-  static double share(std::int64_t part, std::int64_t whole) {
-    return static_cast<double>(part) / static_cast<double>(whole);
-  }
-  std::int64_t range_;
-  std::array<std::pair<std::int64_t, std::int64_t>, kDistanceRanges> counts_{};
-};
-
 // Of a long text, the memory of a part of it is enough: it is read in chunks, each with the state of those before.
 // Calls `visit` with the hidden states of each part of the batch, the part, and the position of its first token.
 template <class Visit>
@@ -164,86 +128,15 @@ void read_in_parts(const LanguageModel& model, const Batch& batch, const Visit& 
     };
     auto [hidden, after] = model.read(part(ids_BN), state);
     state = std::move(after);
-    visit(hidden, Batch{part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)}, first);
+    visit(hidden, Batch{part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances), batch.depths},
+          first);
   }
 }
-
-// Adds up losses by octaves of positions: over all windows, and of each window for the error of the mean.
-class Octaves {
- public:
-  static constexpr std::int64_t kFirst = 128;  // positions in the first of them
-
-  /// Calls `visit(from, count)` for the parts of the positions [first, first + count) of a window of the batch in
-  /// different octaves, and adds the score that it returns.
-  template <class Visit>
-  void over(std::size_t row, std::int64_t first, std::int64_t count, const Visit& visit) {
-    if (row >= windows_.size()) windows_.resize(row + 1);
-    for (auto at = first; at < first + count;) {
-      const auto octave = octave_of(at);
-      const auto end = std::min(first + count, kFirst << octave);
-      if (octave >= windows_[row].size()) windows_[row].resize(octave + 1);
-      const Score score = visit(at - first, end - at);
-      windows_[row][octave].loss += score.loss;
-      windows_[row][octave].targets += score.targets;
-      at = end;
-    }
-  }
-  void end_batch() {
-    for (const auto& window : windows_) {
-      if (window.size() > sums_.size()) sums_.resize(window.size());
-      for (std::size_t i = 0; i < window.size(); ++i) sums_[i].add(window[i]);
-    }
-    windows_.clear();
-  }
-
-  std::vector<PositionLoss> losses(std::int64_t length) const {
-    std::vector<PositionLoss> found;
-    for (std::size_t i = 0; i < sums_.size(); ++i) {
-      const auto& sum = sums_[i];
-      if (sum.targets == 0) continue;
-      const auto mean = sum.loss / static_cast<double>(sum.targets);
-      found.push_back({.from = i == 0 ? 0 : kFirst << (i - 1),
-                       .to = std::min(length, kFirst << i) - 1,
-                       .tokens = sum.targets,
-                       .loss = mean,
-                       .standard_error = sum.error(mean)});
-    }
-    return found;
-  }
-
- private:
-  struct Sum {
-    double loss = 0, squares = 0, products = 0, counts = 0;  // Σ l, Σ l², Σ l·c, Σ c² of windows of loss l, c targets
-    std::int64_t targets = 0, windows = 0;
-
-    void add(const Score& window) {
-      if (window.targets == 0) return;
-      const auto count = static_cast<double>(window.targets);
-      loss += window.loss, squares += window.loss * window.loss;
-      products += window.loss * count, counts += count * count;
-      targets += window.targets, ++windows;
-    }
-    // Windows are weighted by their targets: the last one may be shorter.
-    std::optional<double> error(double mean) const {
-      if (windows < 2) return std::nullopt;
-      const auto n = static_cast<double>(windows), all = static_cast<double>(targets);
-      const auto spread = std::max(0.0, squares - 2 * mean * products + mean * mean * counts);
-      return std::sqrt(spread * n / (n - 1)) / all;
-    }
-  };
-  static std::size_t octave_of(std::int64_t position) {
-    std::size_t octave = 0;
-    while (position >= kFirst << octave) ++octave;
-    return octave;
-  }
-  std::vector<std::vector<Score>> windows_;  // of the batch
-  std::vector<Sum> sums_;
-};
 
 // The first rows of a batch.
 Batch first_rows(const Batch& batch, std::int64_t rows) {
   const auto part = [&](const at::Tensor& all) { return all.defined() ? all.narrow(0, 0, rows).contiguous() : all; };
-  return {part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances)};
+  return {part(batch.ids), part(batch.targets), batch.sparse, part(batch.distances), part(batch.depths)};
 }
 
 // Adds up in float64 over batches. The mean of each batch is weighted by its number of targets.
@@ -256,6 +149,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   const auto dtype = options.dtype == at::kBFloat16 ? at::kBFloat16 : weight_Vd.scalar_type();
   Evaluation result;
   Answers answers(length_of(model, options));
+  Keys keys;
   Octaves octaves;
   double sum = 0;
   const auto rows = batch_of(model, options), most = options.sequences > 0 ? options.sequences : batches.count() * rows;
@@ -280,10 +174,13 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
         const auto score = model.head().score(hidden, {part.targets, part.sparse}, dtype, recall);
         sum += score.loss;
         result.tokens += score.targets;
-        if (score.right.defined()) answers.add(score.right, part.distances.masked_select(part.targets.ne(kIgnored)));
+        if (!score.right.defined()) return;
+        answers.add(score.right, part.distances.masked_select(part.targets.ne(kIgnored)));
+        if (part.depths.defined()) keys.add(score.right, part.targets);
       });
     }
     octaves.end_batch();
+    if (batch.depths.defined()) keys.end_batch(batch.depths);
     if (options.progress) options.progress(index + 1, count);
   }
   require(result.tokens > 0,
@@ -292,6 +189,7 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   result.perplexity = std::exp(result.loss);
   if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
   answers.report(result);
+  keys.report(result);
   result.loss_by_position = octaves.losses(length_of(model, options));
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
@@ -302,7 +200,8 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
 Evaluation evaluate(const LanguageModel& model, const Dataset& data, const EvaluateOptions& options) {
   check_request(model, *data.tokenizer(), options);
   const auto length = length_of(model, options);
-  check_tokens(data.validation_tokens(length), options);
+  const bool text = data.bytes_per_token().has_value();  // what is generated has no end
+  if (text) check_tokens(data.validation_tokens(length), options);
   const auto batches = data.validation({.batch = batch_of(model, options),
                                         .length = length,
                                         .objective = model.config().causal ? Objective::causal : Objective::masked});
@@ -333,7 +232,10 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
 std::string description_of(const Evaluation& evaluation) {
   auto text = formatted("loss {:.4f}, perplexity {:.2f}", evaluation.loss, evaluation.perplexity);
   if (evaluation.bits_per_byte) text += formatted(", {:.4f} bits per byte", *evaluation.bits_per_byte);
-  if (evaluation.accuracy) text += formatted(", {:.2f} % of queries answered", 100 * *evaluation.accuracy);
+  if (evaluation.found)
+    text += formatted(", {:.2f} % of keys found", 100 * *evaluation.found);
+  else if (evaluation.accuracy)
+    text += formatted(", {:.2f} % of queries answered", 100 * *evaluation.accuracy);
   return text;
 }
 
@@ -341,6 +243,11 @@ json to_json(const Evaluation& evaluation, const std::string& prefix) {
   json object = {{prefix + "loss", evaluation.loss}, {"perplexity", evaluation.perplexity}};
   if (evaluation.bits_per_byte) object["bits_per_byte"] = *evaluation.bits_per_byte;
   if (evaluation.accuracy) object["accuracy"] = *evaluation.accuracy;
+  if (evaluation.found) object["found"] = *evaluation.found;
+  for (const auto& [from, to, keys, accuracy, found] : evaluation.accuracy_by_depth) {
+    object["accuracy_by_depth"].push_back(
+        {{"from", from}, {"to", to}, {"keys", keys}, {"accuracy", accuracy}, {"found", found}});
+  }
   for (const auto& [first, last, queries, accuracy] : evaluation.accuracy_by_distance) {
     object["accuracy_by_distance"].push_back({{"distance", (first + last + 1) / 2},
                                               {"first", first},

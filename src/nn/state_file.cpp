@@ -70,18 +70,18 @@ DecodeState blank_state(const LanguageModel& model, std::int64_t batch, std::int
 
 DecodeState state_of(const LanguageModel& model, std::int64_t batch, std::int64_t position, const TensorFile& file) {
   std::size_t used = 0;
-  auto state =
-      build(model, batch, position,
-            [&](std::int64_t layer, std::string_view name, const std::vector<std::int64_t>& sizes,
-                const at::TensorOptions& options) {
-              const auto full = formatted("{}.{}", layer, name);
-              const auto& tensor = file.at(full);
-              require(tensor.sizes() == at::IntArrayRef(sizes) && at::isFloatingType(tensor.scalar_type()),
-                      "tensor '{}' has shape {} and dtype {}; expected {} of a floating-point dtype", full,
-                      at::str(tensor.sizes()), c10::toString(tensor.scalar_type()), at::str(at::IntArrayRef(sizes)));
-              ++used;
-              return tensor.to(options.device());
-            });
+  auto state = build(model, batch, position,
+                     [&](std::int64_t layer, std::string_view name, const std::vector<std::int64_t>& sizes,
+                         const at::TensorOptions& options) {
+                       const auto full = formatted("{}.{}", layer, name);
+                       const auto& tensor = file.at(full);
+                       require(tensor.sizes() == at::IntArrayRef(sizes) && at::isFloatingType(tensor.scalar_type()),
+                               "tensor '{}' has shape {} and dtype {}; expected {} of a floating-point dtype", full,
+                               excerpt(at::str(tensor.sizes())), c10::toString(tensor.scalar_type()),
+                               at::str(at::IntArrayRef(sizes)));
+                       ++used;
+                       return tensor.to(options.device());
+                     });
   require(used == file.tensors.size(), "{} tensors, of which the state of this model has {}.", file.tensors.size(),
           used);
   return state;

@@ -157,9 +157,10 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
   }
   const bool reads_text = std::any_of(grid.points.begin(), grid.points.end(),
                                       [](const auto& point) { return point.config.data.source == DataSource::text; });
-  require(data_folder.empty() || reads_text,
-          "{}: --data is {}, but every point makes its data itself (data.source is recall); leave --data out", source,
-          data_folder);
+  require(
+      data_folder.empty() || reads_text,
+      "{}: --data is {}, but every point makes its data itself (data.source is recall or passkey); leave --data out",
+      source, data_folder);
   grid.base = text_of(grid.file, "base", source, grid.points.front().name);
   require(names.contains(grid.base), "{}: base is \"{}\", but there is no point of this name; the points are {}",
           source, excerpt(grid.base), joined(names, ", "));

@@ -111,7 +111,8 @@ RunReading read_finished(const fs::path& run, const RunConfig& config) {
   const auto tokens = static_cast<double>(tokens_of(config));
   reading.seed = {{"seed", config.seed}, {"steps", steps}};
   const auto& last = lines.back();
-  for (const auto* key : {"validation_loss", "bits_per_byte", "accuracy", "accuracy_by_distance"}) {
+  for (const auto* key :
+       {"validation_loss", "bits_per_byte", "accuracy", "accuracy_by_distance", "found", "accuracy_by_depth"}) {
     if (last.contains(key)) reading.seed[key] = last[key];
   }
   reading.seed["tokens_per_second"] = tokens / std::max(reading.seconds, 1e-9);

@@ -56,7 +56,7 @@ RunConfig completed(RunConfig config, const Dataset& data) {
           "attention.window to 0 or auto), or "
           "train.objective to causal");
   auto& folder = config.data.folder;
-  if (config.data.source == DataSource::text) folder = fs::absolute(folder).lexically_normal().string();
+  if (!folder.empty()) folder = fs::absolute(folder).lexically_normal().string();
   require(
       is_utf8(folder),
       "data folder {}: its path is not UTF-8, so config.json can't hold it; rename the folder, or name a link to it",

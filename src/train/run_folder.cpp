@@ -53,6 +53,14 @@ std::vector<FieldHandle> fields_of(RunConfig& config) {
   return fields;
 }
 
+namespace {
+
+void drop(json& section, std::initializer_list<const char*> keys) {
+  for (const auto* key : keys) section.erase(key);
+}
+
+}  // namespace
+
 json run_sections(RunConfig config) {
   json sections = to_json(fields_of(config.train));
   const bool text = config.data.source == DataSource::text;
@@ -62,6 +70,8 @@ json run_sections(RunConfig config) {
     sections["data"] = {{"source", "text"}, {"folder", config.data.folder}};
     if (config.data.order != DataOrder::random) sections["data"]["order"] = enum_name(config.data.order);
   }
+  if (config.data.source == DataSource::recall) drop(sections["data"], {"key_length", "depth"});
+  if (config.data.source == DataSource::passkey) drop(sections["data"], {"pairs", "power", "scatter"});
   sections["data"].update({{"vocabulary_hash", config.identity.vocabulary_hash},
                            {"train_tokens", config.identity.train_tokens},
                            {"validation_tokens", config.identity.validation_tokens}});

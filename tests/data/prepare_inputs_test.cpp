@@ -251,5 +251,50 @@ TEST_F(PrepareSeparator, BytesHaveNone) {
   EXPECT_NE(message.find("bytes"), std::string::npos) << message;
 }
 
+class PrepareValidation : public PrepareInputs {
+ protected:
+  PrepareValidation() {
+    folder_.write("held/x.txt", "third ");
+    folder_.write("held/y.txt", "fourth");
+    folder_.write("texts/b.txt", "second ");
+    options_.validation_inputs = {(folder_.path() / "held").string()};
+  }
+  std::string part(bool training) const {
+    const auto data = TokenData::open(options_.out);
+    Ids ids(static_cast<std::size_t>(training ? data.train_size() : data.validation_size()));
+    training ? data.copy_train(0, data.train_size(), ids.data())
+             : data.copy_validation(0, data.validation_size(), ids.data());
+    return data.tokenizer()->decode({ids.begin(), ids.end()});
+  }
+  std::string refusal(const std::vector<std::string>& inputs) {
+    return test::message_of([&] { run(inputs); });
+  }
+};
+
+TEST_F(PrepareValidation, InputsOfTheirOwnAreTheValidationPart) {
+  const auto summary = run();
+  EXPECT_EQ(part(true), "first second ");
+  EXPECT_EQ(part(false), "third fourth");
+  EXPECT_EQ(summary.files, 4);
+  EXPECT_EQ(summary.train_bytes, 13);
+  EXPECT_EQ(summary.validation_bytes, 12);
+  options_.tokenizer = test::source_path("data/gpt2");
+  EXPECT_EQ(run().separators, 3);
+  EXPECT_EQ(part(true), "first <|endoftext|>second ");
+  EXPECT_EQ(part(false), "<|endoftext|>third <|endoftext|>fourth");
+}
+
+TEST_F(PrepareValidation, WhatIsTrainedOnIsNoValidation) {
+  const auto texts_again = refusal({texts().string(), (folder_.path() / "texts/../held").string()});
+  EXPECT_NE(texts_again.find("--validation-input"), std::string::npos) << texts_again;
+  folder_.write("nothing.txt", "");
+  options_.validation_inputs = {(folder_.path() / "nothing.txt").string()};
+  EXPECT_NE(refusal({texts().string()}).find("--validation-input hold no text"), std::string::npos);
+  options_.validation_inputs = {texts().string()};
+  EXPECT_NE(refusal({(folder_.path() / "nothing.txt").string()}).find("--input hold no text"), std::string::npos);
+  options_.validation_inputs = {(folder_.path() / "missing").string()};
+  EXPECT_NE(refusal({texts().string()}).find("missing"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace linformer

@@ -6,9 +6,13 @@
 
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
+#include <vector>
 
 #include "core/support.hpp"
+#include "data/draw.hpp"
+#include "data/free_places.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/data/dataset.hpp"
 #include "linformer/data/prepare.hpp"
@@ -73,6 +77,114 @@ TEST(Recall, IsThePublishedTask) {
   }
 }
 
+// Old runs are resumed and old results compared: the sequences of a seed stay what they were.
+TEST(Recall, PairsAtTheStartKeepTheirBits) {
+  const auto batch = RecallBatches(recall(), 2, 23, 3).at(1);
+  const auto numbers = [](const at::Tensor& row) {
+    const auto* first = row.const_data_ptr<std::int64_t>();
+    return std::vector<std::int64_t>(first, first + row.numel());
+  };
+  EXPECT_EQ(numbers(batch.ids[1]),
+            (std::vector<std::int64_t>{7, 11, 8, 16, 3, 17, 9, 15, 0, 12, 9, 16, 3, 13, 0, 4, 8, 15, 2, 13, 7, 4, 17}));
+  EXPECT_EQ(numbers(batch.distances[1]),
+            (std::vector<std::int64_t>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 7, 0, 5, 0, 13, 0, 0, 0, 19, 0, 0}));
+}
+
+TEST(Recall, ScatteredPairsStandAnywhereWithTheirQueriesBehind) {
+  auto config = recall();
+  config.scatter = true;
+  for (const std::int64_t length_N : {15, 16, 31, 64}) {  // 15: no room for filler
+    const RecallBatches batches(config, 4, length_N, 3);
+    std::set<std::int64_t> pair_places, query_places;
+    for (std::int64_t index = 0; index < 200; ++index) {
+      const auto batch = batches.at(index);
+      EXPECT_TRUE(batch.sparse);
+      for (std::int64_t row = 0; row < 4; ++row) {
+        const auto [ids, targets, distances] = row_of(batch, row);
+        std::map<std::int64_t, std::int64_t> place_of_key;
+        std::set<std::int64_t> values, taken;
+        std::int64_t queries = 0;
+        for (std::int64_t i = 0; i < length_N; ++i) {
+          ASSERT_TRUE(ids[i] >= 0 && ids[i] < 18);
+          if (targets[i] == kIgnored) continue;
+          ++queries;
+          const auto value = i - distances[i], key = value - 1;
+          ASSERT_TRUE(key >= 0 && value < i) << "the pair stands before its query";
+          EXPECT_EQ(ids[key], ids[i]);
+          EXPECT_EQ(ids[value], targets[i]);
+          ASSERT_TRUE(ids[key] < 11 && ids[value] >= 11);
+          EXPECT_TRUE(place_of_key.emplace(ids[i], key).second);
+          EXPECT_TRUE(values.insert(ids[value]).second);
+          for (const auto place : {key, value, i}) EXPECT_TRUE(taken.insert(place).second) << "places overlap";
+          pair_places.insert(key), query_places.insert(i);
+        }
+        EXPECT_EQ(queries, 5);
+        for (std::int64_t i = 0; i < length_N; ++i)
+          EXPECT_TRUE(taken.contains(i) || !place_of_key.contains(ids[i])) << "a key with a second value at " << i;
+      }
+    }
+    // The whole text but for its ends, where none fits.
+    EXPECT_EQ(static_cast<std::int64_t>(pair_places.size()), length_N - 2) << length_N;
+    EXPECT_EQ(static_cast<std::int64_t>(query_places.size()), length_N - 2) << length_N;
+    EXPECT_EQ(*query_places.begin(), 2);
+  }
+}
+
+// One pair in eight places: evenly over those with one behind, and then by gap.
+TEST(Recall, ScatteredPlacesFollowTheirLaws) {
+  auto config = recall();
+  config.scatter = true, config.pairs = 1;
+  for (const double power : {0.01, 1.0, 3.0}) {
+    config.power = power;
+    const std::int64_t rows = 20'000, units = 8;
+    const auto batch = RecallBatches(config, rows, units + 1, 8).at(0);
+    std::map<std::pair<std::int64_t, std::int64_t>, double> seen;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const auto [ids, targets, distances] = row_of(batch, row);
+      for (std::int64_t i = 0; i <= units; ++i) {
+        if (targets[i] != kIgnored) seen[{i - distances[i] - 1, distances[i]}] += 1.0 / static_cast<double>(rows);
+      }
+    }
+    for (std::int64_t pair = 0; pair < units - 1; ++pair) {
+      double total = 0;
+      const auto most = units - 1 - pair;
+      for (std::int64_t gap = 1; gap <= most; ++gap) total += std::pow(gap, power - 1);
+      for (std::int64_t gap = 1; gap <= most; ++gap) {
+        const auto share = std::pow(gap, power - 1) / total / static_cast<double>(units - 1);
+        EXPECT_NEAR((seen[{pair, gap}]), share, 5 * std::sqrt(share / static_cast<double>(rows))) << pair << " " << gap;
+      }
+    }
+  }
+}
+
+TEST(Recall, ScatteredSequencesDependOnTheirNumberAndTheSeed) {
+  auto config = recall();
+  config.scatter = true;
+  const RecallBatches four(config, 4, 31, 3), two(config, 2, 31, 3), other(config, 4, 31, 4);
+  EXPECT_TRUE(at::equal(four.at(1).ids.narrow(0, 2, 2), two.at(3).ids));
+  EXPECT_TRUE(at::equal(four.at(1).distances.narrow(0, 2, 2), two.at(3).distances));
+  EXPECT_FALSE(at::equal(four.at(0).ids, other.at(0).ids));
+  const auto data = open_dataset(config, 31);
+  const auto validation = data->validation({.batch = 4, .length = 31});
+  EXPECT_EQ(validation->count(), 4);
+  EXPECT_FALSE(at::equal(data->train({.batch = 4, .length = 31}, 0)->at(0).ids, validation->at(0).ids));
+}
+
+TEST(FreePlaces, AreTakenByRank) {
+  for (const std::int64_t size : {1, 2, 7, 8, 1000}) {
+    std::vector<std::int64_t> plain(static_cast<std::size_t>(size));
+    std::iota(plain.begin(), plain.end(), 0);
+    FreePlaces free(size);
+    Draws draws(1, size, 0);
+    while (!plain.empty()) {
+      ASSERT_EQ(free.size(), static_cast<std::int64_t>(plain.size()));
+      const auto rank = draws.below(free.size());
+      ASSERT_EQ(free.take(rank), plain[static_cast<std::size_t>(rank)]);
+      plain.erase(plain.begin() + rank);
+    }
+  }
+}
+
 TEST(Recall, GapsFollowThePowerLaw) {
   auto config = recall();
   config.pairs = 1;
@@ -124,6 +236,11 @@ TEST(Recall, ImpossibleFieldsAreNamed) {
   EXPECT_TRUE(holds(mistake([](auto& c) { c.pairs = 12; }), {"data.pairs is 12", "data.keys = 11"}));
   EXPECT_TRUE(
       holds(mistake([](auto&) {}, 19), {"data.pairs is 5", "20 positions", "model.length = 19", "data.pairs = 4"}));
+  EXPECT_TRUE(holds(mistake([](auto& c) { c.scatter = true; }, 14),
+                    {"data.pairs is 5", "15 positions", "model.length = 14", "data.pairs = 4"}));
+  EXPECT_EQ(mistake([](auto& c) { c.scatter = true; }, 15), "");
+  EXPECT_TRUE(holds(mistake([](auto& c) { c.scatter = true, c.source = DataSource::text, c.folder = "x"; }),
+                    {"data.scatter is true", "data.source = text"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.power = std::nan(""); }), {"data.power"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.sequences = 0; }), {"data.sequences is 0"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.seed = -1; }), {"data.seed is -1"}));

@@ -154,11 +154,14 @@ def evaluation_line(model, data="data/novels", length=1024, trained=256, drop=0.
                    for i, start in enumerate(starts)]
     config_of = config(**more)
     config_of["model"]["length"] = trained
+    by_depth = [{"from": i / 10, "to": (i + 1) / 10, "keys": 9, "accuracy": 1 - i / 20, "found": 1 - i / 12} for i in range(10)] if data.startswith("passkey") else None
+    by_position = [] if by_depth else by_position
     return {"type": "evaluation", "model": model, "data": data, "length": length, "loss": 2.2, "perplexity": 9.0, "bits_per_byte": 2.2 / math.log(2), "tokens": 8 * length, "seconds": 1.5,
-            "loss_by_position": by_position if octaves is None else octaves, "config": {name: config_of[name] for name in ("model", "attention")}, "tokenizer": config_of["tokenizer"],
+            "loss_by_position": by_position if octaves is None else octaves, **({"accuracy": 0.8, "found": 0.6, "accuracy_by_depth": by_depth} if by_depth else {}), "config": {name: config_of[name] for name in ("model", "attention")}, "tokenizer": config_of["tokenizer"],
             "version": "0.1.0", "command": f"linformer evaluate --model {model} --by-position", "time": 1.7e9}
 
 
 def evaluation(folder, lines=None):
-    write_lines(folder / "evaluate.jsonl", lines or [evaluation_line("runs/running", position="rotary"), evaluation_line("runs/softmax", kind="softmax", length=256), evaluation_line("runs/running", data="code", drop=0.2)])
+    write_lines(folder / "evaluate.jsonl", lines or [evaluation_line("runs/running", position="rotary"), evaluation_line("runs/softmax", kind="softmax", length=256), evaluation_line("runs/running", data="code", drop=0.2),
+                                                     evaluation_line("runs/running", data="passkey"), evaluation_line("runs/softmax", data="passkey", kind="softmax")])
     return folder

@@ -179,3 +179,12 @@ def test_info_without_a_validation_part(texts, tmp_path):
     prepare("--input", texts, "--out", tmp_path / "out", "--tokenizer", "bytes", "--validation", 0)
     info = json.loads(run("info", "--json", tmp_path / "out").stdout)
     assert info["validation_tokens"] == 0 and info["bytes_per_token"] is None
+
+
+def test_validation_texts_of_their_own(texts, tmp_path):
+    (tmp_path / "held.txt").write_text("held out")
+    summary, _ = prepare("--input", texts, "--validation-input", tmp_path / "held.txt", "--out", tmp_path / "books", "--tokenizer", "bytes")
+    assert (summary["train_bytes"], summary["validation_bytes"]) == (len(TEXT.encode()), 8)
+    assert "--validation" in error_of("prepare", "--input", texts, "--validation-input", tmp_path / "held.txt", "--validation", 0.1, "--out", tmp_path / "other", "--tokenizer", "bytes")
+    assert "held.txt" in error_of("prepare", "--input", tmp_path / "held.txt", "--validation-input", tmp_path / "held.txt", "--out", tmp_path / "other", "--tokenizer", "bytes")
+    assert not (tmp_path / "other").exists()

@@ -74,7 +74,7 @@ def test_every_chart_is_drawn(browser, page, width, scheme):
     ink = dict(browser.run(INK))
     for name in ("loss", "rate-throughput", "rate-learning", "speed-0-time", "speed-0-memory", "speed-1-bars", "paper-time", "paper-memory", "ablation-1-loss", "ablation-1-bias",
                  "ablation-2-accuracy", "ablation-2-state", "ablation-2-distance", "inspect-1-spectrum-1-curve", "inspect-1-spectrum-1-heat", "inspect-1-weights-share",
-                 "inspect-1-projection", "inspect-1-attention", "evaluations-1-position", "evaluations-2-position"):
+                 "inspect-1-projection", "inspect-1-attention", "evaluations-1-position", "evaluations-2-position", "evaluations-1-depth"):
         assert name in ink
     assert {name: share for name, share in ink.items() if share < 0.01} == {}
     assert all(any(series) for series in browser.run(SERIES).values())

@@ -19,6 +19,7 @@ struct Batch {
   /// (B,N) int64, or undefined: how many positions back the answer to each target is found. When it is defined,
   /// evaluation also reports accuracy.
   at::Tensor distances = {};
+  at::Tensor depths = {};  ///< (B) float64, or undefined: which share of the text stands before what a row asks for
 };
 
 /// Batches that are asked for by number. Batch `index` depends only on how the source was made and on `index`. That is

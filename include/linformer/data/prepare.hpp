@@ -23,6 +23,8 @@ struct PrepareOptions {
   std::string tokenizer = "gpt2";  ///< as load_tokenizer() takes it
   bool corpus_vocabulary = false;  ///< keep only what the corpus needs of the vocabulary
   double validation = 0.1;         ///< part of the tokens, at the end
+  /// As `inputs`. If there are any, their texts are the validation part, and `validation` is not used.
+  std::vector<std::string> validation_inputs = {};
   Separator separator = Separator::automatic;
   bool overwrite = false;  ///< replace a prepared folder
   bool quiet = false;      ///< no progress

@@ -3,15 +3,22 @@
 // pairs.
 #pragma once
 
+#include <vector>
+
 #include "linformer/config/data_config.hpp"
 #include "linformer/data/batches.hpp"
 
 namespace linformer {
 
-/// A sequence starts with D pairs of a key and its value; no key comes twice. After the pairs each key comes once more,
-/// as a query, and the target at that position is the key's value. Queries can stand at every other position behind the
-/// pairs, so there are (N − 2D)/2 places for them. D of these places are drawn without replacement. Place g (from 1)
-/// has weight g^(power − 1).
+/// By default (`scatter` false) a sequence starts with D pairs of a key and its value; no key comes twice. After the
+/// pairs each key comes once more, as a query, and the target at that position is the key's value. Queries can stand at
+/// every other position behind the pairs, so there are (N − 2D)/2 places for them. D of these places are drawn without
+/// replacement. Place g (from 1) has weight g^(power − 1).
+///
+/// With `scatter` pairs stand anywhere, and each query anywhere behind its pair: one key after the other takes a place
+/// for its pair, evenly among those that are free and have a free one behind them, and then for its query the g-th free
+/// one behind the pair, with weight g^(power − 1). So `power` = 1 spreads queries evenly, and a smaller one keeps them
+/// near their pairs.
 ///
 /// All other positions hold random ids and have no target. These ids are never one of the D keys: such a key would seem
 /// to have a second, wrong value. With the 8192 ids of Arora et al. this is rare, but with few ids it would happen
@@ -30,6 +37,7 @@ class RecallBatches final : public Batches {
   DataConfig config_;
   std::int64_t batch_, length_, limit_;
   std::uint64_t seed_;
+  std::vector<double> sums_of_weights_;  // of gaps, with `scatter`
 };
 
 }  // namespace linformer

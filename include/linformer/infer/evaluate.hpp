@@ -16,6 +16,14 @@ struct DistanceAccuracy {
   std::int64_t first = 0, last = 0, queries = 0;
   double accuracy = 0;
 };
+/// Of the keys of a passkey test that are hidden behind a share `from` to `to` of the filler: which share of their
+/// tokens has the highest logit, and which share of the keys was found whole. A model that writes the likeliest token
+/// each time writes these.
+struct DepthAccuracy {
+  double from = 0, to = 0;
+  std::int64_t keys = 0;
+  double accuracy = 0, found = 0;
+};
 /// The mean loss of the targets behind positions `from` to `to` of their windows: 0 to 127, 128 to 255, 256 to 511, …
 struct PositionLoss {
   std::int64_t from = 0, to = 0, tokens = 0;
@@ -29,9 +37,11 @@ struct Evaluation {
   std::optional<double> bits_per_byte = std::nullopt;
   std::int64_t tokens = 0;  ///< number of targets
   double seconds = 0;
-  /// only for recall: the share of targets that have the highest logit
+  /// only for recall and passkey: the share of targets that have the highest logit
   std::optional<double> accuracy = std::nullopt;
-  /// sixteen equal ranges of model.length; ranges without a query are left out
+  std::optional<double> found = std::nullopt;  ///< only for passkey: the share of keys of which all tokens have it
+  std::vector<DepthAccuracy> accuracy_by_depth = {};  ///< ten ranges; those without a key are left out
+  /// sixteen equal ranges of the length; ranges without a query are left out
   std::vector<DistanceAccuracy> accuracy_by_distance = {};
   std::vector<PositionLoss> loss_by_position = {};  ///< only where it was asked for
 };
@@ -62,8 +72,8 @@ Evaluation evaluate(const LanguageModel& model, const Tokenizer& tokenizer, std:
 /// "loss 1.2345, perplexity 3.44, 1.7810 bits per byte".
 std::string description_of(const Evaluation& evaluation);
 
-/// As metrics.jsonl and --json have it: "PREFIXloss" and "perplexity", and "bits_per_byte", "accuracy" and
-/// "accuracy_by_distance" and "loss_by_position" when `evaluation` has them.
+/// As metrics.jsonl and --json have it: "PREFIXloss" and "perplexity", and "bits_per_byte", "accuracy", "found",
+/// "accuracy_by_depth", "accuracy_by_distance" and "loss_by_position" when `evaluation` has them.
 json to_json(const Evaluation& evaluation, const std::string& prefix = "");
 
 }  // namespace linformer

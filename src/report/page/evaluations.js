@@ -48,6 +48,25 @@ function positionCard(lines, data, id) {
       lines.flatMap((line) => octaves(line).map((one) => [line.name, attentionOf(line).text, {value: one.from, show: span(one)}, one.tokens, {value: value(line, one), show: fixed(value(line, one))}])))});
 }
 
+const depths = (line) => (Array.isArray(line.accuracy_by_depth) ? line.accuracy_by_depth.filter((one) => one && known(one.from) && known(one.to) && known(one.found)) : []);
+
+/** How often a key that was hidden in filler was found, by where it was hidden. */
+function depthCard(lines, data, id) {
+  const range = (one) => `${percent(one.from)} to ${percent(one.to)}`;
+  return chart({id, title: "Keys found by depth", wide: true, height: 360, note: `${data}. Share of the keys of which every token was the likeliest, by the share of the text before the key.`, summary: `Keys found by ${lines.length} models.`,
+    option: () => ({
+      grid: {left: 62, right: 24, top: 16, bottom: 82},
+      xAxis: {type: "value", name: "depth", min: 0, max: 1, axisLabel: {formatter: (x) => percent(x)}}, yAxis: {type: "value", name: "keys found", min: 0, max: 1, nameGap: 42, axisLabel: {formatter: (x) => percent(x)}},
+      legend: {icon: null, itemWidth: 24, formatter: (name) => shortened(name, 60)},
+      tooltip: {trigger: "item", formatter: ({color, seriesIndex, dataIndex}) => {
+        const line = lines[seriesIndex], one = depths(line)[dataIndex];
+        return tip(shortened(line.name), [[color, range(one), `${percent(one.found)} of ${whole(one.keys)}`], [null, attentionOf(line).text, ""]]);
+      }},
+      series: lines.map((line) => ({name: line.name, type: "line", symbol: isTransformer(attentionOf(line).form) ? "rect" : "circle", symbolSize: 7, data: depths(line).map((one) => [(one.from + one.to) / 2, one.found]),
+        lineStyle: {width: 2, color: evaluationColour(lines, line)}, itemStyle: {color: evaluationColour(lines, line)}}))}),
+    table: () => plainTable(["Model", "Attention", "Depth", "Keys", "Found", "Tokens of keys"], lines.flatMap((line) => depths(line).map((one) => [line.name, attentionOf(line).text, {value: one.from, show: range(one)}, one.keys, {value: one.found, show: percent(one.found)}, {value: one.accuracy, show: percent(one.accuracy)}])))});
+}
+
 function evaluationTable(lines) {
   const answered = lines.some((line) => known(line.accuracy));
   const columns = ["Model", "Attention", "Text", "N", "Loss", "Bits a byte", "Tokens", answered && "Accuracy"].filter(Boolean);
@@ -70,7 +89,9 @@ function positionFindings() {
 function evaluationsSection() {
   const lines = evaluationLines();
   if (!lines.length) return null;
-  const charts = [...groupBy(lines.filter((line) => octaves(line).length > 1), (line) => String(line.data ?? ""))].map(([data, own], i) => positionCard(own, data, `evaluations-${i + 1}-position`));
+  const byData = (those) => [...groupBy(lines.filter(those), (line) => String(line.data ?? ""))];
+  const charts = [...byData((line) => octaves(line).length > 1).map(([data, own], i) => positionCard(own, data, `evaluations-${i + 1}-position`)),
+    ...byData((line) => depths(line).length > 1).map(([data, own], i) => depthCard(own, data, `evaluations-${i + 1}-depth`))];
   return el("section", {id: "evaluations"}, el("h2", {}, "Evaluations"), el("p", {class: "lead"}, "What `evaluate` measured: does more text before a token help, and does a model hold past the length that it was trained at?"),
     evaluationTable(lines), el("div", {class: "grid"}, charts));
 }
