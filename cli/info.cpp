@@ -34,7 +34,7 @@ std::string part_of(std::string_view name) {
   if (name.starts_with("token_embedding")) return "token_embedding";
   if (name.starts_with("position_embedding")) return "position_embedding";
   if (name.starts_with("output")) return "output";
-  if (holds(".attention.projection") || holds(".attention.decay")) return "projections";
+  if (holds(".attention.projection") || holds(".attention.decay") || holds(".attention.gate")) return "projections";
   if (holds(".attention.")) return "attention";
   if (holds(".feed_forward.")) return "feed_forward";
   return "norms";

@@ -25,11 +25,12 @@ constexpr std::int64_t kMostLayers = 4096;  // each is looked at and built one b
 
 // What the rule of each projection can make, and what it needs.
 struct RuleTraits {
-  std::vector<Form> forms;  // whose slots it makes
-  bool entries = false;     // it has learned entries of E and F
-  bool segments = false;    // its slots are equal parts of the positions
-  bool table = false;       // running slots have an entry for each position of the text
-  bool weights = true;      // its slots are weighted sums, so that a position can have the weight nothing
+  std::vector<Form> forms;    // whose slots it makes
+  bool entries = false;       // it has learned entries of E and F
+  bool segments = false;      // its slots are equal parts of the positions
+  bool table = false;         // running slots have an entry for each position of the text
+  bool weights = true;        // its slots are weighted sums, so that a position can have the weight nothing
+  bool one_for_both = false;  // a linear layer makes its weights, the same for keys and values
 };
 
 RuleTraits traits_of(Projection projection) {
@@ -37,11 +38,13 @@ RuleTraits traits_of(Projection projection) {
     case Projection::linear:
       return {.forms = {Form::bidirectional, Form::prefix, Form::running, Form::block}, .entries = true, .table = true};
     case Projection::dynamic:
-      return {.forms = {Form::bidirectional, Form::block}};
+      return {.forms = {Form::bidirectional, Form::block}, .one_for_both = true};
     case Projection::convolution:
       return {.forms = {Form::bidirectional, Form::block}, .entries = true, .segments = true};
     case Projection::periodic:
       return {.forms = {Form::running}, .entries = true};
+    case Projection::gated:
+      return {.forms = {Form::running}, .one_for_both = true};
     case Projection::mean:
       return {.forms = {Form::bidirectional, Form::block}, .segments = true};
     case Projection::max:
@@ -286,9 +289,10 @@ void check_projection(const ModelConfig& config) {
           form != Form::block && std::ranges::count(traits.forms, Form::block) > 0
               ? "set attention.summary = block, with a window"
               : "change attention.summary, attention.window or model.causal");
-  require(attention.projection != Projection::dynamic || attention.sharing != Sharing::key_value,
-          "attention.sharing = key-value does not apply to attention.projection = dynamic, which always uses one "
-          "projection for keys and values; use headwise, none or layerwise");
+  require(!traits.one_for_both || attention.sharing != Sharing::key_value,
+          "attention.sharing = key-value does not apply to attention.projection = {}, which always uses one "
+          "projection for keys and values; use headwise, none or layerwise",
+          name);
   require(attention.projection == Projection::periodic || attention.period == 0,
           "attention.period = {} is only used with attention.projection = periodic; leave it at 0", attention.period);
   if (attention.projection == Projection::periodic) {

@@ -37,7 +37,7 @@ struct Rows {
 
 struct DecoderLayer {
   nn::DecoderNorm attention_norm, feed_forward_norm;
-  PackedLinear input, output, up, down;  // input: query, key, value and dynamic scores; up of swiglu: gate, then up
+  PackedLinear input, output, up, down;  // input: query, key, value and scores; up of swiglu: gate, then up
   std::unique_ptr<nn::DecoderAttention> attention;
 };
 
@@ -123,12 +123,18 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
       weights.push_back(find(own ? layer : owner, name + ".weight"));
       biases.push_back(find(own ? layer : owner, name + ".bias"));
     }
-    const auto weight = at::cat(weights), bias = config.bias ? at::cat(biases) : at::Tensor();
+    const bool biased = std::ranges::any_of(biases, [](const at::Tensor& bias) { return bias.defined(); });
+    for (std::size_t i = 0; biased && i < biases.size(); ++i) {  // a gate has a bias in any model
+      if (!biases[i].defined()) biases[i] = at::zeros({weights[i].size(0)});
+    }
+    const auto weight = at::cat(weights), bias = biased ? at::cat(biases) : at::Tensor();
     PackedLinear linear(weight.size(0), weight.size(1), format, kernels);
     linear.set_rows(0, weight.size(0), weight.const_data_ptr<float>(),
                     bias.defined() ? bias.const_data_ptr<float>() : nullptr);
     return linear;
   };
+  const std::string scores =
+      config.attention.projection == Projection::gated ? "attention.gate" : "attention.projection";
   const bool swiglu = config.feed_forward_kind == FeedForwardKind::swiglu;
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const auto block = formatted("blocks.{}", i);
@@ -137,9 +143,8 @@ Decoder::Impl::Impl(const LanguageModel& model, const DecoderOptions& options)
     };
     auto attention = nn::make_decoder_attention({parameters, config, i, block + ".attention", shared});
     if (storable) attention->keep_raw();
-    auto input = attention->score_rows() > 0
-                     ? pack(i, {"attention.query", "attention.key", "attention.value", "attention.projection"})
-                     : pack(i, {"attention.query", "attention.key", "attention.value"});
+    auto input = attention->score_rows() > 0 ? pack(i, {"attention.query", "attention.key", "attention.value", scores})
+                                             : pack(i, {"attention.query", "attention.key", "attention.value"});
     layers.push_back({norm("attention_norm"), norm("feed_forward_norm"), std::move(input),
                       pack(i, {"attention.output"}),
                       swiglu ? pack(i, {"feed_forward.gate", "feed_forward.up"}) : pack(i, {"feed_forward.up"}),

@@ -39,7 +39,7 @@ class DecoderAttention {
   /// One head of the keys and values of one token.
   struct Input {
     std::int64_t sequence, head, position;
-    const float* rows;  ///< query (H·D), key and value (G·D each), then dynamic scores (G·r)
+    const float* rows;  ///< query (H·D), key and value (G·D each), then the scores of a slot rule (G·r or G·K)
     const float* turn;  ///< of the position (D), see Rotation::turn(); not read without rotary positions
   };
   /// Adds key and value to the state, and the query heads of this head attend. Different heads and sequences may run at

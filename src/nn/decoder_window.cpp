@@ -163,7 +163,7 @@ class WindowDecoder final : public DecoderAttention {
   std::int64_t most_visible(std::int64_t position) const override {
     return most_slots(position) + 2 * window_ + sinks_;
   }
-  std::int64_t block_weights() const override { return block_ ? rule_->slots() * window_ : 0; }
+  std::int64_t block_weights() const override { return block_ || score_rows() > 0 ? rule_->slots() * window_ : 0; }
 
  private:
   // That a token at `position` sees, or that are made of blocks before it.
@@ -242,7 +242,7 @@ class WindowDecoder final : public DecoderAttention {
   std::int64_t window_, sinks_;
   std::unique_ptr<SlotRule> rule_;  // null: a window alone
   Side key_, value_, slot_key_, slot_value_, sink_key_, sink_value_;
-  HeadRows scores_;  // (S,H,2W,r)
+  HeadRows scores_;  // (S,H,2W,r), or K in place of r
 };
 
 }  // namespace

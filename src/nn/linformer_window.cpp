@@ -23,7 +23,7 @@ at::Tensor normed(const Norm& norm, const at::Tensor& x) { return norm(x).to(x.s
 // The positions that the queries of a chunk may see exactly, from the start of a block on, and what is before.
 struct Text {
   Heads heads = {};        // keys and values from `start` on; queries from `first` on
-  at::Tensor scores = {};  // from `start` on; of dynamic projection
+  at::Tensor scores = {};  // from `start` on; of dynamic and gated projection
   std::int64_t start = 0;  // of the block before the first query's, or 0
   std::int64_t first = 0;  // of the block in which the first query stands
   std::int64_t added = 0;  // rows of queries between `first` and the chunk, which nobody asked for

@@ -25,7 +25,7 @@ struct LayerState final : DecodeState::Layer {
   /// Prefix: the sums of all positions, (B,H,K,D). Running slots: those of blocks 0..c−2. Block slots: those of these
   /// blocks, one after the other, (B,H,r·(c−1),D).
   ops::Slots slots;
-  at::Tensor scores;  ///< of dynamic projection: of the positions of `key`, (B,H,2W,r)
+  at::Tensor scores;  ///< of dynamic and gated projection: of the positions of `key`, (B,H,2W,r) or (B,H,2W,K)
   ops::Slots sinks;   ///< keys and values of the first s positions, (B,H,s,D); zero where no token stands yet
 
   /// The tensors that are defined, with their names.

@@ -58,6 +58,17 @@ at::Tensor sums_of_steps(const at::Tensor& weights, const at::Tensor& x_BGMD, co
   return at::stack(entries, 2);
 }
 
+/// What the weights say; the rest of the settings is that of a text's start.
+Settings settings_of(const SlotWrites& writes, std::int64_t window) {
+  const bool text = writes.key_weights.defined() && writes.key_weights.dim() == 4;
+  return {.window = window,
+          .first = 0,
+          .column = writes.period > 0 ? writes.first % writes.period : writes.first,
+          .period = text ? 0 : writes.period,
+          .scale = std::nullopt,
+          .rms = {}};
+}
+
 /// The call from operations that autograd knows: {out, sums of keys, sums of values}.
 Composite running_composite(const Settings& settings, bool reference) {
   return [=](const Tensors& x) -> Tensors {
@@ -115,6 +126,19 @@ void check_decay(const at::Tensor& decay, const at::Tensor& key, std::int64_t sl
           heads, slots, taken);
 }
 
+void check_writes(const SlotWrites& writes, const at::Tensor& key, std::int64_t window, std::int64_t taken) {
+  require(writes.first >= 0 && writes.first % window == 0 && writes.period >= 0 && writes.period % window == 0,
+          "weights begin at {} and repeat after {}; expected multiples of the window, {}", writes.first, writes.period,
+          window);
+  check_weights("key_weights", writes.key_weights, key, taken * window, writes);
+  check_weights("value_weights", writes.value_weights, key, taken * window, writes);
+  const auto slots = writes.key_weights.size(-2);
+  require(writes.value_weights.size(-2) == slots && writes.value_weights.dim() / 4 == writes.key_weights.dim() / 4,
+          "value_weights has shape {}; expected as many slots as key_weights, {}, and both by position or of the text",
+          shape_text(writes.value_weights), shape_text(writes.key_weights));
+  check_decay(writes.decay, key, slots, taken);
+}
+
 void check_norm_of(const char* name, const LayerNorm& norm, const at::Tensor& key) {
   for (const auto& row : {norm.weight, norm.bias}) {
     require(!row.defined() || (row.dim() == 1 && row.size(0) == key.size(3)), "{} has shape {}; expected (D) = ({})",
@@ -133,19 +157,8 @@ void check_running(const Tensors& x, const SlotWrites& writes, const RunningOpti
                 .first = options.first,
                 .slot_bias = options.slot_bias,
                 .slot_query = options.slot_query});
-  require(writes.first >= 0 && writes.first % options.window == 0 && writes.period >= 0 &&
-              writes.period % options.window == 0,
-          "weights begin at {} and repeat after {}; expected multiples of the window, {}", writes.first, writes.period,
-          options.window);
-  const auto taken = running::taken_of(x, settings);
-  check_weights("key_weights", writes.key_weights, key, taken * options.window, writes);
-  check_weights("value_weights", writes.value_weights, key, taken * options.window, writes);
-  const auto slots = writes.key_weights.size(-2);
-  require(writes.value_weights.size(-2) == slots && writes.value_weights.dim() / 4 == writes.key_weights.dim() / 4,
-          "value_weights has shape {}; expected as many slots as key_weights, {}, and both by position or of the text",
-          shape_text(writes.value_weights), shape_text(writes.key_weights));
-  check_decay(writes.decay, key, slots, taken);
-  check_sums(options.before, key, slots);
+  check_writes(writes, key, options.window, running::taken_of(x, settings));
+  check_sums(options.before, key, writes.key_weights.size(-2));
   const auto& norms = options.norms;
   for (const auto* norm : {&norms.slot_key, &norms.slot_value, &norms.window_key, &norms.window_value})
     check_norm_of("a norm", *norm, key);
@@ -217,19 +230,32 @@ std::string unserved(const Tensors& x) {
 
 }  // namespace
 
+Slots running_sums(const at::Tensor& key, const at::Tensor& value, const SlotWrites& writes, std::int64_t window,
+                   const std::optional<Slots>& before) {
+  const AutocastOff autocast_off(key.device().type());
+  check_key_value(key, value);
+  check_summarise({.window = window, .before = before}, key);
+  require(window > 0, "window is {}; expected 1 or more", window);
+  const auto blocks = ceil_divide(key.size(2), window), steps = before ? blocks - 1 : blocks;
+  const auto taken = before ? steps - 1 : std::max<std::int64_t>(blocks - 2, 0);
+  check_writes(writes, key, window, taken);
+  check_sums(before, key, writes.key_weights.size(-2));
+  const auto settings = settings_of(writes, window);
+  const auto sums = before.value_or(Slots{});
+  return {sums_of_steps(writes.key_weights, key, sums.key, writes.decay, steps, taken, settings),
+          sums_of_steps(writes.value_weights, value, sums.value, writes.decay, steps, taken, settings)};
+}
+
 bool running_kernel_serves(const at::Tensor& query) { return unserved({query}).empty(); }
 
 RunningResult attend_running(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SlotWrites& writes, const RunningOptions& options) {
   const auto x = inputs_of(query, key, value, writes, options);
   const auto& norms = options.norms;
-  const Settings settings{
-      .window = options.window,
-      .first = options.first,
-      .column = writes.period > 0 ? writes.first % writes.period : writes.first,
-      .period = writes.key_weights.defined() && writes.key_weights.dim() == 4 ? 0 : writes.period,
-      .scale = options.scale,
-      .rms = {norms.slot_key.rms, norms.slot_value.rms, norms.window_key.rms, norms.window_value.rms}};
+  auto settings = settings_of(writes, options.window);
+  settings.first = options.first;
+  settings.scale = options.scale;
+  settings.rms = {norms.slot_key.rms, norms.slot_value.rms, norms.window_key.rms, norms.window_value.rms};
   check_running(x, writes, options, settings);
   const auto path = choose_path(options.path, Path::kernel, unserved(x));
   auto made = path == Path::kernel ? run_kernel_node(as_kernel_reads(x), settings)

@@ -123,7 +123,7 @@ class Collector {
     for (std::int64_t head = 0; head < subject_.heads; ++head) {
       if (sums.reads_HGC.defined()) {
         auto object = of_head("projection", layer, head);
-        object.update({{"which", "key"}, {"kind", "dynamic"}, {"over", "text"}});
+        object.update({{"which", "key"}, {"kind", subject_.projection}, {"over", "text"}});
         put_matrix(object, mean(sums.reads_HGC)[head]);
         lines.push_back(std::move(object));
       }

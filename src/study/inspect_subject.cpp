@@ -104,6 +104,7 @@ InspectSubject inspect_subject(const LanguageModel& model) {
   subject.description = formatted("{}{}, {}", enum_name(config.attention.kind),
                                   config.attention.softmax_layers.empty() ? "" : " with softmax layers",
                                   config.causal ? "causal" : "bidirectional");
+  if (subject.has_slots) subject.projection = enum_name(config.attention.projection);
   subject.layers = config.layers;
   subject.heads = config.heads;
   subject.length = config.length;

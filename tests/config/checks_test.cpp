@@ -123,6 +123,12 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
       {{{"attention.period", "8"}}, {"attention.period = 8", "attention.projection = periodic"}},
       {{{"attention.summary", "block"}, {"attention.projection", "dynamic"}, {"attention.projection_start", "means"}},
        {"attention.projection_start = means", "dynamic", "linear, periodic or convolution"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "gated"}},
+       {"attention.projection = gated", "block", "only: running"}},
+      {{{"attention.projection", "gated"}, {"attention.sharing", "key-value"}},
+       {"key-value", "gated", "use headwise, none or layerwise"}},
+      {{{"attention.projection", "gated"}, {"attention.projection_start", "random"}},
+       {"attention.projection_start = random", "gated", "linear, periodic or convolution"}},
       {{{"attention.reassociate", "false"}}, {"attention.reassociate = false", "model.causal = false"}},
   };
   for (const auto& mistake : mistakes) {

@@ -102,6 +102,23 @@ TEST(AttentionWeights, DynamicSlotsTakeNothingFromSinks) {
   EXPECT_LT((reads.sum(-1) - 1).abs().max().item<double>(), 1e-12);
 }
 
+// What a slot has taken in sums to 1, but for what is left of the zero that it began with.
+TEST(AttentionWeights, GatedSlotsForgetAndTakeNothingFromSinks) {
+  for (const std::int64_t sinks : {0, 4}) {
+    auto form = linformer_form("w", 48, 6, 3, Sharing::none, Summary::running, Projection::gated);
+    form.config.attention.sinks = sinks;
+    const auto reads = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary))[0].reads;
+    ASSERT_EQ(reads.sizes(), (std::vector<std::int64_t>{2, 2, 3, 40}));
+    // The last query, 39, is in block 6, and sees slots of blocks 0 to 4.
+    EXPECT_GT(reads.narrow(3, sinks, 30 - sinks).min().item<double>(), 0);
+    EXPECT_EQ(reads.narrow(3, 30, 10).abs().max().item<double>(), 0);
+    if (sinks > 0) {
+      EXPECT_EQ(reads.narrow(3, 0, sinks).abs().max().item<double>(), 0);
+    }
+    EXPECT_LT(reads.sum(-1).max().item<double>(), 1);
+  }
+}
+
 TEST(AttentionWeights, BidirectionalRowsSumToOneAndDynamicSlotsReadEachPositionOnce) {
   for (const auto projection :
        {Projection::linear, Projection::dynamic, Projection::convolution, Projection::mean, Projection::max}) {

@@ -97,6 +97,15 @@ std::vector<FormCase> forms() {
                    c.attention.projection = Projection::periodic;
                    c.attention.period = 2 * c.window();
                  }});
+  const auto gated = [](ModelConfig& c) { c.attention.projection = Projection::gated; };
+  all.push_back({"gated", gated});
+  all.push_back({"gated_grouped", [=](auto& c) { gated(c), c.key_value_heads = 1; }});
+  all.push_back({"gated_no_bias", [=](auto& c) { gated(c), c.bias = false; }});
+  all.push_back({"gated_by_layer", [=](auto& c) { gated(c), c.attention.slots_by_layer = {2, 9}; }});
+  all.push_back({"gated_layerwise", [=](auto& c) {
+                   gated(c), c.attention.sharing = Sharing::layerwise;
+                   c.layers = 3, c.attention.softmax_layers = {0};
+                 }});
   for (const std::int64_t sinks : {1, 3, 4}) {
     for (const bool rotary : {false, true}) {
       const auto suffix = formatted("_{}{}", sinks, rotary ? "_rotary" : "");
@@ -110,6 +119,7 @@ std::vector<FormCase> forms() {
       all.push_back({"sinks_grouped" + suffix, [=](auto& c) { set(c), c.key_value_heads = 1; }});
       all.push_back(
           {"sinks_periodic" + suffix, [=](auto& c) { set(c), c.attention.projection = Projection::periodic; }});
+      all.push_back({"sinks_gated" + suffix, [=](auto& c) { set(c), gated(c); }});
       for (const auto projection :
            {Projection::linear, Projection::dynamic, Projection::mean, Projection::convolution}) {
         if (projection == Projection::dynamic && sinks == 4) continue;

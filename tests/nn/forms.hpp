@@ -89,8 +89,9 @@ inline void add_rotary(std::vector<FormCase>& forms) {
   grouped.config.heads = 6, grouped.config.key_value_heads = 3;
   auto whole = linformer_form("unnormalised", 45, 7, 5, Sharing::headwise);
   whole.config.attention.normalise = Normalise::none;
-  for (auto form : {softmax_form(), linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped, whole,
-                    linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic),
+  const auto gated = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated);
+  for (auto form : {gated, softmax_form(), linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped,
+                    whole, linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic),
                     linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
     form.name += "_rotary";
     form.config.position = Position::rotary;
@@ -133,7 +134,8 @@ inline void add_sinks(std::vector<FormCase>& forms) {
     return linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, projection);
   };
   std::int64_t number = 0;
-  for (auto form : {linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped,
+  const auto gated = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated);
+  for (auto form : {linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, gated, grouped,
                     block(Projection::linear), block(Projection::dynamic), block(Projection::convolution),
                     block(Projection::mean), linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
     auto& attention = form.config.attention;
@@ -168,6 +170,8 @@ inline std::vector<FormCase> causal_forms() {
     auto periodic = linformer_form("running", 45, 7, 5, sharing, Summary::running, Projection::periodic);
     periodic.config.attention.period = 14;
     add_normalised(forms, periodic);
+    if (sharing != Sharing::key_value)
+      add_normalised(forms, linformer_form("running", 45, 7, 5, sharing, Summary::running, Projection::gated));
     if (sharing == Sharing::layerwise) continue;  // needs equal numbers
     forms.push_back(by_layer(linformer_form("prefix", 45, 0, 5, sharing), {5, 3}));
     forms.push_back(by_layer(linformer_form("running", 45, 7, 5, sharing), {4, 7}));
@@ -178,6 +182,7 @@ inline std::vector<FormCase> causal_forms() {
   forms.push_back(by_layer(linformer_form("running_and_window_alone", 45, 7, 5, Sharing::headwise), {0, 5}));
   for (auto form : {softmax_form(), linformer_form("running", 45, 7, 5, Sharing::none),
                     linformer_form("prefix", 45, 0, 5, Sharing::headwise),
+                    linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated),
                     linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)}) {
     form.name += "_modern";
     form.config.heads = 4;

@@ -122,6 +122,8 @@ TEST(State, SaysWhatItHolds) {
             (Names{"key", "value", "slot_key", "slot_value"}));
   EXPECT_EQ(names(test::linformer_form("", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)),
             (Names{"key", "value", "slot_key", "slot_value", "scores"}));
+  EXPECT_EQ(names(test::linformer_form("", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated)),
+            (Names{"key", "value", "slot_key", "slot_value", "scores"}));
   auto sinks = test::linformer_form("", 45, 7, 0, Sharing::headwise);
   sinks.config.attention.sinks = 5;
   EXPECT_EQ(names(sinks), (Names{"key", "value", "sink_key", "sink_value"}));

@@ -309,6 +309,7 @@ FORMS = {
     "softmax": {"attention.kind": "softmax"}, "prefix": {"attention.window": 0, "attention.slots": 5}, "running": SLOTS,
     "running_both": {**SLOTS, "attention.normalise": "both", "attention.slot_bias": "none", "attention.sharing": "none"},
     "running_layerwise": {**SLOTS, "attention.sharing": "layerwise", "model.tied": "true", "model.position": "none"},
+    "running_gated": {**SLOTS, "attention.projection": "gated", "model.position": "rotary"},
     **{f"block_{kind}": {**BLOCK, "attention.projection": kind} for kind in ("linear", "dynamic", "convolution", "mean", "max")},
 }
 

@@ -95,6 +95,7 @@ FORMS = {
     "running by head": ({}, {"window": 5, "slots": 7, "sharing": "none", "normalise": "both"}),
     "block": ({}, {"summary": "block", "slots": 12}),
     "block dynamic": ({}, {"summary": "block", "slots": 12, "projection": "dynamic"}),
+    "gated": ({}, {"projection": "gated", "slot_bias": 0.5}),
     "prefix": ({}, {"window": 0, "normalise": "none", "slot_bias": "none"}),
     "bidirectional": ({"causal": False}, {"window": 0, "normalise": "none", "slot_bias": "none", "sharing": "key-value"}),
     "bidirectional dynamic": ({"causal": False}, {"window": 0, "normalise": "none", "slot_bias": "none", "projection": "dynamic"}),

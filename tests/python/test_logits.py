@@ -61,8 +61,9 @@ class Oracle:
 
     def linear(self, name, x):
         product = x @ self.get(name + ".weight").T
-        assert (name + ".bias" in self.tensors) == self.model["bias"]
-        return product + self.get(name + ".bias") if self.model["bias"] else product
+        biased = self.model["bias"] or name.endswith("attention.gate")
+        assert (name + ".bias" in self.tensors) == biased
+        return product + self.get(name + ".bias") if biased else product
 
     def norm(self, name, x):
         if self.model["norm"] == "rms":
@@ -210,6 +211,14 @@ class Oracle:
             return torch.stack([key[p].amax(0) for p in parts]), torch.stack([value[p].amax(0) for p in parts])
         if projection == "periodic":
             return self.fade(layer, head, key, value, slots)
+        if projection == "gated":
+            slot_keys = slot_values = torch.zeros(slots, self.head_width, dtype=torch.float64)
+            gates = torch.sigmoid(self.linear(owner + ".gate", x)[:, head * slots : (head + 1) * slots]) ** (1 / 8)
+            for t in range(m):
+                kept = gates[t][:, None]
+                slot_keys = kept * slot_keys + (1 - kept) * key[t]
+                slot_values = kept * slot_values + (1 - kept) * value[t]
+            return slot_keys, slot_values
         e = self.get(owner + ".projection_key")
         f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
         if sharing == "none":
@@ -265,7 +274,7 @@ def shapes_of(config):
     shapes = all_shapes_of(config)
     if config["model"]["norm"] == "rms":
         shapes = {name: shape for name, shape in shapes.items() if not name.endswith("norm.bias")}
-    return shapes if config["model"]["bias"] else {name: shape for name, shape in shapes.items() if not name.endswith(".bias")}
+    return shapes if config["model"]["bias"] else {name: shape for name, shape in shapes.items() if not name.endswith(".bias") or name.endswith("attention.gate.bias")}
 
 
 def all_shapes_of(config):
@@ -305,6 +314,8 @@ def attention_shapes(config, layer, name):
     if sharing != "layerwise" or layer == first:
         if attention["projection"] == "dynamic":
             shapes[name + ".projection.weight"], shapes[name + ".projection.bias"] = (heads * slots, model["width"]), (heads * slots,)
+        elif attention["projection"] == "gated":
+            shapes[name + ".gate.weight"], shapes[name + ".gate.bias"] = (heads * slots, model["width"]), (heads * slots,)
         elif attention["projection"] in ("linear", "convolution", "periodic"):
             columns = attention["period"] if attention["projection"] == "periodic" else length
             shape = (length // slots,) if attention["projection"] == "convolution" else (slots, columns)
@@ -385,6 +396,10 @@ CASES = {
     "running by layer": window(slots_by_layer=[9, 2]),
     **{f"periodic {sharing}": window(projection="periodic", period=8, sharing=sharing) for sharing in ("none", "headwise", "key-value", "layerwise")},
     "periodic by layer": window(projection="periodic", period=12, slots_by_layer=[9, 2], normalise="both"),
+    **{f"gated {sharing}": window(projection="gated", sharing=sharing) for sharing in ("none", "headwise", "layerwise")},
+    **{f"gated normalise {n}": window(projection="gated", normalise=n) for n in ("none", "both")},
+    "gated by layer": window(projection="gated", slots_by_layer=[9, 2], window=5),
+    "gated sinks rotary": ({"position": "rotary"}, {"projection": "gated", "sinks": 3}),
     "hybrid": window(softmax_layers=[0], normalise="both"),
     "hybrid layerwise": ({"layers": 3}, {"softmax_layers": [0], "sharing": "layerwise", "slots_by_layer": [0, 6, 6]}),
     "hybrid dynamic layerwise": ({"layers": 3}, {"softmax_layers": [0], "summary": "block", "slots": 12, "projection": "dynamic", "sharing": "layerwise"}),
@@ -417,6 +432,7 @@ FORMS = {
     "running": window(normalise="both", sharing="none"),
     "block": window(summary="block", slots=12, projection="dynamic", sharing="none"),
     "periodic": window(projection="periodic", period=8),
+    "gated": window(projection="gated"),
 }
 
 

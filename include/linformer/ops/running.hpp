@@ -58,6 +58,13 @@ struct RunningResult {
 RunningResult attend_running(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                              const SlotWrites& writes, const RunningOptions& options);
 
+/// The slots themselves, from tensor operations, which can be derived any number of times: (B,G,T,K,D) in float32 at
+/// least, for each of T blocks of queries the sums that it sees. Without `before` the text begins with `key`, and the
+/// first two entries are zero; with it `key` begins with the block before the first query's, which comes to `before`
+/// in the second entry.
+Slots running_sums(const at::Tensor& key, const at::Tensor& value, const SlotWrites& writes, std::int64_t window,
+                   const std::optional<Slots>& before = std::nullopt);
+
 /// Whether the kernel serves tensors like `query`, where none of them is traced.
 bool running_kernel_serves(const at::Tensor& query);
 

@@ -29,6 +29,7 @@ struct InspectSubject {
   std::int64_t first_with_slots = 0;                  ///< queries before this position see no slots; 2W with a window
   std::vector<std::int64_t> before = {}, after = {};  ///< ids that every window starts and ends with
   std::function<void(const at::Tensor& ids_BN, const WeightsVisitor& visit)> weights;
+  std::string projection = {};         ///< attention.projection of a Linformer
   std::vector<json> projections = {};  ///< the learned parts that make slots, as lines of type "projection"
 };
 

@@ -38,6 +38,8 @@ std::unique_ptr<SlotRule> make_slot_rule(const LayerContext& context) {
       return make_convolution_slots(context);
     case Projection::periodic:
       return make_periodic_slots(context);
+    case Projection::gated:
+      return make_gated_slots(context);
     case Projection::mean:
       return make_mean_slots(context);
     case Projection::max:

@@ -33,9 +33,9 @@ struct DecodedBlock {
     float* slots;       ///< running: the sums (K,D), which the block is added to; block: where its r slots go
   } key, value;
   std::int64_t stride;
-  const float* scores;  ///< (W,r), rows `score_stride` apart; null when the rule has none
+  const float* scores;  ///< (W,r), running: (W,K), rows `score_stride` apart; null when the rule has none
   std::int64_t score_stride;
-  float* weights;          ///< working memory, r·W
+  float* weights;          ///< working memory, r·W; running: K·W where the rule has scores
   std::int64_t sinks = 0;  ///< as SlotText::sinks: first rows, of zeros, that get no weight
 };
 
@@ -79,6 +79,7 @@ std::unique_ptr<SlotRule> make_linear_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_dynamic_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_convolution_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_periodic_slots(const LayerContext& context);
+std::unique_ptr<SlotRule> make_gated_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_mean_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_max_slots(const LayerContext& context);
 
