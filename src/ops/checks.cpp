@@ -166,6 +166,7 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   check_same_device("slot_query", options.slot_query.value_or(query), "query", query);
   check_slot_tensor("slot_key", slots.key, query, key.size(1), options);
   check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
+  require(!slots.mass.defined(), "slots have a mass; expected the means, and log(mass) as slot_offset");
   if (slots.key.sizes() != slots.value.sizes())
     fail("slot_value has shape {}; expected that of slot_key, {}", shape_text(slots.value), shape_text(slots.key));
   check_slot_offset(query, slots.key, options);

@@ -40,6 +40,8 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
 /// window there may be no slots: (B,H,0,D). The sums of a state (PrefixOptions, SummariseOptions) are (B,H,K,D).
 struct Slots {
   at::Tensor key, value;
+  /// Only of the sums of a state that are read as means: what they are divided by, (B,H,K,1). attend() takes none.
+  at::Tensor mass = {};
 };
 
 struct AttendOptions {
