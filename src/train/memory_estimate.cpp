@@ -97,9 +97,11 @@ void check_memory(const RunConfig& config, double available) {
       format_bytes(batch * memory.a_sequence), config.train.batch, config.model.length);
   require(needed(1) <= available,
           "{}; use a smaller model.width, model.length or model.vocabulary, or fewer model.layers", numbers);
-  fail("{}; use a train.batch below {:.0f} (train.accumulate makes up for it){} or a smaller model.length", numbers,
+  const bool whole = tokens_in_memory(config) == config.model.length;
+  fail("{}; use a train.batch below {:.0f} (train.accumulate makes up for it){}{} or a smaller model.length", numbers,
        std::floor((available - held) / memory.a_sequence) + 1,
-       config.train.checkpoint_activations ? "" : ", train.checkpoint_activations = true");
+       whole && config.model.causal && !config.train.checkpoint_activations ? ", train.chunk = auto" : "",
+       config.train.checkpoint_activations || !whole ? "" : ", train.checkpoint_activations = true");
 }
 
 }  // namespace linformer

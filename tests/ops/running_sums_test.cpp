@@ -119,9 +119,9 @@ TEST(RunningSums, MistakesAreNamed) {
   };
   auto writes = gate_writes(x[2]);
   writes.decay = writes.decay.narrow(3, 0, 2);
-  EXPECT_NE(message(writes).find("decay has shape (2,3,2,2); expected"), std::string::npos) << message(writes);
+  EXPECT_NE(message(writes).find("decay has shape (2, 3, 2, 2); expected"), std::string::npos) << message(writes);
   writes = gate_writes(x[2].narrow(1, 0, 2));
-  EXPECT_NE(message(writes).find("key_weights has shape (2,2,2,21)"), std::string::npos) << message(writes);
+  EXPECT_NE(message(writes).find("key_weights has shape (2, 2, 2, 21)"), std::string::npos) << message(writes);
 }
 
 }  // namespace

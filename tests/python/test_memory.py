@@ -35,7 +35,8 @@ def fields_of(fields):
     ({"train.batch": 9223372036854775807}, ["train.batch = 9223372036854775807", "use a train.batch below"]),
     ({"model.width": 1 << 24}, ["smaller model.width"]),
     ({"model.layers": 4096, "model.width": 4096}, ["fewer model.layers"]),
-    ({"model.length": 1200, "model.width": 512, "model.layers": 12, "attention.window": 64, "train.batch": 16}, ["use a train.batch below"]),
+    ({"model.length": 1200, "model.width": 512, "model.layers": 12, "attention.window": 64, "train.batch": 16, "train.chunk": 0},
+     ["use a train.batch below", "train.chunk = auto"]),
 ])
 def test_a_training_is_refused_before_it_starts(work, tmp_path, fields, parts):
     result = program("train", "--threads", 1, "--data", work / "data", "--out", tmp_path / "run", *fields_of({**BASE, **fields}))

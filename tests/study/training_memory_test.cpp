@@ -71,7 +71,7 @@ TEST_P(TrainingMemory, IsAtLeastTheEstimateAndNotFarFromIt) {
   model.attention.kind = given.kind, model.attention.window = given.window, model.attention.slots = 16;
   model.attention.summary = given.summary;
   model = resolved(model);
-  config.train.batch = 8, config.train.accumulate = given.accumulate;
+  config.train.batch = 8, config.train.accumulate = given.accumulate, config.train.chunk = 0;
   config.train.dtype = given.dtype, config.train.checkpoint_activations = given.checkpoint;
   const auto taken = peak_of_a_step(config), estimate = estimate_of(config);
   EXPECT_LE(estimate, taken);

@@ -14,6 +14,7 @@ RunConfig estimated_config(std::int64_t batch) {
   config.model = resolved(test::tiny_model(AttentionKind::linformer));
   config.train = test::tiny_train(10);
   config.train.batch = batch;
+  config.train.chunk = 0;
   return config;
 }
 
