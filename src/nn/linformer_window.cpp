@@ -203,7 +203,6 @@ class WindowAttention final : public Attention {
 
   // The sums after the text where the operator makes slots itself; else undefined.
   ops::RunningResult attend_text(const Text& text) const {
-    const auto& [query, key, value] = text.heads;
     const auto writes = writes_of(text);
     auto made = writes ? attend_running(text, *writes) : ops::RunningResult{attend_given(text), {}};
     if (text.added > 0) made.out = made.out.narrow(2, text.added, made.out.size(2) - text.added);

@@ -14,6 +14,7 @@
 #include "nn/forms.hpp"
 #include "nn/slots/mass.hpp"
 #include "nn/slots/slot_rule.hpp"
+#include "nn/state.hpp"
 #include "support/closeness.hpp"
 
 namespace linformer::nn {
@@ -97,7 +98,8 @@ TEST(ClusterSlots, AreTheSumsOfTheDefinition) {
       const auto seen = std::max<std::int64_t>(block - 1, 0) * kClusterWindow;
       expect_sums(of_block(made, block), clustered(rule, text, seen, zero_sums(5)));
       // Each position gives all of itself.
-      EXPECT_NEAR(made.mass[0][0][block].sum().item<double>(), std::max<std::int64_t>(seen - sinks, 0), 1e-12);
+      EXPECT_NEAR(made.mass[0][0][block].sum().item<double>(),
+                  static_cast<double>(std::max<std::int64_t>(seen - sinks, 0)), 1e-12);
     }
   }
 }
