@@ -34,7 +34,9 @@ std::string part_of(std::string_view name) {
   if (name.starts_with("token_embedding")) return "token_embedding";
   if (name.starts_with("position_embedding")) return "position_embedding";
   if (name.starts_with("output")) return "output";
-  if (holds(".attention.projection") || holds(".attention.decay") || holds(".attention.gate")) return "projections";
+  for (const auto* rule : {"projection", "decay", "gate", "codebook", "sharpness"}) {
+    if (holds(std::string(".attention.") + rule)) return "projections";
+  }
   if (holds(".attention.")) return "attention";
   if (holds(".feed_forward.")) return "feed_forward";
   return "norms";

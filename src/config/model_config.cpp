@@ -30,7 +30,7 @@ struct RuleTraits {
   bool segments = false;      // its slots are equal parts of the positions
   bool table = false;         // running slots have an entry for each position of the text
   bool weights = true;        // its slots are weighted sums, so that a position can have the weight nothing
-  bool one_for_both = false;  // a linear layer makes its weights, the same for keys and values
+  bool one_for_both = false;  // the text makes its weights, the same for keys and values
 };
 
 RuleTraits traits_of(Projection projection) {
@@ -44,6 +44,7 @@ RuleTraits traits_of(Projection projection) {
     case Projection::periodic:
       return {.forms = {Form::running}, .entries = true};
     case Projection::gated:
+    case Projection::cluster:
       return {.forms = {Form::running}, .one_for_both = true};
     case Projection::mean:
       return {.forms = {Form::bidirectional, Form::block}, .segments = true};

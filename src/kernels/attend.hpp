@@ -25,6 +25,17 @@ struct FloatView {
   std::int64_t batch, head, row, block;
 };
 
+/// Numbers of running slots (B,H,blocks,K). The last dimension is contiguous; the other strides are in numbers.
+template <class Number>
+struct SlotNumbers {
+  Number* data;
+  std::int64_t batch, head, block;
+  /// Those of one block; null where there are none.
+  Number* of(std::int64_t sequence, std::int64_t own_head, std::int64_t own_block) const {
+    return data == nullptr ? nullptr : data + sequence * batch + own_head * head + own_block * block;
+  }
+};
+
 struct AttendShape {
   std::int64_t batch, heads, length, width;
   std::int64_t window;  ///< W; 0 = slots only
@@ -52,8 +63,9 @@ struct AttendInputs {
   ConstView query, key, value, slot_key, slot_value;
   const float* slot_bias;  ///< (H), added to the logits of slots; may be null
   float scale;
-  ConstView slot_query{};              ///< by which the slots are read; of no data: by `query`
-  ConstView sink_key{}, sink_value{};  ///< of shape.sinks rows
+  ConstView slot_query{};                  ///< by which the slots are read; of no data: by `query`
+  ConstView sink_key{}, sink_value{};      ///< of shape.sinks rows
+  SlotNumbers<const float> slot_offset{};  ///< added to the logits of running slots; −∞: not seen; of no data: nothing
 };
 
 /// `output` has the element type of the inputs; all of it is written. `log_sum` (B,H,N) receives log Σ exp of each
@@ -73,6 +85,7 @@ struct AttendGradients {
   float* slot_bias;
   FloatView slot_query{};  ///< needed where the inputs have one: that of `query` is the window's alone then
   FloatView sink_key{}, sink_value{};
+  SlotNumbers<float> slot_offset{};  ///< needed where the inputs have one
 };
 
 /// The work is divided among LibTorch's threads by sequence, head and group of blocks. The number of threads can change

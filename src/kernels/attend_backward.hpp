@@ -57,14 +57,15 @@ BackwardScratch<Number> backward_scratch(Index width, float* memory, bool own_sl
 }
 
 /// Weights and gradients of the scores, times `scale`, from scores and gradients of the weights, in place, both (X, M).
-/// Returns the sum of the latter without `scale`.
-template <class Number>
+/// Returns the sum of the latter without `scale`; with kRows, `row_sums` takes in that of each row too.
+template <bool kRows, class Number>
 float softmax_backward(Index count, Index queries, float bias, float scale, bool diagonal,
-                       const BackwardScratch<Number>& scratch) {
+                       const BackwardScratch<Number>& scratch, float* row_sums) {
   const Vector lanes = lane_numbers();
   Vector total{};
   for (Index x = 0; x < count; ++x) {
     float *weights = scratch.weights + x * tile_rows, *grads = scratch.grad_weights + x * tile_rows;
+    Vector row{};
     for (Index m = 0; m < queries; m += vector_width) {
       Vector weight{}, grad{};
       if (!diagonal || m + vector_width > x) {
@@ -79,7 +80,9 @@ float softmax_backward(Index count, Index queries, float bias, float scale, bool
       store(weights + m, weight);
       store(grads + m, scale * grad);
       total += grad;
+      if constexpr (kRows) row += grad;
     }
+    if constexpr (kRows) row_sums[x] += sum_of(row);
   }
   return sum_of(total);
 }
@@ -128,7 +131,11 @@ float backward_columns(const AttendInputs& inputs, const QueryTile& tile, const 
                              Factor<Number>{scratch.grad_output_transposed, tile_rows}, scratch.grad_weights, tile_rows,
                              {.accumulate = false});
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
-  const float total = softmax_backward(count, queries, bias, inputs.scale, kDiagonal, scratch);
+  if (columns.offset != nullptr) add_offsets(scratch.weights, count, queries, columns.offset);
+  const float total =
+      columns.grad_offset != nullptr
+          ? softmax_backward<true>(count, queries, bias, inputs.scale, kDiagonal, scratch, columns.grad_offset)
+          : softmax_backward<false>(count, queries, bias, inputs.scale, kDiagonal, scratch, nullptr);
   add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.weights, count, rows, scratch.packed),
                          scratch.grad_output_depth, columns.grad_value, columns.grad_value_stride, scratch.grad_value);
   add_product<kDiagonal>(count, rows, width, rows_of_scores(scratch.grad_weights, count, rows, scratch.packed),
@@ -177,6 +184,8 @@ struct GradientPlaces {
   template <class Columns>
   void of_slots(Index block, Index at, Columns& columns) const {
     const Index width = inputs.shape.width;
+    float* offset = gradients.slot_offset.of(range.batch, range.head, block);
+    if (offset != nullptr) columns.grad_offset = offset + at;
     if (shares.slot_key != nullptr) {
       columns.grad_key = shares.slot_key + at * width, columns.grad_key_stride = width;
       columns.grad_value = shares.slot_value + at * width, columns.grad_value_stride = width;
@@ -228,7 +237,7 @@ void load_queries(const AttendInputs& inputs, const AttendGradients& gradients, 
   depth_of(grad_output, rows, width, scratch.grad_output, scratch.grad_output_depth);
   sum_deltas(tile_of(gradients.output), grad_output, rows, width, scratch.delta);
   const float* log_sum = gradients.log_sum + (tile.batch * shape.heads + tile.head) * shape.length + tile.first;
-  for (Index i = 0; i < tile_rows; ++i) scratch.log_sum[i] = i < rows ? log_sum[i] : 0.0F;
+  for (Index i = 0; i < tile_rows; ++i) scratch.log_sum[i] = i < rows ? log_sum[i] : -minus_infinity;
 }
 
 template <class Element>

@@ -107,6 +107,7 @@ void forward_columns(const AttendInputs& inputs, const QueryTile& tile, const Co
   } else {
     product<false, Band::full>(score_shape, key, query, scratch.scores, tile_rows, scaled);
   }
+  if (columns.offset != nullptr) add_offsets(scratch.scores, count, queries, columns.offset);
   const float bias = columns.slots && inputs.slot_bias != nullptr ? inputs.slot_bias[tile.head] : 0.0F;
   if (softmax_step(scratch.scores, count, queries, bias, scratch))
     scale_rows(scratch.output, rows, stride, scratch.shrink);

@@ -18,6 +18,7 @@ float logits_of(const SingleQuery& q, const VisibleKeys& part, float* logits, fl
     dot<1>(w, x, q.width, sums);
     for (int r = 0; r < 4; ++r) {
       logits[i + r] = sums[0][r] + part.bias;
+      if (part.biases != nullptr) logits[i + r] += part.biases[smaller(i + r, part.count - 1)];
       maximum = larger(logits[i + r], maximum);  // NaN is no maximum, but becomes a weight
     }
   }

@@ -48,7 +48,8 @@ struct VisibleKeys {
   const float* value;
   std::int64_t count;
   float bias;
-  const float* query = nullptr;  ///< as SingleQuery::query, for these keys alone; null: that one
+  const float* query = nullptr;   ///< as SingleQuery::query, for these keys alone; null: that one
+  const float* biases = nullptr;  ///< one more for each key; −∞ hides it; null: none
 };
 
 /// One query and everything that it sees, in one softmax (maths 4a).

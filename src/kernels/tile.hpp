@@ -138,7 +138,17 @@ struct Columns {
   bool slots, diagonal;
   float *grad_key, *grad_value;
   Index grad_key_stride, grad_value_stride;
+  const float* offset = nullptr;  // of each slot, for its logits
+  float* grad_offset = nullptr;
 };
+
+/// Scores (X, M) of slots and what is added to each slot's.
+inline void add_offsets(float* scores, Index count, Index queries, const float* offset) {
+  for (Index x = 0; x < count; ++x) {
+    float* row = scores + x * tile_rows;
+    for (Index m = 0; m < queries; m += vector_width) store(row + m, load(row + m) + offset[x]);
+  }
+}
 
 /// Which columns stand in working memory. Without a window each tile of queries meets the same slots.
 struct Held {
@@ -228,9 +238,11 @@ void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradie
     value.data += tile.block * inputs.slot_value.block;
   }
   const Index count = visible_slots(shape, tile.block);
+  const float* offset = inputs.slot_offset.of(tile.batch, key_head, tile.block);
   for (Index at = 0; at < count; at += tile_rows) {
     Columns<Element> columns{
         key.from(at), value.from(at), smaller(tile_rows, count - at), true, false, nullptr, nullptr, 0, 0};
+    if (offset != nullptr) columns.offset = offset + at;
     gradients.of_slots(tile.block, at, columns);
     visit(columns);
   }

@@ -2,10 +2,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 
 #include "nn/decoder_attention.hpp"
 #include "nn/decoder_norm.hpp"
+#include "nn/slots/mass.hpp"
 #include "nn/slots/slot_rule.hpp"
 
 namespace linformer::nn {
@@ -19,8 +22,9 @@ struct Side {
   DecoderNorm norm = {};
   bool in_place = false;  // block slots, which are never added to
   bool turned = false;    // the keys of a window, with rotary positions
+  bool mean = false;      // slots that are divided by their mass
   HeadRows raw = {}, prepared = {};
-  bool changes() const { return norm || turned; }
+  bool changes() const { return norm || turned || mean; }
   HeadRows& seen() { return changes() && !in_place ? prepared : raw; }
   std::int64_t bytes_a_sequence() const { return raw.bytes_a_sequence() + prepared.bytes_a_sequence(); }
 };
@@ -43,7 +47,9 @@ class WindowDecoder final : public DecoderAttention {
     // Sinks are keys and values of the window, kept apart.
     sink_key_.norm = key_.norm, sink_key_.turned = key_.turned, sink_value_.norm = value_.norm;
     if (!rule_) return;
+    rule_->prepare_decoding();
     slot_key_.in_place = slot_value_.in_place = block_;
+    slot_key_.mean = slot_value_.mean = rule_->has_mass();
     if (normalise != Normalise::none) slot_key_.norm = norm("slot_key_norm");
     if (normalise == Normalise::both) slot_value_.norm = norm("slot_value_norm");
     slot_bias_.resize(static_cast<std::size_t>(heads_ * group_), 0.0F);
@@ -82,6 +88,7 @@ class WindowDecoder final : public DecoderAttention {
           rows->copy(i, 0, from->select(0, i).narrow(1, 0, std::min(room, from->size(2))));
       }
       if (rule_->has_scores()) recent(scores_, state.scores, rule_->slots());
+      if (rule_->has_mass()) load_mass(state.slots.mass);
     }
     const auto& kernels = kernels::decode_kernels();
     for (auto* side : {&key_, &value_, &slot_key_, &slot_value_, &sink_key_, &sink_value_}) {
@@ -110,6 +117,7 @@ class WindowDecoder final : public DecoderAttention {
     if (rule_->has_scores()) state->scores = recent(scores_);
     const auto count = block_ ? rule_->slots() * std::max<std::int64_t>(last - 1, 0) : rule_->slots();
     state->slots = {slot_key_.raw.read(sequence, 0, count), slot_value_.raw.read(sequence, 0, count)};
+    if (rule_->has_mass()) state->slots.mass = mass_.read(sequence, 0, 1).transpose(2, 3).contiguous();
     return state;
   }
 
@@ -125,7 +133,7 @@ class WindowDecoder final : public DecoderAttention {
   }
 
   std::int64_t bytes_a_sequence() const override {
-    auto total = scores_.bytes_a_sequence();
+    auto total = scores_.bytes_a_sequence() + mass_.bytes_a_sequence() + log_mass_.bytes_a_sequence();
     for (const auto* side : {&key_, &value_, &slot_key_, &slot_value_, &sink_key_, &sink_value_})
       total += side->bytes_a_sequence();
     return total;
@@ -154,6 +162,7 @@ class WindowDecoder final : public DecoderAttention {
       const auto count = block_ ? (current - 1) * rule_->slots() : rule_->slots();
       sight.slots = sight.count;
       sight.parts[sight.count++] = {row(slot_key_.seen(), 0), row(slot_value_.seen(), 0), count, 0.0F};
+      if (rule_->has_mass()) sight.parts[sight.slots].biases = row(log_mass_, 0);
     }
     if (current >= 1)
       sight.parts[sight.count++] = {row(key_.seen(), before), row(value_.seen(), before), window_, 0.0F};
@@ -163,7 +172,7 @@ class WindowDecoder final : public DecoderAttention {
   std::int64_t most_visible(std::int64_t position) const override {
     return most_slots(position) + 2 * window_ + sinks_;
   }
-  std::int64_t block_weights() const override { return block_ || score_rows() > 0 ? rule_->slots() * window_ : 0; }
+  std::int64_t block_weights() const override { return rule_ ? rule_->working_floats() : 0; }
 
  private:
   // That a token at `position` sees, or that are made of blocks before it.
@@ -188,7 +197,9 @@ class WindowDecoder final : public DecoderAttention {
                    .scores = scored ? row(scores_, half) : nullptr,
                    .score_stride = scores_.stride(),
                    .weights = scratch.projection.data(),
-                   .sinks = sinks});
+                   .sinks = sinks,
+                   .mass = rule_->has_mass() ? row(mass_, 0) : nullptr});
+    if (rule_->has_mass()) take_logarithms(token.sequence, token.head);
     for (auto* side : {&slot_key_, &slot_value_}) {
       if (side->changes()) prepare(kernels, *side, token.sequence, token.head, first, rule_->slots());
     }
@@ -204,12 +215,37 @@ class WindowDecoder final : public DecoderAttention {
     if (sink_key_.turned) rotation_->turn_row(token.turn, row(sink_key_.seen()));
   }
 
+  void load_mass(const at::Tensor& mass_BHK1) {
+    const auto sequences = mass_BHK1.size(0);
+    mass_ = HeadRows(sequences, heads_, 1, rule_->slots());
+    log_mass_ = HeadRows(sequences, heads_, 1, rule_->slots());
+    for (std::int64_t i = 0; i < sequences; ++i) {
+      mass_.copy(i, 0, mass_BHK1[i].transpose(1, 2));
+      for (std::int64_t head = 0; head < heads_; ++head) take_logarithms(i, head);
+    }
+  }
+
+  // log n, as nn::log_mass() has it.
+  void take_logarithms(std::int64_t sequence, std::int64_t head) {
+    const float* mass = mass_.row(sequence, head, 0);
+    float* to = log_mass_.row(sequence, head, 0);
+    for (std::int64_t slot = 0; slot < rule_->slots(); ++slot)
+      to[slot] =
+          mass[slot] < static_cast<float>(kLeastMass) ? -std::numeric_limits<float>::infinity() : std::log(mass[slot]);
+  }
+
   // The rows as they are seen, but for the turn.
   void prepare(const DecodeKernels& kernels, Side& side, std::int64_t sequence, std::int64_t head, std::int64_t first,
                std::int64_t count) const {
     for (auto i = first; i < first + count; ++i) {
       const float* raw = side.raw.row(sequence, head, i);
       float* seen = side.seen().row(sequence, head, i);
+      if (side.mean) {
+        const auto mass = std::max(mass_.row(sequence, head, 0)[i], static_cast<float>(kLeastMass));
+        for (std::int64_t j = 0; j < width_; ++j) seen[j] = raw[j] / mass;
+        raw = seen;
+        if (!side.norm) continue;
+      }
       side.norm ? side.norm(kernels, raw, seen) : static_cast<void>(std::copy_n(raw, width_, seen));
     }
   }
@@ -242,7 +278,8 @@ class WindowDecoder final : public DecoderAttention {
   std::int64_t window_, sinks_;
   std::unique_ptr<SlotRule> rule_;  // null: a window alone
   Side key_, value_, slot_key_, slot_value_, sink_key_, sink_value_;
-  HeadRows scores_;  // (S,H,2W,r), or K in place of r
+  HeadRows scores_;           // (S,H,2W,r), or K in place of r
+  HeadRows mass_, log_mass_;  // (S,H,1,K) of slots that are means
 };
 
 }  // namespace

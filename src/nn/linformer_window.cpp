@@ -12,6 +12,7 @@
 #include "linformer/ops/running.hpp"
 #include "nn/attention.hpp"
 #include "nn/sinks.hpp"
+#include "nn/slots/mass.hpp"
 #include "nn/slots/slot_rule.hpp"
 
 namespace linformer::nn {
@@ -62,6 +63,7 @@ class WindowAttention final : public Attention {
     const auto key = ops::repeat_heads(window_keys_of(text), heads_);
     const auto query = (*rotation_)(text.heads.query, 0);
     auto options = attend_options(text);
+    if (own_slots.mass.defined()) options.slot_offset = ops::repeat_heads(log_mass(own_slots.mass), heads_);
     const auto n = x.size(1), entries = slots.key.size(-2);
     const auto like_slots = [&](const at::Tensor& rows) {
       auto sizes = slots.key.sizes().vec();
@@ -80,7 +82,7 @@ class WindowAttention final : public Attention {
         query, key, eye, {slots.key, like_slots(at::zeros({entries, n}, x.options()))}, marked(eye));
     const auto on_slots =
         ops::reference::attend(query, key, none, {slots.key, like_slots(at::eye(entries, x.options()))}, marked(none));
-    return {.positions = on_positions, .slots = on_slots, .reads = reads_of(x)};
+    return {.positions = on_positions, .slots = on_slots, .reads = reads_of(x, text.heads.key)};
   }
 
  protected:
@@ -122,8 +124,10 @@ class WindowAttention final : public Attention {
                       window_value_norm_.of_heads(raw.value).to(dtype)};
   }
 
-  at::Tensor reads_of(const at::Tensor& x) const {
-    const auto reads = rule_ ? rule_->reads(x, {.window = window_, .block = block_}) : at::Tensor();
+  at::Tensor reads_of(const at::Tensor& x, const at::Tensor& key) const {
+    if (!rule_) return {};
+    auto reads = rule_->reads(x, {.window = window_, .block = block_});
+    if (!reads.defined()) reads = rule_->reads_of_keys(key);
     return reads.defined() ? ops::repeat_heads(reads, heads_) : reads;
   }
 
@@ -178,7 +182,7 @@ class WindowAttention final : public Attention {
     return {at::cat({slots.key, made.key}, 2), at::cat({slots.value, made.value}, 2)};
   }
 
-  // Normalised slots, as the softmax sees them, in the dtype of the arithmetic.
+  // Normalised slots, as the softmax sees them, in the dtype of the arithmetic, and their mass.
   ops::Slots slots_of(const Text& text) const {
     const auto& [query, key, value] = text.heads;
     const auto dtype = query.scalar_type();
@@ -193,20 +197,26 @@ class WindowAttention final : public Attention {
       };
       slots = {behind(text.before.key, slots.key), behind(text.before.value, slots.value)};
     }
-    return {slot_key_norm_.of_heads(slots.key).to(dtype), slot_value_norm_.of_heads(slots.value).to(dtype)};
+    slots = means_of(slots);
+    return {slot_key_norm_.of_heads(slots.key).to(dtype), slot_value_norm_.of_heads(slots.value).to(dtype), slots.mass};
   }
 
   // The sums after the text where the operator makes slots itself; else undefined.
   ops::RunningResult attend_text(const Text& text) const {
-    const auto& [query, key, value] = text.heads;
     const auto writes = writes_of(text);
-    auto made = writes ? attend_running(text, *writes)
-                       : ops::RunningResult{ops::attend((*rotation_)(query, text.first), window_keys_of(text),
-                                                        window_value_norm_.of_heads(value).to(query.scalar_type()),
-                                                        slots_of(text), attend_options(text)),
-                                            {}};
+    auto made = writes ? attend_running(text, *writes) : ops::RunningResult{attend_given(text), {}};
     if (text.added > 0) made.out = made.out.narrow(2, text.added, made.out.size(2) - text.added);
     return made;
+  }
+
+  // With slots that are made before.
+  at::Tensor attend_given(const Text& text) const {
+    const auto& [query, key, value] = text.heads;
+    const auto slots = slots_of(text);
+    auto options = attend_options(text);
+    if (slots.mass.defined()) options.slot_offset = log_mass(slots.mass);
+    return ops::attend((*rotation_)(query, text.first), window_keys_of(text),
+                       window_value_norm_.of_heads(value).to(query.scalar_type()), {slots.key, slots.value}, options);
   }
 
   // What the operator needs that makes running slots where it attends; nothing where it doesn't serve.
@@ -289,7 +299,7 @@ class WindowAttention final : public Attention {
     const auto count = block_ ? 0 : rule_->slots();
     const auto none = at::zeros({key_BHMD.size(0), state_heads_, count, head_width_},
                                 output_.weight.options().requires_grad(std::nullopt));
-    return {none, none.clone()};
+    return {none, none.clone(), rule_->has_mass() ? none.narrow(3, 0, 1).clone() : at::Tensor()};
   }
 
   // For the rows whose token starts a new block: the current block becomes the previous one, and the block before
@@ -320,10 +330,12 @@ class WindowAttention final : public Attention {
                                .scores = state.scores.defined() ? oldest(state.scores).transpose(2, 3) : at::Tensor(),
                                .first = leaving * window_});
     if (!block_) {
+      const auto before = [&](const at::Tensor& held) { return held.defined() ? held.index_select(0, rows) : held; };
       const auto sums =
-          rule_->sums_after({state.slots.key.index_select(0, rows), state.slots.value.index_select(0, rows)}, block);
+          rule_->sums_after({before(state.slots.key), before(state.slots.value), before(state.slots.mass)}, block);
       state.slots.key.index_copy_(0, rows, sums.key);
       state.slots.value.index_copy_(0, rows, sums.value);
+      if (sums.mass.defined()) state.slots.mass.index_copy_(0, rows, sums.mass);
       return;
     }
     const auto made = rule_->summarise(block, {.window = window_, .block = true});
@@ -345,8 +357,9 @@ class WindowAttention final : public Attention {
     auto key_BHLD = (*rotation_)(normed(window_key_norm_, state.key), places);
     auto value_BHLD = normed(window_value_norm_, state.value);
     if (rule_) {
-      key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, state.slots.key)}, 2);
-      value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, state.slots.value)}, 2);
+      const auto slots = means_of(state.slots);
+      key_BHLD = at::cat({key_BHLD, normed(slot_key_norm_, slots.key)}, 2);
+      value_BHLD = at::cat({value_BHLD, normed(slot_value_norm_, slots.value)}, 2);
     }
     if (sinks_ > 0) {
       key_BHLD = at::cat({key_BHLD, (*rotation_)(normed(window_key_norm_, state.sinks.key), 0)}, 2);
@@ -371,6 +384,8 @@ class WindowAttention final : public Attention {
     }
     logits_BH1L.div_(std::sqrt(static_cast<double>(head_width_)));
     if (slot_bias_.defined()) logits_BH1L.narrow(3, 2 * window_, slot_count).add_(slot_bias_.view({1, -1, 1, 1}));
+    if (const auto& mass = state.slots.mass; mass.defined())
+      logits_BH1L.narrow(3, 2 * window_, slot_count).add_(ops::repeat_heads(log_mass(mass), heads_).unsqueeze(2));
     const auto weights =
         at::softmax(logits_BH1L.masked_fill(hidden_B11L, -std::numeric_limits<double>::infinity()), -1);
     return at::matmul(weights, value_BHLD).to(query.scalar_type());

@@ -71,8 +71,8 @@ std::unique_ptr<DecodeState::Layer> LayerState::with(const std::vector<at::Tenso
 }
 
 std::vector<std::pair<std::string_view, at::Tensor>> LayerState::named() const {
-  constexpr std::array<std::string_view, kTensors> kNames{"key",    "value",    "slot_key",  "slot_value",
-                                                          "scores", "sink_key", "sink_value"};
+  constexpr std::array<std::string_view, kTensors> kNames{"key",       "value",  "slot_key", "slot_value",
+                                                          "slot_mass", "scores", "sink_key", "sink_value"};
   std::vector<std::pair<std::string_view, at::Tensor>> found;
   for (std::size_t i = 0; i < kTensors; ++i) {
     if (all()[i]->defined()) found.emplace_back(kNames[i], *all()[i]);

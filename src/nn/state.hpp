@@ -24,6 +24,7 @@ struct LayerState final : DecodeState::Layer {
   at::Tensor key, value;
   /// Prefix: the sums of all positions, (B,H,K,D). Running slots: those of blocks 0..c−2. Block slots: those of these
   /// blocks, one after the other, (B,H,r·(c−1),D).
+  /// Of projection `cluster` the running sums have a mass, (B,H,K,1).
   ops::Slots slots;
   at::Tensor scores;  ///< of dynamic and gated projection: of the positions of `key`, (B,H,2W,r) or (B,H,2W,K)
   ops::Slots sinks;   ///< keys and values of the first s positions, (B,H,s,D); zero where no token stands yet
@@ -35,12 +36,12 @@ struct LayerState final : DecodeState::Layer {
   std::unique_ptr<DecodeState::Layer> with(const std::vector<at::Tensor>& tensors) const override;
   std::unique_ptr<DecodeState::Layer> select(const std::vector<std::int64_t>& rows) const override;
 
-  static constexpr std::size_t kTensors = 7;
+  static constexpr std::size_t kTensors = 8;
   std::array<at::Tensor*, kTensors> all() {
-    return {&key, &value, &slots.key, &slots.value, &scores, &sinks.key, &sinks.value};
+    return {&key, &value, &slots.key, &slots.value, &slots.mass, &scores, &sinks.key, &sinks.value};
   }
   std::array<const at::Tensor*, kTensors> all() const {
-    return {&key, &value, &slots.key, &slots.value, &scores, &sinks.key, &sinks.value};
+    return {&key, &value, &slots.key, &slots.value, &slots.mass, &scores, &sinks.key, &sinks.value};
   }
 };
 using StatePointer = std::unique_ptr<LayerState>;

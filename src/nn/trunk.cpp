@@ -83,7 +83,7 @@ void Trunk::add_block(std::int64_t layer, Parameters& parameters, SharedParts& s
   for (std::size_t i = first; i < parameters.list().size(); ++i)
     block.parameters.push_back(parameters.list()[i].second);
   if (shares) {
-    for (const auto& tensor : {shared.key, shared.scores.weight, shared.scores.bias}) {
+    for (const auto& tensor : {shared.key, shared.value, shared.scores.weight, shared.scores.bias}) {
       if (tensor.defined()) block.parameters.push_back(tensor);
     }
   }

@@ -142,7 +142,8 @@ at::Tensor attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   }
   const auto path = choose_path(options.path, Path::kernel, kernel::unserved(query, slots, options));
   const auto sinks = options.sinks.value_or(Slots{key, value});
-  if (path == Path::kernel || is_traced({query, key, value, slots.key, slots.value, sinks.key, sinks.value}))
+  if (path == Path::kernel || is_traced({query, key, value, slots.key, slots.value, sinks.key, sinks.value,
+                                         options.slot_offset.value_or(query)}))
     return attend_as_operator(query, key, value, slots, options, path);
   return attend_from_operations(query, key, value, slots, options, path == Path::reference);
 }

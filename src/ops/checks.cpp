@@ -60,6 +60,19 @@ void check_sinks(const at::Tensor& query, const at::Tensor& key, const AttendOpt
   }
 }
 
+void check_slot_offset(const at::Tensor& query, const at::Tensor& slot_key, const AttendOptions& options) {
+  if (!options.slot_offset) return;
+  const auto& offset = *options.slot_offset;
+  check_same_device("slot_offset", offset, "query", query);
+  require(options.window > 0 && slot_key.dim() == 5,
+          "slot_offset goes with running slots (window is {}, and slot_key has {} dimensions); leave it out",
+          options.window, slot_key.dim());
+  if (!(offset.defined() && offset.sizes() == slot_key.sizes().slice(0, 4) && at::isFloatingType(offset.scalar_type())))
+    fail("slot_offset has shape {}; expected (B,H,ceil(N/W),K) = ({},{},{},{}), as slot_key is {}",
+         offset.defined() ? shape_text(offset) : "undefined", slot_key.size(0), slot_key.size(1), slot_key.size(2),
+         slot_key.size(3), shape_text(slot_key));
+}
+
 }  // namespace
 
 std::string shape_text(const at::Tensor& tensor) {
@@ -153,8 +166,10 @@ void check_attend(const at::Tensor& query, const at::Tensor& key, const at::Tens
   check_same_device("slot_query", options.slot_query.value_or(query), "query", query);
   check_slot_tensor("slot_key", slots.key, query, key.size(1), options);
   check_slot_tensor("slot_value", slots.value, query, key.size(1), options);
+  require(!slots.mass.defined(), "slots have a mass; expected the means, and log(mass) as slot_offset");
   if (slots.key.sizes() != slots.value.sizes())
     fail("slot_value has shape {}; expected that of slot_key, {}", shape_text(slots.value), shape_text(slots.key));
+  check_slot_offset(query, slots.key, options);
   if (options.slot_bias && (options.slot_bias->dim() != 1 || options.slot_bias->size(0) != query.size(1)))
     fail("slot_bias has shape {}; expected (H) = ({})", shape_text(*options.slot_bias), query.size(1));
   if (!options.slot_query) return;

@@ -80,7 +80,7 @@ struct Tail {
 /// `slots` (B,H,T,K,D): those of each block. One product makes all logits of a block, since slots and window
 /// stand side by side; two where each has a query of its own.
 at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at::Tensor& slot_value,
-                          const std::optional<at::Tensor>& slot_bias) {
+                          const std::optional<at::Tensor>& slot_bias, const at::Tensor& slot_offset_BHTK) {
   const auto window = tail.query_BHTWD.size(3), slots = slot_key.size(3);
   const auto value_BHTXD = at::cat({slot_value, tail.value_BHTXD}, 3);
   auto logits_BHTWX =
@@ -90,6 +90,10 @@ at::Tensor attend_running(const Tail& tail, const at::Tensor& slot_key, const at
   if (slot_bias) {
     const auto bias_H11K = bias_like(*slot_bias, logits_BHTWX).expand({-1, 1, 1, slots});
     logits_BHTWX.add_(at::constant_pad_nd(bias_H11K, {0, tail.key_BHTXD.size(3)}));
+  }
+  if (slot_offset_BHTK.defined()) {
+    const auto offset_BHT1K = slot_offset_BHTK.to(logits_BHTWX.scalar_type()).unsqueeze(3);
+    logits_BHTWX.add_(at::constant_pad_nd(offset_BHT1K, {0, tail.key_BHTXD.size(3)}));
   }
   logits_BHTWX.masked_fill_(at::constant_pad_nd(hidden_in_window(window, logits_BHTWX), {slots + tail.sinks(), 0}),
                             minus_infinity);
@@ -145,13 +149,14 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   const auto tail_blocks = ceil_divide(length - head, window);
   const auto scale = scale_or_default(options.scale, query);
   const auto scaled = wide(query) * scale;
-  const auto bias = options.slot_bias.value_or(at::Tensor()), slot_query = options.slot_query.value_or(at::Tensor());
+  const auto bias = options.slot_bias.value_or(at::Tensor()), slot_query = options.slot_query.value_or(at::Tensor()),
+             offset = options.slot_offset.value_or(at::Tensor());
   const auto sinks = options.sinks.value_or(Slots{});
   const auto out_head =
       head > 0 ? attend_head(scaled.narrow(2, 0, head), key.narrow(2, 0, past + head), value.narrow(2, 0, past + head))
                : at::Tensor();
   if (tail_blocks == 0)
-    return out_head + unread_zero(out_head, {slots.key, slots.value, bias, slot_query, sinks.key, sinks.value});
+    return out_head + unread_zero(out_head, {slots.key, slots.value, bias, slot_query, sinks.key, sinks.value, offset});
 
   const auto before_tail = past + head - window;
   Tail tail{to_blocks(scaled, head, tail_blocks, window),
@@ -169,7 +174,8 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& key, const a
   const auto slot_key = slots.key.narrow(2, running ? head / window : 0, visible).to(query.scalar_type());
   const auto slot_value = slots.value.narrow(2, running ? head / window : 0, visible).to(query.scalar_type());
   const auto out_tail = running
-                            ? attend_running(tail, slot_key, slot_value, options.slot_bias)
+                            ? attend_running(tail, slot_key, slot_value, options.slot_bias,
+                                             offset.defined() ? offset.narrow(2, head / window, visible) : offset)
                             : attend_block(tail, seen_blocks - tail_blocks, slot_key, slot_value, options.slot_bias);
   const auto rows = out_tail.flatten(2, 3).narrow(2, 0, length - head);
   return head > 0 ? at::cat({out_head, rows}, 2) : rows;

@@ -29,6 +29,11 @@ kernels::FloatView float_view_of(const at::Tensor& x) {
   return {x.mutable_data_ptr<float>(), x.stride(0), x.stride(1), x.stride(-2), running ? x.stride(2) : 0};
 }
 
+template <class Number>
+kernels::SlotNumbers<Number> numbers_of(const at::Tensor& x, Number* data) {
+  return {data, x.stride(0), x.stride(1), x.stride(2)};
+}
+
 kernels::ConstView view_if_defined(const at::Tensor& x) { return x.defined() ? view_of(x) : kernels::ConstView{}; }
 kernels::FloatView float_view_if_defined(const at::Tensor& x) {
   return x.defined() ? float_view_of(x) : kernels::FloatView{};
@@ -49,11 +54,19 @@ at::Tensor sum_of_groups(const at::Tensor& grad, const c10::SymInt& heads) {
 /// The call with rows of D contiguous.
 Call readable(const Call& call) {
   const auto row = with_contiguous_rows;
-  return {
-      row(call.query),      row(call.key),        row(call.value),
-      row(call.slot_key),   row(call.slot_value), call.slot_bias.defined() ? call.slot_bias.contiguous() : at::Tensor(),
-      row(call.slot_query), row(call.sink_key),   row(call.sink_value),
-      call.window,          call.first,           call.scale};
+  return {row(call.query),
+          row(call.key),
+          row(call.value),
+          row(call.slot_key),
+          row(call.slot_value),
+          call.slot_bias.defined() ? call.slot_bias.contiguous() : at::Tensor(),
+          row(call.slot_query),
+          row(call.sink_key),
+          row(call.sink_value),
+          row(call.slot_offset),
+          call.window,
+          call.first,
+          call.scale};
 }
 
 kernels::AttendInputs inputs_of(const Call& call) {
@@ -78,13 +91,17 @@ kernels::AttendInputs inputs_of(const Call& call) {
           .scale = static_cast<float>(scale_or_default(call.scale, query)),
           .slot_query = view_if_defined(call.slot_query),
           .sink_key = view_if_defined(call.sink_key),
-          .sink_value = view_if_defined(call.sink_value)};
+          .sink_value = view_if_defined(call.sink_value),
+          .slot_offset = call.slot_offset.defined()
+                             ? numbers_of(call.slot_offset, call.slot_offset.const_data_ptr<float>())
+                             : kernels::SlotNumbers<const float>{}};
 }
 
 }  // namespace
 
 std::string unserved(const at::Tensor& query, const Slots& slots, const AttendOptions& options) {
-  for (const auto& tensor : {query, slots.key, slots.value, options.slot_bias.value_or(query)}) {
+  for (const auto& tensor :
+       {query, slots.key, slots.value, options.slot_bias.value_or(query), options.slot_offset.value_or(query)}) {
     if (!tensor.device().is_cpu()) return formatted("device {}; expected cpu", tensor.device().str());
   }
   const auto dtype = query.scalar_type();
@@ -129,7 +146,8 @@ GradientTensors gradients_of(const Call& call) {
           call.slot_bias.defined() ? at::zeros_like(call.slot_bias) : at::Tensor(),
           call.slot_query.defined() ? of_query() : at::Tensor(),
           call.sink_key.defined() ? zeros(call.sink_key) : at::Tensor(),
-          call.sink_value.defined() ? zeros(call.sink_value) : at::Tensor()};
+          call.sink_value.defined() ? zeros(call.sink_value) : at::Tensor(),
+          call.slot_offset.defined() ? zeros(call.slot_offset) : at::Tensor()};
 }
 
 GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
@@ -139,7 +157,8 @@ GradientTensors as_given(const Call& call, const GradientTensors& gradients) {
   for (std::size_t i = 0; i < made.size(); ++i) {
     if (i == 5 || !made[i].defined()) continue;  // slot_bias is of query heads, and float32
     const bool of_key_heads = (i >= 1 && i <= 4) || i >= 7;
-    made[i] = (of_key_heads ? sum_of_groups(made[i], own) : made[i]).to(dtype);
+    made[i] = of_key_heads ? sum_of_groups(made[i], own) : made[i];
+    if (i < 9) made[i] = made[i].to(dtype);  // slot_offset is float32
   }
   return made;
 }
@@ -150,20 +169,24 @@ GradientTensors backward(const Call& given, const at::Tensor& given_grad_out, co
   const auto out = with_contiguous_rows(given_out), log_sum_BHN = given_log_sum.contiguous();
   const auto grad_out = with_contiguous_rows(given_grad_out.to(out.scalar_type()));
   const auto gradients = gradients_of(call);
-  const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query, sink_key, sink_value] = gradients;
-  kernels::attend_backward(inputs_of(call),
-                           {.output = view_of(out),
-                            .grad_output = view_of(grad_out),
-                            .log_sum = log_sum_BHN.const_data_ptr<float>(),
-                            .query = float_view_of(query),
-                            .key = float_view_if_defined(key),
-                            .value = float_view_if_defined(value),
-                            .slot_key = float_view_of(slot_key),
-                            .slot_value = float_view_of(slot_value),
-                            .slot_bias = slot_bias.defined() ? slot_bias.mutable_data_ptr<float>() : nullptr,
-                            .slot_query = float_view_if_defined(slot_query),
-                            .sink_key = float_view_if_defined(sink_key),
-                            .sink_value = float_view_if_defined(sink_value)});
+  const auto& [query, key, value, slot_key, slot_value, slot_bias, slot_query, sink_key, sink_value, slot_offset] =
+      gradients;
+  kernels::attend_backward(
+      inputs_of(call),
+      {.output = view_of(out),
+       .grad_output = view_of(grad_out),
+       .log_sum = log_sum_BHN.const_data_ptr<float>(),
+       .query = float_view_of(query),
+       .key = float_view_if_defined(key),
+       .value = float_view_if_defined(value),
+       .slot_key = float_view_of(slot_key),
+       .slot_value = float_view_of(slot_value),
+       .slot_bias = slot_bias.defined() ? slot_bias.mutable_data_ptr<float>() : nullptr,
+       .slot_query = float_view_if_defined(slot_query),
+       .sink_key = float_view_if_defined(sink_key),
+       .sink_value = float_view_if_defined(sink_value),
+       .slot_offset = slot_offset.defined() ? numbers_of(slot_offset, slot_offset.mutable_data_ptr<float>())
+                                            : kernels::SlotNumbers<float>{}});
   return as_given(call, gradients);
 }
 

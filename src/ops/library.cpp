@@ -38,7 +38,8 @@ at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const
                            const at::Tensor& slot_key, const at::Tensor& slot_value, bool causal, std::int64_t window,
                            const std::optional<at::Tensor>& slot_bias, std::optional<double> scale, std::string path,
                            std::int64_t first, const std::optional<at::Tensor>& slot_query,
-                           const std::optional<at::Tensor>& sink_key, const std::optional<at::Tensor>& sink_value) {
+                           const std::optional<at::Tensor>& sink_key, const std::optional<at::Tensor>& sink_value,
+                           const std::optional<at::Tensor>& slot_offset) {
   require(sink_key.has_value() == sink_value.has_value(), "sink_key and sink_value go together; give both, or neither");
   return attend(query, key, value, {slot_key, slot_value},
                 {.causal = causal,
@@ -47,6 +48,7 @@ at::Tensor attend_operator(const at::Tensor& query, const at::Tensor& key, const
                  .slot_bias = slot_bias,
                  .slot_query = slot_query,
                  .sinks = sink_key ? std::optional(Slots{*sink_key, *sink_value}) : std::nullopt,
+                 .slot_offset = slot_offset,
                  .scale = scale,
                  .path = parse_path(path)});
 }
@@ -89,7 +91,7 @@ TORCH_LIBRARY(linformer, library) {
       "attend(Tensor query, Tensor key, Tensor value, Tensor slot_key, Tensor slot_value, *, bool "
       "causal=False, int window=0, "
       "Tensor? slot_bias=None, float? scale=None, str path=\"auto\", int first=0, Tensor? slot_query=None, "
-      "Tensor? sink_key=None, Tensor? sink_value=None) -> Tensor",
+      "Tensor? sink_key=None, Tensor? sink_value=None, Tensor? slot_offset=None) -> Tensor",
       attend_operator);
   library.def(
       "softmax_attention(Tensor query, Tensor key, Tensor value, *, bool causal=False, Tensor? key_padding_mask=None, "

@@ -71,6 +71,9 @@ at::Tensor attend_window(const at::Tensor& query, const at::Tensor& near_key, co
   if (running) {
     // Row i has the K slots of its own block: (B,H,N,K,D).
     slot_logits = at::einsum("bhnd,bhnkd->bhnk", {slot_query, slot_key.index_select(2, block_N - first_block)}) * scale;
+    if (options.slot_offset)
+      slot_logits =
+          slot_logits + options.slot_offset->to(slot_logits.scalar_type()).index_select(2, block_N - first_block);
     slot_visible = block_N.ge(2).unsqueeze(1).expand({length, slot_key.size(3)});
   } else {
     const auto block_of_slot = block_numbers.repeat_interleave(slot_key.size(2) / blocks);

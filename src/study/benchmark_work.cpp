@@ -22,6 +22,19 @@ double matrices_of(const ModelConfig& config) {
   return 2 * d * d + 2 * d * states + (config.feed_forward_kind == FeedForwardKind::swiglu ? 3 : 2) * d * hidden;
 }
 
+// Of one token: from what the text says where it goes.
+double rule_work(const ModelConfig& config, double slots) {
+  const auto d = static_cast<double>(config.width), heads = static_cast<double>(config.state_heads());
+  switch (config.attention.projection) {
+    case Projection::gated:
+      return heads * slots * d;
+    case Projection::cluster:
+      return slots * width_of_states(config);
+    default:
+      return 0;
+  }
+}
+
 // Of one token of one layer in a forward pass over N tokens, but for layers of softmax attention in a hybrid. Slots are
 // made for the heads of keys: of them all where these are not shared.
 double layer_work(const BenchmarkPoint& point) {
@@ -46,7 +59,7 @@ double layer_work(const BenchmarkPoint& point) {
     case BenchmarkForm::prefix:
       return matrices + 4 * k * d + kPrefixChunk * (k * static_cast<double>(point.heads) + d);
     case BenchmarkForm::running:
-      return matrices + 2 * k * states + 2 * d * k + exact;
+      return matrices + 2 * k * states + 2 * d * k + exact + rule_work(config, k);
     case BenchmarkForm::block:  // r = K·W/N slots a block; half of all slots are visible on average
       return matrices + 2 * k * w / n * states + d * k + exact;
     case BenchmarkForm::window_only:

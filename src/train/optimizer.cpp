@@ -13,8 +13,9 @@ AdamW::AdamW(const NamedTensors& parameters) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, parameter] : parameters) {
     const bool slot_bias = name.ends_with(".slot_bias");
-    // A decay of slots is a number for each of them, which must not be drawn to 0 like the weights of a matrix.
-    const bool matrix = parameter.dim() >= 2 && !name.ends_with(".decay");
+    // A decay of slots is a number for each of them, which must not be drawn to 0 like the weights of a matrix. Of a
+    // codebook only the directions count: shorter rows would but turn faster.
+    const bool matrix = parameter.dim() >= 2 && !name.ends_with(".decay") && !name.ends_with(".codebook");
     Group& group = groups_[slot_bias ? kSlotBiases : matrix ? kMatrices : kVectors];
     group.names.push_back(name);
     group.owners.push_back(parameter);

@@ -129,6 +129,16 @@ TEST(ModelConfig, EachMistakeNamesFieldValueAndChange) {
        {"key-value", "gated", "use headwise, none or layerwise"}},
       {{{"attention.projection", "gated"}, {"attention.projection_start", "random"}},
        {"attention.projection_start = random", "gated", "linear, periodic or convolution"}},
+      {{{"attention.summary", "block"}, {"attention.projection", "cluster"}},
+       {"attention.projection = cluster", "block", "only: running"}},
+      {{{"attention.window", "0"}, {"attention.projection", "cluster"}},
+       {"attention.projection = cluster", "prefix", "only: running"}},
+      {{{"attention.projection", "cluster"}, {"attention.sharing", "key-value"}},
+       {"key-value", "cluster", "use headwise, none or layerwise"}},
+      {{{"attention.projection", "cluster"}, {"attention.projection_start", "random"}},
+       {"attention.projection_start = random", "cluster", "linear, periodic or convolution"}},
+      {{{"attention.projection", "cluster"}, {"attention.period", "8"}},
+       {"attention.period = 8", "attention.projection = periodic"}},
       {{{"attention.reassociate", "false"}}, {"attention.reassociate = false", "model.causal = false"}},
   };
   for (const auto& mistake : mistakes) {

@@ -119,6 +119,22 @@ TEST(AttentionWeights, GatedSlotsForgetAndTakeNothingFromSinks) {
   }
 }
 
+// A slot is a mean of what it took in.
+TEST(AttentionWeights, ClusterSlotsAreMeansAndTakeNothingFromSinks) {
+  for (const std::int64_t sinks : {0, 4, 6}) {
+    auto form = linformer_form("w", 48, 6, 3, Sharing::none, Summary::running, Projection::cluster);
+    form.config.attention.sinks = sinks;
+    const auto reads = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary))[0].reads;
+    ASSERT_EQ(reads.sizes(), (std::vector<std::int64_t>{2, 2, 3, 40}));
+    EXPECT_GT(reads.narrow(3, sinks, 30 - sinks).min().item<double>(), 0);
+    EXPECT_EQ(reads.narrow(3, 30, 10).abs().max().item<double>(), 0);
+    if (sinks > 0) {
+      EXPECT_EQ(reads.narrow(3, 0, sinks).abs().max().item<double>(), 0);
+    }
+    EXPECT_LT((reads.sum(-1) - 1).abs().max().item<double>(), 1e-12);
+  }
+}
+
 TEST(AttentionWeights, BidirectionalRowsSumToOneAndDynamicSlotsReadEachPositionOnce) {
   for (const auto projection :
        {Projection::linear, Projection::dynamic, Projection::convolution, Projection::mean, Projection::max}) {

@@ -106,6 +106,18 @@ std::vector<FormCase> forms() {
                    gated(c), c.attention.sharing = Sharing::layerwise;
                    c.layers = 3, c.attention.softmax_layers = {0};
                  }});
+  const auto cluster = [](ModelConfig& c) { c.attention.projection = Projection::cluster; };
+  for (const auto normalise : {Normalise::none, Normalise::keys, Normalise::both}) {
+    all.push_back({formatted("cluster_normalise{}", static_cast<int>(normalise)),
+                   [=](auto& c) { cluster(c), c.attention.normalise = normalise; }});
+  }
+  all.push_back({"cluster_grouped", [=](auto& c) { cluster(c), c.key_value_heads = 1; }});
+  all.push_back({"cluster_rotary", [=](auto& c) { cluster(c), c.position = Position::rotary, c.rotary_base = 30; }});
+  all.push_back({"cluster_by_layer", [=](auto& c) { cluster(c), c.attention.slots_by_layer = {2, 39}; }});
+  all.push_back({"cluster_layerwise", [=](auto& c) {
+                   cluster(c), c.attention.sharing = Sharing::layerwise;
+                   c.layers = 3, c.attention.softmax_layers = {0};
+                 }});
   for (const std::int64_t sinks : {1, 3, 4}) {
     for (const bool rotary : {false, true}) {
       const auto suffix = formatted("_{}{}", sinks, rotary ? "_rotary" : "");
@@ -120,6 +132,7 @@ std::vector<FormCase> forms() {
       all.push_back(
           {"sinks_periodic" + suffix, [=](auto& c) { set(c), c.attention.projection = Projection::periodic; }});
       all.push_back({"sinks_gated" + suffix, [=](auto& c) { set(c), gated(c); }});
+      all.push_back({"sinks_cluster" + suffix, [=](auto& c) { set(c), cluster(c); }});
       for (const auto projection :
            {Projection::linear, Projection::dynamic, Projection::mean, Projection::convolution}) {
         if (projection == Projection::dynamic && sinks == 4) continue;

@@ -90,9 +90,11 @@ inline void add_rotary(std::vector<FormCase>& forms) {
   auto whole = linformer_form("unnormalised", 45, 7, 5, Sharing::headwise);
   whole.config.attention.normalise = Normalise::none;
   const auto gated = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated);
-  for (auto form : {gated, softmax_form(), linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped,
-                    whole, linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic),
-                    linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
+  const auto cluster = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::cluster);
+  for (auto form :
+       {gated, cluster, softmax_form(), linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, grouped,
+        whole, linformer_form("block", 48, 6, 2, Sharing::none, Summary::block, Projection::dynamic),
+        linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
     form.name += "_rotary";
     form.config.position = Position::rotary;
     form.config.rotary_base = 20;  // in these few positions every pair turns
@@ -135,7 +137,8 @@ inline void add_sinks(std::vector<FormCase>& forms) {
   };
   std::int64_t number = 0;
   const auto gated = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated);
-  for (auto form : {linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, gated, grouped,
+  const auto cluster = linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::cluster);
+  for (auto form : {linformer_form("running", 45, 7, 5, Sharing::headwise), periodic, gated, cluster, grouped,
                     block(Projection::linear), block(Projection::dynamic), block(Projection::convolution),
                     block(Projection::mean), linformer_form("window_alone", 45, 7, 0, Sharing::headwise)}) {
     auto& attention = form.config.attention;
@@ -170,8 +173,10 @@ inline std::vector<FormCase> causal_forms() {
     auto periodic = linformer_form("running", 45, 7, 5, sharing, Summary::running, Projection::periodic);
     periodic.config.attention.period = 14;
     add_normalised(forms, periodic);
-    if (sharing != Sharing::key_value)
-      add_normalised(forms, linformer_form("running", 45, 7, 5, sharing, Summary::running, Projection::gated));
+    for (const auto projection : {Projection::gated, Projection::cluster}) {
+      if (sharing != Sharing::key_value)
+        add_normalised(forms, linformer_form("running", 45, 7, 5, sharing, Summary::running, projection));
+    }
     if (sharing == Sharing::layerwise) continue;  // needs equal numbers
     forms.push_back(by_layer(linformer_form("prefix", 45, 0, 5, sharing), {5, 3}));
     forms.push_back(by_layer(linformer_form("running", 45, 7, 5, sharing), {4, 7}));
@@ -183,6 +188,7 @@ inline std::vector<FormCase> causal_forms() {
   for (auto form : {softmax_form(), linformer_form("running", 45, 7, 5, Sharing::none),
                     linformer_form("prefix", 45, 0, 5, Sharing::headwise),
                     linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated),
+                    linformer_form("running", 45, 7, 5, Sharing::headwise, Summary::running, Projection::cluster),
                     linformer_form("block", 48, 6, 2, Sharing::headwise, Summary::block, Projection::dynamic)}) {
     form.name += "_modern";
     form.config.heads = 4;

@@ -124,6 +124,8 @@ TEST(State, SaysWhatItHolds) {
             (Names{"key", "value", "slot_key", "slot_value", "scores"}));
   EXPECT_EQ(names(test::linformer_form("", 45, 7, 5, Sharing::headwise, Summary::running, Projection::gated)),
             (Names{"key", "value", "slot_key", "slot_value", "scores"}));
+  EXPECT_EQ(names(test::linformer_form("", 45, 7, 5, Sharing::headwise, Summary::running, Projection::cluster)),
+            (Names{"key", "value", "slot_key", "slot_value", "slot_mass"}));
   auto sinks = test::linformer_form("", 45, 7, 0, Sharing::headwise);
   sinks.config.attention.sinks = 5;
   EXPECT_EQ(names(sinks), (Names{"key", "value", "sink_key", "sink_value"}));

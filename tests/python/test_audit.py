@@ -310,6 +310,7 @@ FORMS = {
     "running_both": {**SLOTS, "attention.normalise": "both", "attention.slot_bias": "none", "attention.sharing": "none"},
     "running_layerwise": {**SLOTS, "attention.sharing": "layerwise", "model.tied": "true", "model.position": "none"},
     "running_gated": {**SLOTS, "attention.projection": "gated", "model.position": "rotary"},
+    "running_cluster": {**SLOTS, "attention.projection": "cluster", "attention.sinks": 2},
     **{f"block_{kind}": {**BLOCK, "attention.projection": kind} for kind in ("linear", "dynamic", "convolution", "mean", "max")},
 }
 

@@ -96,6 +96,7 @@ FORMS = {
     "block": ({}, {"summary": "block", "slots": 12}),
     "block dynamic": ({}, {"summary": "block", "slots": 12, "projection": "dynamic"}),
     "gated": ({}, {"projection": "gated", "slot_bias": 0.5}),
+    "cluster": ({}, {"projection": "cluster", "slot_bias": 0.5, "normalise": "none"}),
     "prefix": ({}, {"window": 0, "normalise": "none", "slot_bias": "none"}),
     "bidirectional": ({"causal": False}, {"window": 0, "normalise": "none", "slot_bias": "none", "sharing": "key-value"}),
     "bidirectional dynamic": ({"causal": False}, {"window": 0, "normalise": "none", "slot_bias": "none", "projection": "dynamic"}),

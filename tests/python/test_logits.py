@@ -176,6 +176,9 @@ class Oracle:
         bias = torch.zeros(len(slot_keys) + len(keys), dtype=torch.float64)
         if name + ".slot_bias" in self.tensors:
             bias[: len(slot_keys)] = self.get(name + ".slot_bias")[head]
+        if self.attention["projection"] == "cluster" and len(slot_keys):
+            end = (block - 1) * window
+            bias[: len(slot_keys)] += torch.log(self.cluster(self.owner(layer), head // self.group, key[:end], value[:end], slots)[2])
         return self.mix(query[t], torch.cat([slot_keys, keys]), torch.cat([slot_values, values]), bias)
 
     def window_slots(self, layer, head, x, key, value, slots, finished):
@@ -219,6 +222,10 @@ class Oracle:
                 slot_keys = kept * slot_keys + (1 - kept) * key[t]
                 slot_values = kept * slot_values + (1 - kept) * value[t]
             return slot_keys, slot_values
+        if projection == "cluster":
+            sums = self.cluster(owner, head, key, value, slots)
+            mass = sums[2][:, None]
+            return sums[0] / mass, sums[1] / mass
         e = self.get(owner + ".projection_key")
         f = e if sharing in ("key-value", "layerwise") else self.get(owner + ".projection_value")
         if sharing == "none":
@@ -231,6 +238,17 @@ class Oracle:
         assert e.shape == f.shape == (slots, length)
         return e[:, :m] @ key, f[:, :m] @ value
 
+
+    def cluster(self, owner, head, key, value, slots):
+        """Sums of keys and of values, and the mass: each position goes to the entries of the codebook that its key is like."""
+        codebook, sharpness = self.get(owner + ".codebook")[head], torch.exp(self.get(owner + ".sharpness")[head])
+        assert codebook.shape == (slots, self.head_width)
+        keys, values, mass = torch.zeros_like(codebook), torch.zeros_like(codebook), torch.zeros(slots, dtype=torch.float64)
+        for t in range(self.attention.get("sinks", 0), len(key)):
+            likeness = torch.stack([key[t] @ code / (key[t].norm() * code.norm()) for code in codebook])
+            share = torch.softmax(sharpness * math.sqrt(self.head_width) * likeness, 0)
+            keys, values, mass = keys + share[:, None] * key[t], values + share[:, None] * value[t], mass + share
+        return keys, values, mass
 
     def fade(self, layer, head, key, value, slots):
         """Whole blocks only: what block b adds is weighted by lambda to the number of blocks after it."""
@@ -316,6 +334,8 @@ def attention_shapes(config, layer, name):
             shapes[name + ".projection.weight"], shapes[name + ".projection.bias"] = (heads * slots, model["width"]), (heads * slots,)
         elif attention["projection"] == "gated":
             shapes[name + ".gate.weight"], shapes[name + ".gate.bias"] = (heads * slots, model["width"]), (heads * slots,)
+        elif attention["projection"] == "cluster":
+            shapes[name + ".codebook"], shapes[name + ".sharpness"] = (heads, slots, model["width"] // model["heads"]), (heads,)
         elif attention["projection"] in ("linear", "convolution", "periodic"):
             columns = attention["period"] if attention["projection"] == "periodic" else length
             shape = (length // slots,) if attention["projection"] == "convolution" else (slots, columns)
@@ -400,6 +420,12 @@ CASES = {
     **{f"gated normalise {n}": window(projection="gated", normalise=n) for n in ("none", "both")},
     "gated by layer": window(projection="gated", slots_by_layer=[9, 2], window=5),
     "gated sinks rotary": ({"position": "rotary"}, {"projection": "gated", "sinks": 3}),
+    **{f"cluster {sharing}": window(projection="cluster", sharing=sharing) for sharing in ("none", "headwise", "layerwise")},
+    **{f"cluster normalise {n}": window(projection="cluster", normalise=n) for n in ("none", "both")},
+    "cluster unbiased": window(projection="cluster", normalise="none", slot_bias="none"),
+    "cluster by layer": window(projection="cluster", slots_by_layer=[9, 2], window=5),
+    "cluster sinks rotary": ({"position": "rotary"}, {"projection": "cluster", "sinks": 3}),
+    "cluster grouped": ({"heads": 4, "key_value_heads": 2}, {"projection": "cluster"}),
     "hybrid": window(softmax_layers=[0], normalise="both"),
     "hybrid layerwise": ({"layers": 3}, {"softmax_layers": [0], "sharing": "layerwise", "slots_by_layer": [0, 6, 6]}),
     "hybrid dynamic layerwise": ({"layers": 3}, {"softmax_layers": [0], "summary": "block", "slots": 12, "projection": "dynamic", "sharing": "layerwise"}),
@@ -433,6 +459,7 @@ FORMS = {
     "block": window(summary="block", slots=12, projection="dynamic", sharing="none"),
     "periodic": window(projection="periodic", period=8),
     "gated": window(projection="gated"),
+    "cluster": window(projection="cluster"),
 }
 
 

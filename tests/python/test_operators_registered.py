@@ -60,6 +60,10 @@ def running(batch, length, heads=HEADS):
     return [(batch, heads, blocks(length), SLOTS, WIDTH)] * 2
 
 
+def offset(batch, length, heads=HEADS):
+    return [(batch, heads, blocks(length), SLOTS)]
+
+
 def block(batch, length, heads=HEADS, before=0):
     return [(batch, heads, (blocks(length) + before) * SLOTS, WIDTH)] * 2
 
@@ -81,6 +85,8 @@ CASES = [
     Case("attend_window_alone_sinks_composed", ops.attend, lambda b, n: qkv(b, n) + [(b, HEADS, 0, WIDTH)] * 2 + sinks(b), ["sink_key", "sink_value"], path="composed", **CAUSAL),
     Case("attend_running_grouped_scale", ops.attend, lambda b, n: qkv(b, n, 2) + running(b, n, 2), scale=0.7, **CAUSAL),
     Case("attend_running_goes_on", ops.attend, lambda b, n: qkv(b, n, before=WINDOW) + running(b, n), first=2 * WINDOW, **CAUSAL),
+    Case("attend_running_offset", ops.attend, lambda b, n: qkv(b, n) + running(b, n) + offset(b, n), ["slot_offset"], **CAUSAL),
+    Case("attend_running_grouped_offset_bias", ops.attend, lambda b, n: qkv(b, n, 2) + running(b, n, 2) + offset(b, n, 2) + EACH, ["slot_offset", "slot_bias"], **CAUSAL),
     Case("attend_running_composed", ops.attend, lambda b, n: qkv(b, n) + running(b, n) + EACH, ["slot_bias"], path="composed", **CAUSAL),
     Case("attend_block", ops.attend, lambda b, n: qkv(b, n) + block(b, n), **CAUSAL),
     Case("attend_block_grouped_bias_slot_query", ops.attend, lambda b, n: qkv(b, n, 2) + block(b, n, 2) + EACH + qkv(b, n)[:1], ["slot_bias", "slot_query"], **CAUSAL),
@@ -289,7 +295,7 @@ def parts():
         path = "composed" if dtype == torch.float64 else "kernel"
         x, s = rows.to(dtype), slots.to(dtype)
         bias = torch.randn(4).to(torch.float64 if dtype == torch.float64 else torch.float32)
-        attend = (x, x, x, s, s, bias, x, x[:, :, :3], x[:, :, :3])
+        attend = (x, x, x, s, s, bias, x, x[:, :, :3], x[:, :, :3], s[..., 0].to(bias.dtype))
         numbers = (5, 0, None, path)
         out, log_sum = ops.attend_forward(*attend, *numbers)
         yield ops.attend_forward, (*attend, *numbers)

@@ -105,6 +105,19 @@ TEST(BenchmarkWork, OfAHybridIsThatOfItsLayers) {
   EXPECT_DOUBLE_EQ(multiply_adds(point) / 60, 2 * (12 * 100 + 2 * 10 * 75) + running + 11 * 10);
 }
 
+// What the text says of its slots is a product more: of the input, or of the keys.
+TEST(BenchmarkWork, OfRulesThatReadTheText) {
+  BenchmarkPoint point{
+      .length = 100, .slots = 7, .window = 4, .batch = 1, .width = 12, .layers = 1, .heads = 4, .vocabulary = 11};
+  const double grouped = 10 * 144 + 2 * 12 * 6 + 2 * 7 * 6 + 2 * 12 * (7 + 6);  // two heads of keys: 6 numbers
+  point.fields = "model.key_value_heads=2+attention.projection=periodic+attention.period=8";
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, grouped);
+  point.fields = "model.key_value_heads=2+attention.projection=gated";
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, grouped + 2 * 7 * 12);
+  point.fields = "model.key_value_heads=2+attention.projection=cluster";
+  EXPECT_DOUBLE_EQ(multiply_adds(point) / 100, grouped + 7 * 6);
+}
+
 TEST(BenchmarkWork, CountsTheMatricesThatThereAre) {
   BenchmarkPoint point{.form = Form::softmax,
                        .length = 100,

@@ -79,6 +79,29 @@ TEST(AdamW, WeightDecayActsOnMatricesOnly) {
   }
 }
 
+// What says how long slots hold, or where a key goes, must not be drawn to 0.
+TEST(AdamW, WeightDecayLeavesGatesAndClustersAlone) {
+  for (const auto projection : {Projection::periodic, Projection::gated, Projection::cluster}) {
+    auto config = test::tiny_model(AttentionKind::linformer);
+    config.attention.projection = projection;
+    const LanguageModel model(config);
+    const auto decayed = AdamW(model.parameters()).decayed();
+    std::int64_t left = 0;
+    for (const auto& [name, p] : model.parameters()) {
+      const bool decays = std::find(decayed.begin(), decayed.end(), name) != decayed.end();
+      for (const auto* own : {"attention.decay", "attention.gate.bias", "attention.codebook", "attention.sharpness"}) {
+        if (!name.ends_with(own)) continue;
+        EXPECT_FALSE(decays) << name;
+        ++left;
+      }
+      if (name.ends_with("attention.gate.weight")) {
+        EXPECT_TRUE(decays) << name;
+      }
+    }
+    EXPECT_GT(left, 0) << enum_name(projection);
+  }
+}
+
 TEST(AdamW, GradientNormIsOfAllGradients) {
   const NamedTensors parameters{{"a", parameter({2, 3}, 1)}, {"b", parameter({5}, 2)}};
   AdamW optimizer(parameters);

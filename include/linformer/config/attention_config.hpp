@@ -7,7 +7,7 @@ namespace linformer {
 
 enum class AttentionKind { softmax, linformer };
 enum class Sharing { none, headwise, key_value, layerwise };
-enum class Projection { linear, dynamic, convolution, mean, max, periodic, gated };
+enum class Projection { linear, dynamic, convolution, mean, max, periodic, gated, cluster };
 enum class ProjectionStart { random, means };
 enum class Normalise { none, keys, both };
 enum class Summary { running, block };
@@ -22,7 +22,7 @@ struct EnumNames<Sharing> {
 };
 template <>
 struct EnumNames<Projection> {
-  static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max", "periodic", "gated"};
+  static constexpr std::array names{"linear", "dynamic", "convolution", "mean", "max", "periodic", "gated", "cluster"};
 };
 template <>
 struct EnumNames<ProjectionStart> {
@@ -78,7 +78,7 @@ struct AttentionConfig {
     visitor("attention.sharing", self.sharing,
             "who shares a projection: none, headwise (the heads), key-value (also keys and values) or layerwise (all)");
     visitor("attention.projection", self.projection,
-            "how slots are made: linear, dynamic, convolution, mean, max, periodic or gated");
+            "how slots are made: linear, dynamic, convolution, mean, max, periodic, gated or cluster");
     visitor("attention.period", self.period,
             "p of attention.projection = periodic: positions after which E and F repeat; 0: 8 windows, less in short "
             "models");

@@ -36,8 +36,8 @@ using ParameterSource = std::function<at::Tensor(const std::string& name, at::In
 struct AttentionWeights {
   at::Tensor positions = {};  ///< (B,H,N,N) weights on positions; undefined when the layer attends only to slots
   at::Tensor slots = {};      ///< (B,H,N,G) weights on slots; undefined in standard attention
-  /// (B,H,G,N) how much each slot took from each position; only for dynamic and gated projection, whose weights depend
-  /// on the text. Gated: the slots that the last block of queries sees
+  /// (B,H,G,N) how much each slot took from each position; only for dynamic, gated and cluster projection, whose
+  /// weights depend on the text. The latter two: the slots that the last block of queries sees
   at::Tensor reads = {};
 };
 /// Receives the weights of each layer, in order.

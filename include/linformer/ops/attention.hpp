@@ -40,6 +40,8 @@ at::Tensor softmax_attention(const at::Tensor& query, const at::Tensor& key, con
 /// window there may be no slots: (B,H,0,D). The sums of a state (PrefixOptions, SummariseOptions) are (B,H,K,D).
 struct Slots {
   at::Tensor key, value;
+  /// Only of the sums of a state that are read as means: what they are divided by, (B,H,K,1). attend() takes none.
+  at::Tensor mass = {};
 };
 
 struct AttendOptions {
@@ -55,6 +57,9 @@ struct AttendOptions {
   /// (B,H,s,D), s ≥ 1: keys and values that every query from block 2 of the text on sees beside its window, by `query`
   /// and without slot_bias (Xiao et al. 2023, arXiv 2309.17453). Only with a window.
   std::optional<Slots> sinks = std::nullopt;
+  /// (B,H,ceil(N/W),K) with running slots, in float32 at least: what is added to the logits of each slot. −∞: it is not
+  /// seen; its key and value must be finite.
+  std::optional<at::Tensor> slot_offset = std::nullopt;
   std::optional<double> scale = std::nullopt;
   Path path = Path::automatic;
 };

@@ -16,6 +16,8 @@ SlotRule::SlotRule(const LayerContext& context)
 
 at::Tensor SlotRule::scores(const at::Tensor&) const { return {}; }
 at::Tensor SlotRule::reads(const at::Tensor&, const ops::SummariseOptions&) const { return {}; }
+at::Tensor SlotRule::reads_of_keys(const at::Tensor&) const { return {}; }
+std::int64_t SlotRule::working_floats() const { return form_ == Form::block || has_scores() ? slots_ * window_ : 0; }
 ops::Slots SlotRule::sums_after(const ops::Slots&, const SlotText&) const {
   fail("this slot rule has no running sums.");
 }
@@ -40,6 +42,8 @@ std::unique_ptr<SlotRule> make_slot_rule(const LayerContext& context) {
       return make_periodic_slots(context);
     case Projection::gated:
       return make_gated_slots(context);
+    case Projection::cluster:
+      return make_cluster_slots(context);
     case Projection::mean:
       return make_mean_slots(context);
     case Projection::max:

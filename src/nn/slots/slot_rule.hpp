@@ -35,8 +35,9 @@ struct DecodedBlock {
   std::int64_t stride;
   const float* scores;  ///< (W,r), running: (W,K), rows `score_stride` apart; null when the rule has none
   std::int64_t score_stride;
-  float* weights;          ///< working memory, r·W; running: K·W where the rule has scores
+  float* weights;          ///< working memory, SlotRule::working_floats()
   std::int64_t sinks = 0;  ///< as SlotText::sinks: first rows, of zeros, that get no weight
+  float* mass = nullptr;   ///< (K), which the block's is added to; null when the rule has none
 };
 
 class SlotRule {
@@ -48,8 +49,12 @@ class SlotRule {
   /// (B,H,K,N) of the input of the keys' linear layer, for a rule whose weights depend on the text; else undefined.
   virtual at::Tensor scores(const at::Tensor& x_BNd) const;
   virtual bool has_scores() const { return false; }
+  /// Whether its running slots are means: sums that the reader divides by their mass (mass.hpp).
+  virtual bool has_mass() const { return false; }
   /// How much each slot takes from each position (B,H,K,N), when that depends on the text; else undefined.
   virtual at::Tensor reads(const at::Tensor& x_BNd, const ops::SummariseOptions& options) const;
+  /// The same for a rule whose weights depend on the keys (B,G,N,D).
+  virtual at::Tensor reads_of_keys(const at::Tensor& key_BGND) const;
   /// The slots of a whole text, of its blocks, or running ones.
   virtual ops::Slots summarise(const SlotText& text, const ops::SummariseOptions& options) const = 0;
   /// Only of running slots: the sums after some whole blocks, from those before them. For one block and one head
@@ -58,6 +63,9 @@ class SlotRule {
   /// Only of running slots: what the blocks of a text write, for the operator that makes the sums where it attends. Of
   /// a rule whose slots are not such sums: nothing; then summarise() makes them all.
   virtual std::optional<ops::SlotWrites> writes(const SlotText& text) const;
+  /// Call before absorb(), which may read what is made here of the parameters.
+  virtual void prepare_decoding() {}
+  virtual std::int64_t working_floats() const;  ///< numbers of DecodedBlock::weights
   virtual void absorb(const DecodedBlock& block) const = 0;
 
  protected:
@@ -80,6 +88,7 @@ std::unique_ptr<SlotRule> make_dynamic_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_convolution_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_periodic_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_gated_slots(const LayerContext& context);
+std::unique_ptr<SlotRule> make_cluster_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_mean_slots(const LayerContext& context);
 std::unique_ptr<SlotRule> make_max_slots(const LayerContext& context);
 
