@@ -33,12 +33,28 @@ double bytes_a_position(const ModelConfig& config) {
   const auto sharing = config.attention.sharing;
   const double tables = (sharing == Sharing::headwise || sharing == Sharing::none ? 2 : 1) *
                         (sharing == Sharing::none ? static_cast<double>(config.state_heads()) : 1);
-  const auto layers = sharing == Sharing::layerwise ? std::min<std::int64_t>(config.layers, 1) : config.layers;
   if (config.attention.kind == AttentionKind::linformer && config.attention.projection == Projection::linear) {
-    for (std::int64_t layer = 0; layer < layers; ++layer)
-      numbers += tables * static_cast<double>(config.slots_of(layer));
+    std::int64_t slots = 0;
+    for (std::int64_t layer = 0; layer < config.layers; ++layer)
+      slots = sharing == Sharing::layerwise ? std::max(slots, config.slots_of(layer)) : slots + config.slots_of(layer);
+    numbers += tables * static_cast<double>(slots);
   }
   return numbers * sizeof(float);
+}
+
+// Why a causal or bidirectional model reads no longer text.
+std::string limit_of(const ModelConfig& config, std::int64_t length) {
+  const auto bytes = bytes_a_position(config);
+  const bool positions = config.position == Position::learned || config.position == Position::sinusoidal;
+  if (positions || bytes > 0)
+    return formatted(
+        "each position has a part of its own in {}, which was trained for no more; for {} positions it "
+        "would take {}",
+        table_of(config), length, format_bytes(bytes * static_cast<double>(length)));
+  if (form_of(config) != Form::running && form_of(config) != Form::block)
+    return "its slots are made of a whole text of that length";
+  return formatted("its slots were never read in training: texts of model.length fit into two windows of {}",
+                   config.window());
 }
 
 void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const EvaluateOptions& options) {
@@ -62,11 +78,9 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
           "loss by position");
   require(
       options.length <= config.longest_text(),
-      "--length {}: this model reads at most {} tokens (model.length), because each position has a part of its own "
-      "in {}, which was trained for no more; for {} positions it would take {}. Models with model.position = rotary "
-      "or none and a rule without a table, such as attention.projection = periodic, read texts of any length",
-      options.length, config.length, table_of(config), options.length,
-      format_bytes(bytes_a_position(config) * static_cast<double>(options.length)));
+      "--length {}: this model reads at most {} tokens (model.length), because {}. Models with model.position = "
+      "rotary or none and a rule without a table, such as attention.projection = periodic, read texts of any length",
+      options.length, config.length, limit_of(config, options.length));
 }
 
 std::int64_t length_of(const LanguageModel& model, const EvaluateOptions& options) {
@@ -152,11 +166,12 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
   Keys keys;
   Octaves octaves;
   double sum = 0;
+  bool cut = false;  // the last batch
   const auto rows = batch_of(model, options), most = options.sequences > 0 ? options.sequences : batches.count() * rows;
   const auto count = std::min(batches.count(), (most + rows - 1) / rows);
   for (std::int64_t index = 0; index < count; ++index) {
     Batch batch = batches.at(index);
-    if (const auto left = most - index * rows; left < batch.ids.size(0)) batch = first_rows(batch, left);
+    if (const auto left = most - index * rows; left < batch.ids.size(0)) batch = first_rows(batch, left), cut = true;
     if (batch.targets.ne(kIgnored).any().item<bool>()) {
       read_in_parts(model, batch, [&](const at::Tensor& hidden, const Batch& part, std::int64_t first) {
         const bool recall = part.distances.defined();
@@ -187,7 +202,8 @@ Evaluation evaluate_batches(const LanguageModel& model, const Batches& batches, 
           "there is nothing to evaluate: the text has fewer than two tokens, and the first can't be predicted");
   result.loss = sum / static_cast<double>(result.tokens);
   result.perplexity = std::exp(result.loss);
-  if (bytes_per_token) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
+  const bool all_read = options.sequences == 0 || (count == batches.count() && !cut);
+  if (bytes_per_token && all_read) result.bits_per_byte = result.loss / std::log(2.0) / *bytes_per_token;
   answers.report(result);
   keys.report(result);
   result.loss_by_position = octaves.losses(length_of(model, options));

@@ -104,11 +104,12 @@ void Octaves::Sum::add(const Score& window) {
   targets += window.targets, ++windows;
 }
 
-// Windows are weighted by their targets: the last one may be shorter.
+// Windows are weighted by their targets: the last one may be shorter. A spread that is NaN stays NaN: max() returns its
+// first argument then.
 std::optional<double> Octaves::Sum::error(double mean) const {
   if (windows < 2) return std::nullopt;
   const auto n = static_cast<double>(windows), all = static_cast<double>(targets);
-  const auto spread = std::max(0.0, squares - 2 * mean * products + mean * mean * counts);
+  const auto spread = std::max(squares - 2 * mean * products + mean * mean * counts, 0.0);
   return std::sqrt(spread * n / (n - 1)) / all;
 }
 

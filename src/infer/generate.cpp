@@ -81,18 +81,17 @@ std::vector<Ids> encode_prompts(const Tokenizer& tokenizer, const std::vector<st
   return result;
 }
 
-// The tokens that must be read are the prompt and all drawn tokens except the last.
-void check_length(std::int64_t tokens, std::int64_t max_tokens, std::int64_t length) {
-  require(tokens <= length,
-          "a prompt has {} tokens, but the model sees {} at most (model.length): shorten it, or use "
-          "--overflow slide, which keeps the "
-          "last half of the window",
-          tokens, length);
+// The tokens that must be read are the prompt and all drawn tokens except the last. A text with a state can't slide.
+void check_length(std::int64_t tokens, std::int64_t max_tokens, std::int64_t length, const GenerateOptions& options) {
+  const bool from = options.from != nullptr, slides = !from && options.to == nullptr;
+  const auto* text = from ? "the state and the prompt have" : "a prompt has";
+  require(tokens <= length, "{} {} tokens, but the model sees {} at most (model.length): shorten it{}", text, tokens,
+          length, slides ? ", or use --overflow slide, which keeps the last half of the window" : "");
   require(max_tokens <= length - tokens + 1,
-          "a prompt of {} tokens and {} new ones pass the {} that the model sees at most (model.length): use "
-          "--max-tokens {} or fewer, a "
-          "shorter prompt, or --overflow slide, which reads the last half of the window again",
-          tokens, max_tokens, length, length - tokens + 1);
+          "{} {} tokens, and with {} new ones they pass the {} that the model sees at most (model.length): use "
+          "--max-tokens {} or fewer{}{}",
+          text, tokens, max_tokens, length, length - tokens + 1, slides ? ", a shorter prompt" : " or a shorter prompt",
+          slides ? ", or --overflow slide, which reads the last half of the window again" : "");
 }
 
 class Generator {
@@ -244,7 +243,7 @@ Generation generate(const LanguageModel& model, const Tokenizer& tokenizer, cons
     const auto before = options.from != nullptr ? options.from->state.positions().front() : 0;
     for (const auto& prompt : ids)
       check_length(before + static_cast<std::int64_t>(prompt.size()), sampling.max_tokens,
-                   model.config().longest_text());
+                   model.config().longest_text(), options);
   }
   const c10::NoGradGuard no_grad;
   const AutocastGuard autocast(options.dtype, model.output_weight().device().type());

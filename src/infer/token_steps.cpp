@@ -8,6 +8,16 @@
 #include "linformer/core/error.hpp"
 
 namespace linformer {
+namespace {
+
+// The general step writes into its state.
+DecodeState copy_of(const DecodeState& state) {
+  auto tensors = state.tensors();
+  for (auto& tensor : tensors) tensor = tensor.clone();
+  return state.with(tensors);
+}
+
+}  // namespace
 
 TokenSteps::TokenSteps(const LanguageModel& model, WeightFormat format, bool storable) : model_(model) {
   const auto obstacle = Decoder::obstacle(model);
@@ -39,7 +49,7 @@ void TokenSteps::load(DecodeState state) {
 
 // One token is a step like any other, so that its bits are those of a text without a pause.
 void TokenSteps::resume(const DecodeState& state, const Ids& ids) {
-  auto before = state.with(state.tensors());
+  auto before = copy_of(state);
   if (ids.size() == 1) {
     load(std::move(before));
     step(ids);
@@ -57,7 +67,7 @@ void TokenSteps::resume(const DecodeState& state, const Ids& ids) {
   logits_BV_ = model_.head().logits(last_1d);
 }
 
-DecodeState TokenSteps::state() const { return decoder_ ? decoder_->state() : state_.with(state_.tensors()); }
+DecodeState TokenSteps::state() const { return decoder_ ? decoder_->state() : copy_of(state_); }
 
 void TokenSteps::step(const Ids& ids) {
   if (decoder_) {

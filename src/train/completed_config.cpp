@@ -28,10 +28,12 @@ void check_carried_state(const RunConfig& config) {
           "running",
           enum_name(form),
           config.model.causal && form != Form::prefix ? "grows with the text without end" : "ends with model.length");
-  require(config.model.longest_text() == ModelConfig::kUnlimited,
-          "train.carry_state is true, but this model has no positions after model.length = {}; set model.position to "
-          "rotary or none, and attention.projection to a rule without a table, such as periodic",
-          config.model.length);
+  require(
+      config.model.longest_text() == ModelConfig::kUnlimited,
+      "train.carry_state is true, but this model reads no more than model.length = {} tokens; set model.position to "
+      "rotary or none, attention.projection to a rule without a table, such as periodic, and model.length to more "
+      "than two windows",
+      config.model.length);
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ Run::Run(RunConfig config, RunOptions options)
     check_vocabulary(*given, *data_->tokenizer(), *config_.from);
   }
   config_ = completed(std::move(config_), *data_);
+  if (options_.existing == ExistingRun::resume) keep_choices();
   if (options_.device.is_cpu()) check_memory(config_, static_cast<double>(available_memory_and_swap_bytes()));
   if (options_.existing == ExistingRun::resume) resume();
   const auto choices = settle_choices(config_, options_.device);
@@ -116,14 +117,19 @@ Run::Run(RunConfig config, RunOptions options)
   if (options_.existing == ExistingRun::resume) check_nothing_lost();
 }
 
-void Run::resume() {
+// What `auto` chose when the run began.
+void Run::keep_choices() {
   const auto stored = read_run_config(options_.out);
   config_.from = stored.from;
   auto& train = config_.train;
   if (train.dtype == DType::automatic) train.dtype = stored.train.dtype;
   if (train.products == ProductLibrary::automatic) train.products = stored.train.products;
   if (!train.chunk) train.chunk = stored.train.chunk.value_or(0);
+  check(train);
   check_resumable(stored, config_);
+}
+
+void Run::resume() {
   state_ = load_newest_checkpoint(options_.out, config_, options_.device, [&](const std::string& line) {
     if (!options_.quiet) say("linformer: {}\n", line);
   });

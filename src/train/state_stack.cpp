@@ -86,7 +86,7 @@ at::Tensor StateStack::read(const Part& part) {
     const auto done = ::pread(file_, to, static_cast<std::size_t>(left), offset);
     if (done < 0 && errno == EINTR) continue;
     require(done > 0, "{}: the states of a step's chunks can't be read back: {}", folder_.string(),
-            std::strerror(errno));
+            done == 0 ? "the file ends too soon" : std::strerror(errno));
     to += done, left -= done, offset += done;
   }
   return tensor.to(part.options.device());

@@ -47,14 +47,21 @@ std::int64_t chunk_of(const TrainConfig& config, const Batch& batch) {
   return chunk;
 }
 
+// Backward passes: chunks after the last target have none.
+std::int64_t passes_of(const Batch& batch, const TrainConfig& config) {
+  const auto chunk = chunk_of(config, batch);
+  if (chunk == 0) return 1;
+  const auto last = batch.targets.ne(kIgnored).nonzero().select(1, 1).max().item<std::int64_t>();
+  return chunks_of(last + 1, chunk);
+}
+
 double targets_of_all(const std::vector<MicroBatch>& micro_batches, const TrainConfig& config,
                       GradientReducer* reducer) {
   double targets = 0;
   std::int64_t passes = 0;
   for (const auto& micro_batch : micro_batches) {
     targets += micro_batch.targets;
-    const auto chunk = chunk_of(config, micro_batch.batch);
-    if (micro_batch.targets > 0) passes += chunk > 0 ? chunks_of(micro_batch.batch.ids.size(1), chunk) : 1;
+    if (micro_batch.targets > 0) passes += passes_of(micro_batch.batch, config);
   }
   return reducer != nullptr ? reducer->sum_targets(targets, passes) : targets;
 }
@@ -68,27 +75,28 @@ std::uint64_t dropout_seed(std::uint64_t seed, std::int64_t micro_batch) {
   return value ^ (value >> 31);
 }
 
-// Adds the gradients. The loss is a mean over all targets of the step. Where each micro-batch has as many, its share is
-// 1 / accumulate to the last bit.
-at::Tensor backward_of(TrainState& state, const MicroBatch& micro_batch, double all_targets, const TrainConfig& config,
-                       const StepOptions& options, const std::function<void(double)>& progress) {
+// Adds the gradients, and reads on from `text`. The loss is a mean over all targets of the step. Where each micro-batch
+// has as many, its share is 1 / accumulate to the last bit.
+at::Tensor backward_of(const LanguageModel& model, DecodeState& text, const MicroBatch& micro_batch, double all_targets,
+                       const TrainConfig& config, const StepOptions& options,
+                       const std::function<void(double)>& progress) {
   const auto& [number, batch, count] = micro_batch;
   const Targets targets{batch.targets, batch.sparse};
   const ForwardOptions forward{.training = true,
                                .dropout_seed = dropout_seed(options.seed, number),
                                .checkpoint = config.checkpoint_activations};
   if (const auto chunk = chunk_of(config, batch); chunk > 0) {
-    auto result = backward_in_chunks(state.model, batch.ids, targets, state.text,
+    auto result = backward_in_chunks(model, batch.ids, targets, text,
                                      {.chunk = chunk,
                                       .all_targets = all_targets,
                                       .dtype = options.dtype,
                                       .forward = forward,
                                       .folder = options.folder,
                                       .progress = options.progress ? progress : std::function<void(double)>()});
-    if (config.carry_state) state.text = std::move(result.after);
+    if (config.carry_state) text = std::move(result.after);
     return result.loss;
   }
-  const auto loss = state.model.loss(batch.ids, targets, forward, options.dtype) * (count / all_targets);
+  const auto loss = model.loss(batch.ids, targets, forward, options.dtype) * (count / all_targets);
   loss.backward();
   return loss.detach().to(at::kDouble);
 }
@@ -105,12 +113,14 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
   const auto micro_batches = micro_batches_of(state.step, batches, config, options.reducer);
   const auto all_targets = targets_of_all(micro_batches, config, options.reducer);
   auto loss_sum = at::full({}, all_targets > 0 ? 0 : std::nan(""), at::kDouble);
+  auto text = state.text.with(state.text.tensors());
   for (std::size_t i = 0; i < micro_batches.size(); ++i) {
     if (micro_batches[i].targets == 0) continue;  // the mean of none is NaN
-    if (!batches.continues(micro_batches[i].number)) state.text = {};
-    loss_sum = loss_sum + backward_of(state, micro_batches[i], all_targets, config, options, [&](double share) {
-                 options.progress((static_cast<double>(i) + share) / static_cast<double>(micro_batches.size()));
-               });
+    if (!batches.continues(micro_batches[i].number)) text = {};
+    const auto progress = [&](double share) {
+      options.progress((static_cast<double>(i) + share) / static_cast<double>(micro_batches.size()));
+    };
+    loss_sum = loss_sum + backward_of(state.model, text, micro_batches[i], all_targets, config, options, progress);
   }
   StepResult result{.loss = loss_sum.item<double>(), .learning_rate = learning_rate_at(config, step)};
   if (options.reducer != nullptr)
@@ -121,6 +131,7 @@ StepResult train_step(TrainState& state, const Batches& batches, const TrainConf
   const double divisor = config.clip > 0 ? std::max(1.0, result.gradient_norm / config.clip) : 1.0;
   state.optimizer.step({.number = step, .learning_rate = result.learning_rate, .gradient_divisor = divisor}, config);
   state.step = step;
+  state.text = std::move(text);
   state.loss = result.loss;
   return result;
 }

@@ -97,6 +97,8 @@ TEST(EvaluateByPosition, RefusesWhatModelOrTextDontReach) {
   unlimited.attention.projection = Projection::periodic;
   EXPECT_NE(refusal(unlimited, {.length = 1000}).find("too few for one window"), std::string::npos);
   EXPECT_NE(refusal(unlimited, {.length = -1}).find("length is -1"), std::string::npos);
+  unlimited.length = 2 * unlimited.attention.window.value();
+  EXPECT_NE(refusal(unlimited, {.length = 100}).find("two windows"), std::string::npos);
 }
 
 // Two windows of 24 and one of 17 targets: the error weights them so, and needs two at least.
@@ -108,6 +110,7 @@ TEST(EvaluateByPosition, SequencesAreTheFirstWindowsAndGiveTheError) {
   for (const std::int64_t batch : {1, 2, 16}) {
     const auto first = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 1, .by_position = true});
     EXPECT_NEAR(first.loss, of(0, 24), 1e-10) << batch;
+    EXPECT_FALSE(first.bits_per_byte);  // the bytes of this window are not known
     ASSERT_EQ(first.loss_by_position.size(), 1u);
     EXPECT_FALSE(first.loss_by_position[0].standard_error);
     const auto two = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 2, .by_position = true});
@@ -115,6 +118,7 @@ TEST(EvaluateByPosition, SequencesAreTheFirstWindowsAndGiveTheError) {
     EXPECT_NEAR(two.loss_by_position[0].standard_error.value(), std::abs(of(0, 24) - of(24, 24)) / 2, 1e-8);
     const auto all = evaluate(model, *tokenizer, text, {.batch = batch, .sequences = 9, .by_position = true});
     EXPECT_EQ(all.tokens, 65);
+    EXPECT_TRUE(all.bits_per_byte);
     double squares = 0;
     for (const auto& [start, size] : {std::pair<std::size_t, std::size_t>{0, 24}, {24, 24}, {48, 17}})
       squares += std::pow(static_cast<double>(size) * (of(start, size) - all.loss), 2);
@@ -124,6 +128,18 @@ TEST(EvaluateByPosition, SequencesAreTheFirstWindowsAndGiveTheError) {
 }
 
 // A batch of longer windows has no more tokens than one of windows of model.length.
+TEST(EvaluateByPosition, TheErrorOfWhatIsNoNumberIsNone) {
+  const auto model = tiny_model(tiny_config("running"));
+  {
+    const c10::NoGradGuard no_grad;
+    model.parameters().back().second.view(-1)[0] = std::nan("");
+  }
+  const auto result = evaluate(model, *load_tokenizer("bytes"), kText, {.by_position = true});
+  ASSERT_FALSE(result.loss_by_position.empty());
+  EXPECT_TRUE(std::isnan(result.loss_by_position[0].loss));
+  EXPECT_TRUE(std::isnan(result.loss_by_position[0].standard_error.value()));
+}
+
 TEST(EvaluateByPosition, LongWindowsComeInSmallerBatches) {
   auto config = tiny_config("softmax");
   config.position = Position::none;

@@ -122,6 +122,11 @@ TEST(RunningSums, MistakesAreNamed) {
   EXPECT_NE(message(writes).find("decay has shape (2, 3, 2, 2); expected"), std::string::npos) << message(writes);
   writes = gate_writes(x[2].narrow(1, 0, 2));
   EXPECT_NE(message(writes).find("key_weights has shape (2, 2, 2, 21)"), std::string::npos) << message(writes);
+  const auto few = test::message_of([&] {
+    running_sums(x[0].narrow(2, 0, kGateWindow), x[1].narrow(2, 0, kGateWindow), gate_writes(x[2]), kGateWindow,
+                 gate_before(x, true));
+  });
+  EXPECT_NE(few.find("more than window = "), std::string::npos) << few;
 }
 
 }  // namespace

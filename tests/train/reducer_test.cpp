@@ -259,6 +259,33 @@ TEST(GradientReducer, StandsBetweenTheLastBackwardPassAndTheNorm) {
   EXPECT_EQ(state.step, 1);
 }
 
+// Texts of 12 tokens, of which the targets end in the second chunk of 3.
+class EarlyTargets final : public Batches {
+ public:
+  Batch at(std::int64_t index) const override {
+    Batch batch{at::arange(24, at::kLong).view({2, 12}).add(index), at::full({2, 12}, kIgnored, at::kLong)};
+    batch.targets.narrow(1, 1, 4).fill_(7);
+    return batch;
+  }
+};
+
+TEST(GradientReducer, HearsOfThePassesOfChunksThatHaveOne) {
+  auto config = tiny_train(10);
+  config.accumulate = 2;
+  for (const std::int64_t chunk : {0, 3, 6, 12}) {
+    config.chunk = chunk;
+    TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
+    Replacing reducer(state);
+    std::int64_t passes = 0;
+    for (const auto& [name, parameter] : state.model.parameters()) {
+      if (name == "token_embedding.weight") parameter.register_hook([&](const at::Tensor&) { ++passes; });
+    }
+    train_step(state, EarlyTargets(), config, {.reducer = &reducer});
+    EXPECT_EQ(reducer.passes_here, chunk == 3 ? 4 : 2) << chunk;
+    EXPECT_EQ(passes, reducer.passes_here) << chunk;
+  }
+}
+
 TEST(GradientReducer, NeedsAnEvenShareForEachProcess) {
   TrainState state(LanguageModel(tiny_model(AttentionKind::linformer), 1));
   Exchange exchange(2);

@@ -149,6 +149,20 @@ ModelConfig endless_model() {
   return resolved(config);
 }
 
+TEST_F(TrainStep, WhatIsNotFiniteCarriesNoState) {
+  auto config = still_train();
+  config.carry_state = true;
+  const SequentialBatches batches(data_of(novel()), 2, 24);
+  TrainState state(LanguageModel(endless_model(), 1));
+  train_step(state, batches, config, {});
+  {
+    const c10::NoGradGuard no_grad;
+    state.model.parameters().back().second.view(-1)[0] = std::nan("");
+  }
+  EXPECT_FALSE(train_step(state, batches, config, {}).finite);
+  EXPECT_EQ(state.text.positions(), (std::vector<std::int64_t>{24, 24}));
+}
+
 TEST_F(TrainStep, ACarriedStateIsThatOfTheTextBefore) {
   const auto data = data_of(novel());
   auto config = still_train();

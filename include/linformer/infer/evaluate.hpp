@@ -33,7 +33,8 @@ struct PositionLoss {
 };
 struct Evaluation {
   double loss = 0, perplexity = 0;
-  /// Only when the targets are the whole text. So a masked model has none, and generated data has none.
+  /// Only when the targets are the whole text. So a masked model has none, generated data has none, and a part of the
+  /// windows has none.
   std::optional<double> bits_per_byte = std::nullopt;
   std::int64_t tokens = 0;  ///< number of targets
   double seconds = 0;

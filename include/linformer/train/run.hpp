@@ -50,6 +50,7 @@ class Run {
  private:
   class Session;
   void hold_folder();
+  void keep_choices();
   void resume();
   LanguageModel first_model(std::optional<LoadedModel> given) const;
   void check_nothing_lost() const;

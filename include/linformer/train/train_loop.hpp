@@ -38,7 +38,8 @@ struct TrainState {
 ///
 /// A reducer may also send gradients while the backward pass goes on. Then it sets hooks on the parameters
 /// (set_post_acc_grad_hooks). Of the `passes` backward passes that sum_targets() announces, the last one completes the
-/// gradients. sum_gradients() has only to wait for what is still on its way.
+/// gradients. With `train.chunk` a chunk is a pass, and one without targets gives the head no gradient: a parameter
+/// may get fewer than `passes`. sum_gradients() has only to wait for what is still on its way.
 class GradientReducer {
  public:
   virtual ~GradientReducer() = default;
