@@ -30,11 +30,11 @@ void StateStack::push(const DecodeState& state) {
   }
   entries_.push_back(std::move(entry));
   popped_.clear();
-  while (held_bytes_ > most_bytes_ && spilled_ + 1 < entries_.size()) spill(entries_[spilled_++]);
+  if (held_bytes_ > most_bytes_ && entries_.size() > 1) spill(entries_[entries_.size() - 2]);
 }
 
 void StateStack::share_beginnings(const std::vector<at::Tensor>& next) {
-  if (entries_.empty() || spilled_ == entries_.size()) return;
+  if (entries_.empty()) return;
   auto& parts = entries_.back().parts;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     auto& part = parts[i];
@@ -109,7 +109,6 @@ DecodeState StateStack::pop() {
       file_bytes_ = std::min(file_bytes_, part.file_offset);
     }
   }
-  spilled_ = std::min(spilled_, entries_.size());
   popped_ = tensors;
   return entry.shape.with(tensors);
 }

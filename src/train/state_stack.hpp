@@ -10,8 +10,10 @@
 namespace linformer {
 
 /// Last in, first out. What grows with the text is held once: of two states that follow each other, a shorter tensor is
-/// the beginning of the longer one. What is more than `most_bytes` goes into a file of `folder`, oldest first. The file
-/// has no name, so that nothing is left after a kill.
+/// the beginning of the longer one. What is more than `most_bytes` goes into a file of `folder` as soon as the next
+/// state comes. The first ones stay in memory: were it the last ones, each chunk would free the memory of an old state
+/// and take that of a new one, and the holes between would grow with the text. The file has no name, so that nothing is
+/// left after a kill.
 class StateStack {
  public:
   static constexpr std::int64_t kMostBytes = std::int64_t{32} << 20;
@@ -47,7 +49,6 @@ class StateStack {
 
   std::filesystem::path folder_;
   std::int64_t most_bytes_, held_bytes_ = 0, file_bytes_ = 0;
-  std::size_t spilled_ = 0;  // entries at the bottom that are in the file
   int file_ = -1;
   std::vector<Entry> entries_;
   std::vector<at::Tensor> popped_;  // the tensors of the last state that was popped
