@@ -237,10 +237,6 @@ Slots running_sums(const at::Tensor& key, const at::Tensor& value, const SlotWri
   check_summarise({.window = window, .before = before}, key);
   require(window > 0, "window is {}; expected 1 or more", window);
   const auto blocks = ceil_divide(key.size(2), window), steps = before ? blocks - 1 : blocks;
-  require(
-      !before || blocks > 1,
-      "key has shape {}; expected more than window = {} positions, since with `before` the block before comes first",
-      shape_text(key), window);
   const auto taken = before ? steps - 1 : std::max<std::int64_t>(blocks - 2, 0);
   check_writes(writes, key, window, taken);
   check_sums(before, key, writes.key_weights.size(-2));

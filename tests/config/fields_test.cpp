@@ -24,6 +24,7 @@ std::vector<std::string> values_of(const FieldHandle& field) {
   if (field.type == "BOOL") return {"true", "false"};
   if (field.type == "INT,INT,…") return {"3,4,5", "7", ""};
   if (field.type == "INT|auto") return {"auto", "19"};
+  if (field.name == "data.depth") return {"auto", "0.35"};  // NaN, which equals nothing, is no depth
   if (field.type == "FLOAT|none|auto") return {"auto", "none", "-2.5"};
   if (field.type == "TEXT") return {"one, two", "…\"\\\n"};
   std::vector<std::string> names;

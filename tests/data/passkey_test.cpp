@@ -162,7 +162,7 @@ TEST_F(PasskeyInText, WhatCantBeIsNamed) {
   const auto mistake = [&](const DataConfig& config, std::int64_t length) {
     return message_of([&] { open_dataset(config, length)->validation({.batch = 2, .length = length}); });
   };
-  EXPECT_EQ(mistake(config(), 200), "");
+  EXPECT_NO_THROW(open_dataset(config(), 200)->validation({.batch = 2, .length = 200}));
   EXPECT_TRUE(holds(mistake(config(), 76), {"data.key_length is 3", "76"}));
   EXPECT_TRUE(holds(mistake(config(), 5000), {"validation part", "400 tokens", "leave data.folder out"}));
   auto wrong = config();
@@ -176,7 +176,7 @@ TEST(Passkey, ImpossibleFieldsAreNamed) {
     change(config);
     return message_of([&] { open_dataset(config, length)->train({.batch = 2, .length = length}, 1); });
   };
-  EXPECT_EQ(mistake([](auto&) {}, 8), "");
+  EXPECT_NO_THROW(open_dataset(passkey(), 8)->train({.batch = 2, .length = 8}, 1));
   EXPECT_TRUE(holds(mistake([](auto&) {}, 7), {"data.key_length is 3", "8 positions", "length 7"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.key_length = 0; }), {"data.key_length is 0"}));
   EXPECT_TRUE(holds(mistake([](auto& c) { c.key_length = 1 << 20; }), {"data.key_length is 1048576"}));
