@@ -113,7 +113,7 @@ std::vector<FormCase> forms() {
   }
   all.push_back({"cluster_grouped", [=](auto& c) { cluster(c), c.key_value_heads = 1; }});
   all.push_back({"cluster_rotary", [=](auto& c) { cluster(c), c.position = Position::rotary, c.rotary_base = 30; }});
-  all.push_back({"cluster_by_layer", [=](auto& c) { cluster(c), c.attention.slots_by_layer = {2, 39}; }});
+  all.push_back({"cluster_by_layer", [=](auto& c) { cluster(c), c.attention.slots_by_layer = {2, 25}; }});
   all.push_back({"cluster_layerwise", [=](auto& c) {
                    cluster(c), c.attention.sharing = Sharing::layerwise;
                    c.layers = 3, c.attention.softmax_layers = {0};

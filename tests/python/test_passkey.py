@@ -68,7 +68,7 @@ def test_a_model_of_text_is_asked_in_text(tmp_path):
     assert line["data"].startswith("passkey in ") and "--data.source passkey --data.key_length 4" in line["command"].replace("'", "")
     assert evaluate(tmp_path / "run", "--data", tmp_path / "data", "--data.source", "passkey", "--data.key_length", 4, "--length", 200, "--sequences", 12)["loss"] == result["loss"]
     # Without a folder, ids are no text.
-    assert "vocabulary" in run("evaluate", "--model", tmp_path / "run", "--data.source", "recall", status=2).stderr
+    assert "vocabulary" in run("evaluate", "--model", tmp_path / "run", "--data.source", "recall", "--data.pairs", 4, status=2).stderr
     assert "too few" in run("evaluate", "--model", tmp_path / "run", "--data.source", "passkey", "--length", 2000, status=2).stderr
 
 
