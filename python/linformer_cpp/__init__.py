@@ -8,7 +8,6 @@
 docs/python.md of the project shows how they are used; docs/maths.md has the equations and the letters of shapes.
 """
 
-from ._load import native as _native
 from ._built_with import VERSION as __version__
 from .functional import attend, attention, linear_cross_entropy, prefix_attention, softmax_attention
 from .language_model import Generated, LinformerLM
@@ -29,5 +28,3 @@ __all__ = [
     "prefix_attention",
     "softmax_attention",
 ]
-
-del _native

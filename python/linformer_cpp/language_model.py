@@ -134,24 +134,22 @@ class LinformerLM(nn.Module):
     # torch.func.functional_call, a move to another device or dtype.
 
     def _forget(self) -> None:
-        self._model: Any = None
+        self._model: native.Model | None = None
         self._parts: list[tuple[nn.Module, str]] | None = None
-        self._held: list[Tensor] = []
+        self._held: list[Any] = []
         self._held_as: tuple[torch.dtype, torch.device] | None = None
 
-    def _native(self) -> Any:
+    def _native(self) -> native.Model:
         if self._parts is None:
             places = [name.rpartition(".") for name in self._names]
             self._parts = [(self.get_submodule(path), leaf) for path, _, leaf in places]
-        tensors = [part._parameters.get(leaf) for part, leaf in self._parts]
+        tensors: list[Any] = [part._parameters.get(leaf) for part, leaf in self._parts]
         if any(tensor is None for tensor in tensors):  # torch.nn.utils.parametrize makes them properties
             tensors = [getattr(part, leaf) for part, leaf in self._parts]
-        first = tensors[0]
-        assert first is not None
-        held_as = first.dtype, first.device
+        held_as = tensors[0].dtype, tensors[0].device
         if self._model is None or self._held_as != held_as or any(a is not b for a, b in zip(tensors, self._held)):
             self._model = native.Model(json.dumps(self.config), list(zip(self._names, tensors)))
-            self._held, self._held_as = tensors, held_as  # type: ignore[assignment]
+            self._held, self._held_as = tensors, held_as
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,7 +168,7 @@ class LinformerLM(nn.Module):
     @property
     def longest_text(self) -> int | None:
         """Tokens of the longest text that the model reads; None where nothing bounds it."""
-        found: int = self._native().longest_text()
+        found = self._native().longest_text()
         return None if found == 2**63 - 1 else found
 
     def _options(self, ids: Tensor, padding_mask: Tensor | None, checkpoint: bool) -> tuple[int | None, bool, Tensor | None]:
@@ -187,7 +185,6 @@ class LinformerLM(nn.Module):
         drops = self.training and self.config["model"]["dropout"] > 0
         return _drawn_seed() if drops else None, checkpoint, padding_mask
 
-    @torch.compiler.disable
     def forward(self, ids: Tensor, targets: Tensor | None = None, *, padding_mask: Tensor | None = None, checkpoint: bool = False) -> Tensor:
         """ids (B,N) int64 → logits (B,N,V); with `targets` (B,N) int64 the mean loss over them, in nats, which needs far less memory.
 
@@ -199,6 +196,13 @@ class LinformerLM(nn.Module):
         Raises:
             ValueError: an id outside the vocabulary, a text longer than `longest_text`, wrong shapes or dtypes.
         """
+        return self._computed(self._logits_or_loss, ids, targets, padding_mask, checkpoint)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def _computed(self, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        return compute(*arguments)
+
+    def _logits_or_loss(self, ids: Tensor, targets: Tensor | None, padding_mask: Tensor | None, checkpoint: bool) -> Tensor:
         options = self._options(ids, padding_mask, checkpoint)
         model = self._native()
         if targets is None:
@@ -209,10 +213,13 @@ class LinformerLM(nn.Module):
             raise ValueError(f"targets is {targets.dtype} of shape {tuple(targets.shape)}, expected torch.int64 of shape {tuple(ids.shape)}, as ids")
         return model.loss(ids, targets, *options, self._product_dtype())
 
-    @torch.compiler.disable
     def hidden(self, ids: Tensor, *, padding_mask: Tensor | None = None, checkpoint: bool = False) -> Tensor:
         """ids (B,N) → (B,N,d) after the last norm. Arguments and errors as in `forward`."""
-        return self._native().hidden(ids, *self._options(ids, padding_mask, checkpoint))
+        return self._computed(self._hidden, ids, padding_mask, checkpoint)
+
+    def _hidden(self, ids: Tensor, padding_mask: Tensor | None, checkpoint: bool) -> Tensor:
+        options = self._options(ids, padding_mask, checkpoint)
+        return self._native().hidden(ids, *options)
 
     def _product_dtype(self) -> torch.dtype:
         assert self._held_as is not None

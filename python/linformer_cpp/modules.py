@@ -144,7 +144,7 @@ class LinformerSelfAttention(nn.Module):
 
     def _split(self, rows: Tensor) -> Tensor:
         """(B,M,G·D) → (B,G,M,D)."""
-        return rows.unflatten(-1, (-1, self.dim_head)).transpose(1, 2)
+        return rows.view(*rows.shape[:2], -1, self.dim_head).transpose(1, 2)
 
     def _merged(self, heads_BHND: Tensor) -> Tensor:
         return self.to_out(heads_BHND.transpose(1, 2).flatten(2))

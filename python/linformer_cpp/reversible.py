@@ -26,10 +26,10 @@ class Repeatable(nn.Module):
         devices = [x.device.index] if x.device.type == "cuda" else []
         state, device_states = torch.get_rng_state(), [torch.cuda.get_rng_state(device) for device in devices]
         kind = x.device.type
-        autocast = dict(enabled=torch.is_autocast_enabled(kind), dtype=torch.get_autocast_dtype(kind), cache_enabled=False)
+        dtype, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
 
         def again(x: Tensor) -> Tensor:
-            with torch.random.fork_rng(devices), torch.autocast(kind, **autocast):
+            with torch.random.fork_rng(devices), torch.autocast(kind, dtype, enabled, cache_enabled=False):
                 torch.set_rng_state(state)
                 for device, device_state in zip(devices, device_states):
                     torch.cuda.set_rng_state(device_state, device)
@@ -99,5 +99,5 @@ class ReversibleSequence(nn.Module):
 
     def forward(self, x: Tensor, **of_attention: Any) -> Tensor:
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        x1, x2 = _Reversible.apply(list(self.blocks), of_attention, x, x, *learned)
+        x1, x2 = _Reversible.apply(list(self.blocks), of_attention, x, x, *learned)  # type: ignore[no-untyped-call]
         return x1 + x2

@@ -18,7 +18,7 @@ __all__ = ["TokenFile", "Tokenizer"]
 class Tokenizer:
     """Text to ids and back, without loss: any bytes have ids. `Tokenizer.load` makes one; it doesn't change, and can be copied and pickled."""
 
-    def __init__(self, made: object) -> None:
+    def __init__(self, made: native.Tokenizer) -> None:
         if not isinstance(made, native.Tokenizer):
             raise TypeError(f"a Tokenizer is made by Tokenizer.load(name_or_path), not of {type(made).__name__}")
         self._native = made
