@@ -11,7 +11,7 @@ if torch.__version__.partition("+")[0] != TORCH:
         f"linformer_cpp {VERSION} was built for torch {TORCH}, but torch {torch.__version__} is installed, and C++ libraries of torch serve one version alone. "
         f"Install torch=={TORCH}, or build the package again with this torch: pip install --no-build-isolation ."
     )
-if torch._C._dispatch_has_kernel_for_dispatch_key("linformer::attention", "CompositeImplicitAutograd"):
+if hasattr(torch.ops.linformer, "attention"):
     raise ImportError(
         "torch.ops.linformer is registered already, by liblinformer_ops.so or another copy of linformer_cpp. Its operators are the same: "
         "import linformer_cpp alone, without torch.ops.load_library."
