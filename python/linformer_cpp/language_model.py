@@ -6,10 +6,12 @@ d width.
 
 from __future__ import annotations
 
+import functools
 import json
 import operator
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +40,22 @@ class Generated:
     """Every id that was drawn, those of a stop text and of the end of text included."""
     stopped: bool
     """By a stop text or the end of text; otherwise `max_tokens` were made."""
+
+
+def _untraced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """torch.compiler.disable, but it loads the compiler, which takes a second, only where that is there already."""
+    untraced: Callable[..., Tensor] | None = None
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Tensor:
+        nonlocal untraced
+        if untraced is None:
+            if "torch._dynamo" not in sys.modules:
+                return function(*arguments)
+            untraced = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+        return untraced(*arguments)
+
+    return call
 
 
 class _Part(nn.Module):
@@ -198,7 +216,7 @@ class LinformerLM(nn.Module):
         """
         return self._computed(self._logits_or_loss, ids, targets, padding_mask, checkpoint)
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @_untraced
     def _computed(self, compute: Callable[..., Tensor], *arguments: Any) -> Tensor:
         return compute(*arguments)
 
