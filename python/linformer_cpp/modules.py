@@ -137,7 +137,7 @@ class LinformerSelfAttention(nn.Module):
 
     def _mix(self, query: Tensor, slot_key: Tensor, slot_value: Tensor) -> Tensor:
         if not (self.training and self.dropout.p > 0):
-            return functional.attend(query, slot_key, slot_value, slot_key, slot_value)
+            return functional.softmax_attention(query, slot_key, slot_value)
         heads = query.shape[1]  # the operator has no dropout of weights
         logits = query @ slot_key.expand(-1, heads, -1, -1).transpose(-1, -2) * self.dim_head**-0.5
         return self.dropout(logits.softmax(-1)) @ slot_value.expand(-1, heads, -1, -1)
