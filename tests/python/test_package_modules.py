@@ -170,6 +170,26 @@ def test_compiles_to_one_graph(arguments):
     torch.testing.assert_close(torch.autograd.grad(compiled(x).square().sum(), x), torch.autograd.grad(module(x).square().sum(), x))
 
 
+@pytest.mark.filterwarnings("ignore:.*performance drop")
+@pytest.mark.parametrize("arguments", [{}, dict(one_kv_head=True, causal=True), dict(causal=True, window=4)], ids=str)
+def test_exports_and_transforms(arguments):
+    """torch.export, and gradients of each text by vmap over grad."""
+    torch.manual_seed(8)
+    module = linformer_cpp.Linformer(dim=8, seq_len=19, depth=1, k=5, heads=2, **arguments)
+    x = torch.randn(2, 19, 8)
+    torch.testing.assert_close(torch.export.export(module, (x,)).module()(x), module(x))
+    parameters = dict(module.named_parameters())
+
+    def loss(parameters, text):
+        return torch.func.functional_call(module, parameters, (text[None],)).square().sum()
+
+    got = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, x)
+    for i in range(2):
+        want = torch.autograd.grad(module(x[i : i + 1]).square().sum(), list(parameters.values()))
+        for name, gradient in zip(parameters, want, strict=True):
+            torch.testing.assert_close(got[name][i], gradient, rtol=1e-4, atol=1e-5)
+
+
 def test_a_training_step_under_autocast():
     torch.manual_seed(7)
     module = linformer_cpp.Linformer(dim=16, seq_len=40, depth=2, k=8, heads=2, causal=True, window=8, dropout=0.1)
