@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing twice: Debian packages, LibTorch in .venv, the vocabulary and the corpora in data/.
 # Works offline once everything is there. TORCH_DIR=…/site-packages/torch uses another LibTorch, for the build and for .venv. Options bring more:
-#   --tests   what only the tests use: a browser and gnuplot
+#   --tests   what only the tests use: a browser, gnuplot, and Python's headers for the package of python/
 #   --format  clang-format, in the one version that the project's formatting is checked with, into .venv
 #   --checks  both, and clang 19 with clang-tidy and the run-time of its sanitizers and fuzzers, where Debian's release has them
 set -euo pipefail
@@ -16,7 +16,7 @@ stop() { printf 'setup: error: %s\n' "$*" >&2; exit 2; }
 with_format=""
 for option in "$@"; do
   case $option in
-    --tests | --checks) [[ " ${packages[*]} " == *" chromium "* ]] || packages+=(chromium gnuplot-nox) ;;&
+    --tests | --checks) [[ " ${packages[*]} " == *" chromium "* ]] || packages+=(chromium gnuplot-nox python3-dev) ;;&
     --format | --checks) with_format=yes ;;&
     --checks) packages+=("${checks[@]}") ;;
     --tests | --format) ;;
@@ -32,6 +32,7 @@ for package in "${packages[@]}"; do
     gnuplot-nox) command -v gnuplot >/dev/null && continue ;;
     clang-19 | clang-tidy-19) command -v "$package" >/dev/null && continue ;;
     ninja-build) command -v ninja >/dev/null && continue ;;
+    python3-dev) python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' && continue ;;
     python3-venv) python3 -c 'import venv, ensurepip' 2>/dev/null && continue ;;
   esac
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

@@ -1,4 +1,9 @@
-"""What pytest does with the project's own marks."""
+"""What pytest does with the project's own marks, and where it finds the package linformer_cpp of the build."""
+
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.environ["LINFORMER_BINARY_DIR"], "python"))
 
 
 def pytest_configure(config):
