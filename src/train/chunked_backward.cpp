@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 #include <vector>
 
@@ -15,12 +16,42 @@
 namespace linformer {
 namespace {
 
-// As tensors of their own, so that gradients end there.
-DecodeState leaf_of(const DecodeState& state, bool with_gradient) {
+DecodeState detached(const DecodeState& state) {
   auto tensors = state.tensors();
-  for (auto& tensor : tensors) tensor = tensor.detach().requires_grad_(with_gradient);
+  for (auto& tensor : tensors) tensor = tensor.detach();
   return state.with(tensors);
 }
+
+// The state before a chunk, where gradients end, and these gradients. Both lie in memory that stays: made anew for each
+// chunk, beside its large buffers, they would leave holes that grow with the text.
+class Leaf {
+ public:
+  DecodeState hold(const DecodeState& state) {
+    const at::NoGradGuard no_grad;
+    const auto given = state.tensors();
+    tensors_.resize(given.size());
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      auto& own = tensors_[i];
+      if (own.defined() && own.sizes() == given[i].sizes() && own.scalar_type() == given[i].scalar_type()) {
+        own.copy_(given[i]);
+        own.mutable_grad().zero_();
+      } else {
+        own = given[i].clone().requires_grad_(true);
+        own.mutable_grad() = at::zeros_like(own);
+      }
+    }
+    return state.with(tensors_);
+  }
+
+  std::vector<at::Tensor> gradients() const {
+    std::vector<at::Tensor> all;
+    for (const auto& tensor : tensors_) all.push_back(tensor.grad());
+    return all;
+  }
+
+ private:
+  std::vector<at::Tensor> tensors_;
+};
 
 class Chunks {
  public:
@@ -78,16 +109,17 @@ void keep_borders(const Chunks& chunks, const DecodeState& before, StateStack& b
 }
 
 // Backward passes of the loss of a chunk, if it has any, and of its state, of which the chunk after it gave the
-// gradients.
-void backward_of(const at::Tensor& loss, const DecodeState& after, const std::vector<at::Tensor>& gradients) {
+// gradients. False where there is neither.
+bool backward_of(const at::Tensor& loss, const DecodeState& after, const std::vector<at::Tensor>& gradients) {
   std::vector<at::Tensor> roots, given;
   if (loss.defined()) roots.push_back(loss), given.emplace_back();
   const auto tensors = after.tensors();
   for (std::size_t i = 0; i < gradients.size(); ++i) {
-    if (!gradients[i].defined() || !tensors[i].requires_grad()) continue;
+    if (!tensors[i].requires_grad()) continue;
     roots.push_back(tensors[i]), given.push_back(gradients[i]);
   }
   if (!roots.empty()) torch::autograd::backward(roots, given);
+  return !roots.empty();
 }
 
 }  // namespace
@@ -100,15 +132,15 @@ ChunkedLoss backward_in_chunks(const LanguageModel& model, const at::Tensor& ids
   StateStack borders(options.folder);
   keep_borders(chunks, before, borders);
   ChunkedLoss result{at::zeros({}, at::kDouble), {}};
+  std::array<Leaf, 2> leaves;  // of this chunk and of the one after it
   std::vector<at::Tensor> gradients;
   for (auto i = chunks.count() - 1; i >= 0; --i) {
-    const auto leaf = i > 0 ? leaf_of(borders.pop(), true) : leaf_of(before, false);
-    const auto [loss, after] = chunks.read_with_loss(i, leaf);
-    if (i + 1 == chunks.count()) result.after = leaf_of(after, false);
-    backward_of(loss, after, gradients);
+    auto& leaf = leaves.at(static_cast<std::size_t>(i % 2));
+    const auto [loss, after] = chunks.read_with_loss(i, i > 0 ? leaf.hold(borders.pop()) : detached(before));
+    if (i + 1 == chunks.count()) result.after = detached(after);
+    const bool done = backward_of(loss, after, gradients);
     if (loss.defined()) result.loss = result.loss + loss.detach().to(at::kDouble);
-    gradients.clear();
-    for (const auto& tensor : leaf.tensors()) gradients.push_back(tensor.grad());
+    gradients = done && i > 0 ? leaf.gradients() : std::vector<at::Tensor>();
     chunks.report(2 * chunks.count() - 1 - i, chunks.count() - i);
   }
   return result;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -92,6 +93,10 @@ at::Tensor StateStack::read(const Part& part) {
   return tensor.to(part.options.device());
 }
 
+bool StateStack::has_beginnings(const Entry& entry) {
+  return std::ranges::any_of(entry.parts, [](const Part& part) { return part.beginning >= 0; });
+}
+
 DecodeState StateStack::pop() {
   require(!entries_.empty(), "no state is left.");
   auto entry = std::move(entries_.back());
@@ -109,7 +114,7 @@ DecodeState StateStack::pop() {
       file_bytes_ = std::min(file_bytes_, part.file_offset);
     }
   }
-  popped_ = tensors;
+  popped_ = entries_.empty() || !has_beginnings(entries_.back()) ? std::vector<at::Tensor>() : tensors;
   return entry.shape.with(tensors);
 }
 

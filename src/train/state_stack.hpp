@@ -42,6 +42,7 @@ class StateStack {
     DecodeState shape;  // with empty tensors
     std::vector<Part> parts;
   };
+  static bool has_beginnings(const Entry& entry);
   void share_beginnings(const std::vector<at::Tensor>& next);
   void spill(Entry& entry);
   void write(const at::Tensor& bytes);
@@ -51,7 +52,7 @@ class StateStack {
   std::int64_t most_bytes_, held_bytes_ = 0, file_bytes_ = 0;
   int file_ = -1;
   std::vector<Entry> entries_;
-  std::vector<at::Tensor> popped_;  // the tensors of the last state that was popped
+  std::vector<at::Tensor> popped_;  // those of the last state that was popped, where the next one needs them
 };
 
 }  // namespace linformer
