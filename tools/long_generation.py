@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Lets a model of bytes write for a long time, and notes how fast it writes and how much memory it takes.
+
+  .venv/bin/python tools/long_generation.py --model run --tokens 300000 --out build/long
+
+writes build/long/text.txt (what was written), generation.jsonl (a line each second: tokens, seconds, resident_bytes) and, where gnuplot is
+installed, generation.svg. The model must read texts without end: see docs/maths.md 8.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MIB = 2**20
+
+PICTURE = """
+set terminal svg size 720,420 font "sans-serif,14" background "white"
+set output "{out}"
+set xlabel "tokens written"
+set format x "%.0f"
+set ylabel "tokens a second"
+set y2label "memory of the process, MiB"
+set ytics nomirror
+set y2tics
+set yrange [0:{speed}]
+set y2range [0:{memory}]
+set key bottom right
+plot "{data}" using 1:2 with lines lw 2 title "speed", "{data}" using 1:3 axes x1y2 with lines lw 2 title "memory"
+"""
+
+
+def resident_bytes(process):
+    for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return 1024 * int(line.split()[1])
+    return None  # it has ended
+
+
+def samples_of(command, text, every):
+    """Runs the command, whose output goes to `text` too. A byte of a model of bytes is a token."""
+    start, written, found = time.monotonic(), 0, []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process, open(text, "wb") as file:
+        due = every
+        while piece := os.read(process.stdout.fileno(), 65536):
+            file.write(piece)
+            written += len(piece)
+            seconds = time.monotonic() - start
+            if seconds < due:
+                continue
+            due = seconds + every
+            memory = resident_bytes(process.pid)
+            if memory is not None:
+                found.append({"tokens": written, "seconds": round(seconds, 3), "resident_bytes": memory})
+                print(f"\r{written:,} tokens, {memory / MIB:,.0f} MiB", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    if process.returncode != 0:
+        sys.exit(process.returncode)  # the program said why
+    return found
+
+
+def speeds_of(samples):
+    """Tokens a second between each sample and the next: (tokens, speed, MiB)."""
+    pairs = zip(samples, samples[1:])
+    return [(b["tokens"], (b["tokens"] - a["tokens"]) / (b["seconds"] - a["seconds"]), b["resident_bytes"] / MIB) for a, b in pairs]
+
+
+def draw(points, folder):
+    data, picture = folder / "generation.dat", folder / "generation.svg"
+    data.write_text("".join(f"{tokens} {speed} {memory}\n" for tokens, speed, memory in points))
+    script = PICTURE.format(out=picture, data=data, speed=1.2 * max(p[1] for p in points), memory=1.2 * max(p[2] for p in points))
+    subprocess.run(["gnuplot"], input=script, text=True, check=True)
+    data.unlink()
+
+
+def mean(values):
+    return sum(values) / len(values)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", required=True, help="run or checkpoint folder of a model of bytes")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--tokens", type=int, default=300_000)
+    parser.add_argument("--prompt", default="The ")
+    parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two lines")
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/linformer")
+    options, more = parser.parse_known_args()  # the rest is for generate, such as --temperature 0.8
+    tokenizer = json.loads((pathlib.Path(options.model) / "tokenizer.json").read_text())
+    if tokenizer.get("kind") != "bytes":
+        print(f"long_generation: error: the tokenizer of {options.model} is {tokenizer.get('kind')}, expected bytes, of which each is a token", file=sys.stderr)
+        return 2
+    options.out.mkdir(parents=True, exist_ok=True)
+    command = [options.program, "generate", "--model", options.model, "--prompt", options.prompt, "--max-tokens", str(options.tokens), *more]
+    samples = samples_of(command, options.out / "text.txt", options.every)
+    (options.out / "generation.jsonl").write_text("".join(json.dumps(one) + "\n" for one in samples))
+    points = speeds_of(samples)
+    if len(points) < 4:
+        print("long_generation: error: it ended too soon to tell a speed; use more --tokens or a shorter --every", file=sys.stderr)
+        return 2
+    part = max(1, len(points) // 4)
+    print(json.dumps({"tokens": samples[-1]["tokens"], "seconds": samples[-1]["seconds"],
+                      "first_quarter": {"tokens_per_second": mean([p[1] for p in points[:part]]), "resident_mib": points[0][2]},
+                      "last_quarter": {"tokens_per_second": mean([p[1] for p in points[-part:]]), "resident_mib": points[-1][2]}}))
+    try:
+        draw(points, options.out)
+    except FileNotFoundError:
+        print("long_generation: gnuplot is not installed, so there is no picture", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
