@@ -7,10 +7,10 @@
 namespace linformer {
 namespace {
 
-constexpr std::int64_t kMost = std::int64_t{1} << 24, kLongest = std::int64_t{1} << 30;
+constexpr std::int64_t kMostCount = std::int64_t{1} << 24, kLongestSequence = std::int64_t{1} << 30;
 
 void check_count(std::string_view name, std::int64_t value) {
-  require(value >= 1 && value <= kMost, "{} is {}, expected a whole number from 1 to {}", name, value, kMost);
+  require(value >= 1 && value <= kMostCount, "{} is {}, expected a whole number from 1 to {}", name, value, kMostCount);
 }
 
 // Pairs at the start leave every other position behind them to queries; scattered ones leave any position.
@@ -58,7 +58,8 @@ void check(const DataConfig& config, std::int64_t length) {
   require(config.order == DataOrder::random,
           "data.order is sequential, but data.source = {} has no text that goes on; leave it random",
           enum_name(config.source));
-  require(length <= kLongest, "a sequence of {} tokens can't be made; use at most {}", length, kLongest);
+  require(length <= kLongestSequence, "a sequence of {} tokens can't be made; use at most {}", length,
+          kLongestSequence);
   check_count("data.keys", config.keys);
   check_count("data.values", config.values);
   check_count("data.sequences", config.sequences);

@@ -231,13 +231,14 @@ void for_columns(const AttendInputs& inputs, const QueryTile& tile, const Gradie
     });
     for_sinks<Element>(inputs, tile, gradients, visit);
   }
+  const Index count = visible_slots(shape, tile.block);
+  if (count == 0) return;  // the slots of no slot have no address
   auto key = rows_of<Element>(inputs.slot_key, tile.batch, key_head),
        value = rows_of<Element>(inputs.slot_value, tile.batch, key_head);
   if (shape.kind == SlotKind::running) {
     key.data += tile.block * inputs.slot_key.block;
     value.data += tile.block * inputs.slot_value.block;
   }
-  const Index count = visible_slots(shape, tile.block);
   const float* offset = inputs.slot_offset.of(tile.batch, key_head, tile.block);
   for (Index at = 0; at < count; at += tile_rows) {
     Columns<Element> columns{

@@ -14,8 +14,6 @@ namespace linformer::nn {
 
 namespace {
 
-at::Tensor in_float(const at::Tensor& x) { return x.to(at::promote_types(x.scalar_type(), at::kFloat)); }
-
 // Rows scaled to length 1; a row of zeros stays one. Divided by their largest number first, so that no square of a huge
 // row overflows. That number is held fast: what comes out doesn't depend on it.
 at::Tensor unit_rows(const at::Tensor& x) {

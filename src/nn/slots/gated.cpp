@@ -19,8 +19,6 @@ constexpr double kPower = 1.0 / 8;
 // Biases from slots that forget half of what they hold in 8 positions to slots that do so in 16,500.
 constexpr double kLargestBias = 8;
 
-at::Tensor in_float(const at::Tensor& x) { return x.to(at::promote_types(x.scalar_type(), at::kFloat)); }
-
 class GatedSlots final : public SlotRule {
  public:
   explicit GatedSlots(const LayerContext& context) : SlotRule(context), sinks_(context.config.attention.sinks) {

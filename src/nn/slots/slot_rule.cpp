@@ -1,5 +1,7 @@
 #include "nn/slots/slot_rule.hpp"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 #include "linformer/core/error.hpp"
@@ -14,6 +16,7 @@ SlotRule::SlotRule(const LayerContext& context)
   segment_ = length_ / slots_;
 }
 
+at::Tensor SlotRule::in_float(const at::Tensor& x) { return x.to(at::promote_types(x.scalar_type(), at::kFloat)); }
 at::Tensor SlotRule::scores(const at::Tensor&) const { return {}; }
 at::Tensor SlotRule::reads(const at::Tensor&, const ops::SummariseOptions&) const { return {}; }
 at::Tensor SlotRule::reads_of_keys(const at::Tensor&) const { return {}; }

@@ -69,6 +69,8 @@ class SlotRule {
   virtual void absorb(const DecodedBlock& block) const = 0;
 
  protected:
+  /// In float32 at least.
+  static at::Tensor in_float(const at::Tensor& x);
   /// The slots of one side become weights (r,W) · rows.
   void set_slots(const DecodedBlock& block, const DecodedBlock::Side& side, const float* weights) const;
 
