@@ -102,19 +102,24 @@ TEST(AttentionWeights, DynamicSlotsTakeNothingFromSinks) {
   EXPECT_LT((reads.sum(-1) - 1).abs().max().item<double>(), 1e-12);
 }
 
+// Of N 48, W 6 and 40 tokens: the last query, 39, is in block 6, and sees slots of blocks 0 to 4. Sinks give nothing.
+at::Tensor reads_of_running(Projection projection, std::int64_t sinks) {
+  auto form = linformer_form("w", 48, 6, 3, Sharing::none, Summary::running, projection);
+  form.config.attention.sinks = sinks;
+  const auto reads = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary))[0].reads;
+  EXPECT_EQ(reads.sizes(), (std::vector<std::int64_t>{2, 2, 3, 40}));
+  EXPECT_GT(reads.narrow(3, sinks, 30 - sinks).min().item<double>(), 0);
+  EXPECT_EQ(reads.narrow(3, 30, 10).abs().max().item<double>(), 0);
+  if (sinks > 0) {
+    EXPECT_EQ(reads.narrow(3, 0, sinks).abs().max().item<double>(), 0);
+  }
+  return reads;
+}
+
 // What a slot has taken in sums to 1, but for what is left of the zero that it began with.
 TEST(AttentionWeights, GatedSlotsForgetAndTakeNothingFromSinks) {
   for (const std::int64_t sinks : {0, 4}) {
-    auto form = linformer_form("w", 48, 6, 3, Sharing::none, Summary::running, Projection::gated);
-    form.config.attention.sinks = sinks;
-    const auto reads = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary))[0].reads;
-    ASSERT_EQ(reads.sizes(), (std::vector<std::int64_t>{2, 2, 3, 40}));
-    // The last query, 39, is in block 6, and sees slots of blocks 0 to 4.
-    EXPECT_GT(reads.narrow(3, sinks, 30 - sinks).min().item<double>(), 0);
-    EXPECT_EQ(reads.narrow(3, 30, 10).abs().max().item<double>(), 0);
-    if (sinks > 0) {
-      EXPECT_EQ(reads.narrow(3, 0, sinks).abs().max().item<double>(), 0);
-    }
+    const auto reads = reads_of_running(Projection::gated, sinks);
     EXPECT_LT(reads.sum(-1).max().item<double>(), 1);
   }
 }
@@ -122,15 +127,7 @@ TEST(AttentionWeights, GatedSlotsForgetAndTakeNothingFromSinks) {
 // A slot is a mean of what it took in.
 TEST(AttentionWeights, ClusterSlotsAreMeansAndTakeNothingFromSinks) {
   for (const std::int64_t sinks : {0, 4, 6}) {
-    auto form = linformer_form("w", 48, 6, 3, Sharing::none, Summary::running, Projection::cluster);
-    form.config.attention.sinks = sinks;
-    const auto reads = weights_of(lively_model(form.config), random_ids({2, 40}, form.config.vocabulary))[0].reads;
-    ASSERT_EQ(reads.sizes(), (std::vector<std::int64_t>{2, 2, 3, 40}));
-    EXPECT_GT(reads.narrow(3, sinks, 30 - sinks).min().item<double>(), 0);
-    EXPECT_EQ(reads.narrow(3, 30, 10).abs().max().item<double>(), 0);
-    if (sinks > 0) {
-      EXPECT_EQ(reads.narrow(3, 0, sinks).abs().max().item<double>(), 0);
-    }
+    const auto reads = reads_of_running(Projection::cluster, sinks);
     EXPECT_LT((reads.sum(-1) - 1).abs().max().item<double>(), 1e-12);
   }
 }

@@ -13,9 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "linformer/kernels/isa.hpp"
 #include "linformer/ops/reference.hpp"
 #include "linformer/ops/summarise.hpp"
+#include "ops/attend_paths.hpp"
 #include "support/closeness.hpp"
 #include "support/errors.hpp"
 
@@ -132,16 +132,6 @@ test::Operation running_operation(const RunningCase& form, Path path) {
   };
 }
 
-template <class Visit>
-void for_each_isa(const Visit& visit) {
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    SCOPED_TRACE(kernels::isa_name(isa));
-    visit();
-  }
-}
-
 // What the name says: sums of blocks, normed, beside the window, as the operators for each of these have it.
 TEST(Running, ReferenceIsTheSumOfItsParts) {
   const RunningCase form{2, 4, 2, 23, 5, 4, 3, 0, Weights::own, Decay::fixed, Normed::both};
@@ -162,31 +152,20 @@ TEST(Running, ReferenceIsTheSumOfItsParts) {
   EXPECT_LT(test::relative_error(made.sums.value, sums.value.select(2, 5)), 1e-12);
 }
 
+Tensors inputs_of_any_batch(const RunningCase& form, at::ScalarType dtype, std::int64_t) {
+  return running_inputs(form, dtype);
+}
+
 TEST(Running, ComposedEqualsTheReference) {
-  for (const auto& form : kRunningCases) {
-    SCOPED_TRACE(testing::Message() << form);
-    test::expect_same(running_operation(form, Path::composed), running_operation(form, Path::reference),
-                      running_inputs(form, at::kDouble), test::tolerance_of(at::kDouble));
-  }
+  test::expect_composed_same(kRunningCases, running_operation, inputs_of_any_batch);
 }
 
 TEST(Running, KernelsEqualTheReferenceWithGradients) {
-  const int threads_before = at::get_num_threads();
-  for_each_isa([&] {
-    for (const int threads : {1, 2}) {
-      at::set_num_threads(threads);
-      for (const auto& form : kRunningCases) {
-        SCOPED_TRACE(testing::Message() << form << " threads " << threads);
-        test::expect_same(running_operation(form, Path::kernel), running_operation(form, Path::reference),
-                          running_inputs(form, at::kFloat), test::tolerance_of(at::kFloat));
-      }
-    }
-  });
-  at::set_num_threads(threads_before);
+  test::expect_kernels_same(kRunningCases, running_operation, inputs_of_any_batch);
 }
 
 TEST(Running, KernelsErrAsMuchAsComposedInBfloat16) {
-  for_each_isa([&] {
+  test::for_each_isa([&] {
     for (const auto& form : kRunningCases) {
       SCOPED_TRACE(testing::Message() << form);
       const auto only_out = [&](Path path) {

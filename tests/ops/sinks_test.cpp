@@ -1,6 +1,5 @@
 // Keys that every query sees from its third block on. Shape letters: see ops/attention.hpp; s sinks.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,9 +10,9 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/isa.hpp"
 #include "linformer/ops/attention.hpp"
 #include "linformer/ops/reference.hpp"
+#include "ops/attend_paths.hpp"
 #include "support/closeness.hpp"
 
 namespace linformer::ops {
@@ -83,44 +82,13 @@ test::Operation sinks_by(const SinkCase& form, Path path) {
   };
 }
 
-TEST(Sinks, KernelsEqualTheReferenceWithGradients) {
-  const int threads_before = at::get_num_threads();
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const int threads : {1, 2}) {
-      at::set_num_threads(threads);
-      for (const auto& form : kSinkCases) {
-        SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa) << " threads " << threads);
-        test::expect_same(sinks_by(form, Path::kernel), sinks_by(form, Path::reference),
-                          sink_inputs(form, at::kFloat, form.batch), test::tolerance_of(at::kFloat));
-      }
-    }
-  }
-  at::set_num_threads(threads_before);
-}
+TEST(Sinks, KernelsEqualTheReferenceWithGradients) { test::expect_kernels_same(kSinkCases, sinks_by, sink_inputs); }
 
 TEST(Sinks, KernelsErrAsMuchAsComposedInBfloat16) {
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const auto& form : kSinkCases) {
-      SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa));
-      auto batch = form.batch;  // of enough numbers that the ratio of two errors is not luck
-      while (batch * form.heads * form.length * form.width < (1 << 15)) batch *= 2;
-      test::expect_as_close_as(sinks_by(form, Path::composed), sinks_by(form, Path::kernel),
-                               sinks_by(form, Path::reference), sink_inputs(form, at::kBFloat16, batch));
-    }
-  }
+  test::expect_kernels_as_close_as_composed(kSinkCases, sinks_by, sink_inputs);
 }
 
-TEST(Sinks, ComposedEqualsTheReference) {
-  for (const auto& form : kSinkCases) {
-    SCOPED_TRACE(testing::Message() << form);
-    test::expect_same(sinks_by(form, Path::composed), sinks_by(form, Path::reference),
-                      sink_inputs(form, at::kDouble, form.batch), test::tolerance_of(at::kDouble));
-  }
-}
+TEST(Sinks, ComposedEqualsTheReference) { test::expect_composed_same(kSinkCases, sinks_by, sink_inputs); }
 
 TEST(Sinks, GradientsAreThoseOfDifferences) {
   for (const bool block : {false, true}) {

@@ -1,6 +1,5 @@
 // Numbers that are added to the logits of single slots. Shape letters: see ops/attention.hpp.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,9 +10,9 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/isa.hpp"
 #include "linformer/ops/attention.hpp"
 #include "linformer/ops/reference.hpp"
+#include "ops/attend_paths.hpp"
 #include "support/closeness.hpp"
 
 namespace linformer::ops {
@@ -78,43 +77,14 @@ test::Operation offset_by(const OffsetCase& form, Path path) {
 }
 
 TEST(SlotOffset, KernelsEqualTheReferenceWithGradients) {
-  const int threads_before = at::get_num_threads();
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const int threads : {1, 2}) {
-      at::set_num_threads(threads);
-      for (const auto& form : kOffsetCases) {
-        SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa) << " threads " << threads);
-        test::expect_same(offset_by(form, Path::kernel), offset_by(form, Path::reference),
-                          offset_inputs(form, at::kFloat, form.batch), test::tolerance_of(at::kFloat));
-      }
-    }
-  }
-  at::set_num_threads(threads_before);
+  test::expect_kernels_same(kOffsetCases, offset_by, offset_inputs);
 }
 
 TEST(SlotOffset, KernelsErrAsMuchAsComposedInBfloat16) {
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const auto& form : kOffsetCases) {
-      SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa));
-      auto batch = form.batch;  // of enough numbers that the ratio of two errors is not luck
-      while (batch * form.heads * form.length * form.width < (1 << 15)) batch *= 2;
-      test::expect_as_close_as(offset_by(form, Path::composed), offset_by(form, Path::kernel),
-                               offset_by(form, Path::reference), offset_inputs(form, at::kBFloat16, batch));
-    }
-  }
+  test::expect_kernels_as_close_as_composed(kOffsetCases, offset_by, offset_inputs);
 }
 
-TEST(SlotOffset, ComposedEqualsTheReference) {
-  for (const auto& form : kOffsetCases) {
-    SCOPED_TRACE(testing::Message() << form);
-    test::expect_same(offset_by(form, Path::composed), offset_by(form, Path::reference),
-                      offset_inputs(form, at::kDouble, form.batch), test::tolerance_of(at::kDouble));
-  }
-}
+TEST(SlotOffset, ComposedEqualsTheReference) { test::expect_composed_same(kOffsetCases, offset_by, offset_inputs); }
 
 TEST(SlotOffset, GradientsAreThoseOfDifferences) {
   const OffsetCase form{1, 2, 1, 13, 3, 4, 2, 1, true};

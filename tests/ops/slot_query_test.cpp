@@ -1,6 +1,5 @@
 // Slots that are read by a query of their own, as with rotary positions. Shape letters: see ops/attention.hpp.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -8,9 +7,9 @@
 #include <vector>
 
 #include "linformer/core/error.hpp"
-#include "linformer/kernels/isa.hpp"
 #include "linformer/ops/attention.hpp"
 #include "linformer/ops/reference.hpp"
+#include "ops/attend_paths.hpp"
 #include "support/closeness.hpp"
 
 namespace linformer::ops {
@@ -68,45 +67,15 @@ test::Operation attend_with_slot_query(const SlotQueryCase& form, Path path) {
 }
 
 TEST(SlotQuery, KernelsEqualTheReferenceWithGradients) {
-  const int threads_before = at::get_num_threads();
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const int threads : {1, 2}) {
-      at::set_num_threads(threads);
-      for (const auto& form : kSlotQueryCases) {
-        SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa) << " threads " << threads);
-        const auto by = [&](Path path) { return attend_with_slot_query(form, path); };
-        test::expect_same(by(Path::kernel), by(Path::reference), slot_query_inputs(form, at::kFloat, form.batch),
-                          test::tolerance_of(at::kFloat));
-      }
-    }
-  }
-  at::set_num_threads(threads_before);
+  test::expect_kernels_same(kSlotQueryCases, attend_with_slot_query, slot_query_inputs);
 }
 
 TEST(SlotQuery, KernelsErrAsMuchAsComposedInBfloat16) {
-  for (const auto isa : kernels::all_isas) {
-    if (!kernels::isa_supported(isa)) continue;
-    const kernels::ForcedIsa forced(isa);
-    for (const auto& form : kSlotQueryCases) {
-      SCOPED_TRACE(testing::Message() << form << ' ' << kernels::isa_name(isa));
-      auto batch = form.batch;  // of enough numbers that the ratio of two errors is not luck
-      while (batch * form.heads * form.length * form.width < (1 << 15)) batch *= 2;
-      const auto by = [&](Path path) { return attend_with_slot_query(form, path); };
-      test::expect_as_close_as(by(Path::composed), by(Path::kernel), by(Path::reference),
-                               slot_query_inputs(form, at::kBFloat16, batch));
-    }
-  }
+  test::expect_kernels_as_close_as_composed(kSlotQueryCases, attend_with_slot_query, slot_query_inputs);
 }
 
 TEST(SlotQuery, ComposedEqualsTheReference) {
-  for (const auto& form : kSlotQueryCases) {
-    SCOPED_TRACE(testing::Message() << form);
-    const auto by = [&](Path path) { return attend_with_slot_query(form, path); };
-    test::expect_same(by(Path::composed), by(Path::reference), slot_query_inputs(form, at::kDouble, form.batch),
-                      test::tolerance_of(at::kDouble));
-  }
+  test::expect_composed_same(kSlotQueryCases, attend_with_slot_query, slot_query_inputs);
 }
 
 TEST(SlotQuery, GradientsAreThoseOfDifferences) {
