@@ -1,7 +1,12 @@
-// Random numbers that depend only on a seed and a position, so that no generator state must be stored.
+// Generated batches: their rows, and random numbers that depend only on a seed and a position, so that no generator
+// state must be stored.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <string_view>
+
+#include "linformer/core/error.hpp"
 
 namespace linformer {
 
@@ -22,6 +27,18 @@ inline std::int64_t below(std::uint64_t bits, std::int64_t bound) {
 /// 64 bits for each (seed, index, row).
 inline std::uint64_t bits_at(std::uint64_t seed, std::int64_t index, std::int64_t row) {
   return scramble(scramble(scramble(seed) ^ static_cast<std::uint64_t>(index)) ^ static_cast<std::uint64_t>(row));
+}
+
+/// Of batches of `batch` rows, with `limit` rows in all; −1: without end. Batches are then −1.
+inline std::int64_t batches_of(std::int64_t batch, std::int64_t limit) {
+  return limit < 0 ? -1 : (limit + batch - 1) / batch;
+}
+/// Rows of the batch `index`. `kind` names the data in the UserError for a batch that there is not.
+inline std::int64_t rows_of_batch(std::string_view kind, std::int64_t index, std::int64_t batch, std::int64_t limit) {
+  if (limit < 0) return batch;
+  require(index >= 0 && index < batches_of(batch, limit), "{} batch {} asked, there are {}", kind, index,
+          batches_of(batch, limit));
+  return std::min(batch, limit - index * batch);
 }
 
 /// A stream of numbers that starts from (seed, index, row).

@@ -80,14 +80,11 @@ std::int64_t PasskeyBatches::filler() const {
          (2 * config_.key_length - 1);
 }
 
-std::int64_t PasskeyBatches::count() const {
-  return sizes_.limit < 0 ? -1 : (sizes_.limit + sizes_.batch - 1) / sizes_.batch;
-}
+std::int64_t PasskeyBatches::count() const { return batches_of(sizes_.batch, sizes_.limit); }
 
 Batch PasskeyBatches::at(std::int64_t index) const {
   const auto [batch, length, seed, limit] = sizes_;
-  require(limit < 0 || (index >= 0 && index < count()), "passkey batch {} asked, there are {}", index, count());
-  const auto rows = limit < 0 ? batch : std::min(batch, limit - index * batch);
+  const auto rows = rows_of_batch("passkey", index, batch, limit);
   const auto ids = at::empty({rows, length}, at::kLong);
   Batch result{ids, at::full_like(ids, kIgnored), /*sparse=*/true, at::zeros_like(ids), at::empty({rows}, at::kDouble)};
   Ids key(static_cast<std::size_t>(config_.key_length)), stuff(static_cast<std::size_t>(filler()));

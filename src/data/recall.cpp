@@ -92,11 +92,10 @@ RecallBatches::RecallBatches(const DataConfig& config, std::int64_t batch, std::
   if (config.scatter) sums_of_weights_ = sums_of_weights(length - config.pairs, config.power);
 }
 
-std::int64_t RecallBatches::count() const { return limit_ < 0 ? -1 : (limit_ + batch_ - 1) / batch_; }
+std::int64_t RecallBatches::count() const { return batches_of(batch_, limit_); }
 
 Batch RecallBatches::at(std::int64_t index) const {
-  require(limit_ < 0 || (index >= 0 && index < count()), "recall batch {} asked, there are {}", index, count());
-  const auto rows = limit_ < 0 ? batch_ : std::min(batch_, limit_ - index * batch_);
+  const auto rows = rows_of_batch("recall", index, batch_, limit_);
   const auto ids = at::empty({rows, length_}, at::kLong);
   Batch result{ids, at::full_like(ids, kIgnored), /*sparse=*/true, at::zeros_like(ids)};
   const auto vocabulary = config_.keys + config_.values, pairs = config_.pairs;

@@ -22,12 +22,7 @@ namespace {
 
 static_assert(kIgnored == ops::CrossEntropyOptions{}.ignore_index, "heads and batches mean the same by no target");
 
-// Where a model keeps something for each position, and the float32 numbers of one position there, in bytes.
-std::string_view table_of(const ModelConfig& config) {
-  return config.position == Position::learned || config.position == Position::sinusoidal ? "the table of positions"
-                                                                                         : "E and F";
-}
-
+// What a model keeps for one position in tables, float32.
 double bytes_a_position(const ModelConfig& config) {
   double numbers = config.position == Position::learned ? static_cast<double>(config.width) : 0;
   const auto sharing = config.attention.sharing;
@@ -50,7 +45,7 @@ std::string limit_of(const ModelConfig& config, std::int64_t length) {
     return formatted(
         "each position has a part of its own in {}, which was trained for no more; for {} positions it "
         "would take {}",
-        table_of(config), length, format_bytes(bytes * static_cast<double>(length)));
+        positions ? "the table of positions" : "E and F", length, format_bytes(bytes * static_cast<double>(length)));
   if (form_of(config) != Form::running && form_of(config) != Form::block)
     return "its slots are made of a whole text of that length";
   return formatted("its slots were never read in training: texts of model.length fit into two windows of {}",

@@ -20,9 +20,7 @@ void check_carried_state(const RunConfig& config) {
           "(data.source = {}, data.order = {}); set data.source to text and data.order to sequential",
           enum_name(config.data.source), enum_name(config.data.order));
   auto form = form_of(config.model);
-  for (std::int64_t layer = 0; layer < config.model.layers; ++layer) {
-    if (config.model.is_softmax(layer)) form = Form::softmax;
-  }
+  if (!config.model.attention.softmax_layers.empty()) form = Form::softmax;
   require(form == Form::running,
           "train.carry_state is true, but the state of the form {} {}; use a causal window with attention.summary = "
           "running",
