@@ -15,22 +15,22 @@ import subprocess
 import sys
 import time
 
+import pictures
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MIB = 2**20
 
-PICTURE = """
-set terminal svg size 720,420 font "sans-serif,14" background "white"
-set output "{out}"
+PICTURE = """\
 set xlabel "tokens written"
 set format x "%.0f"
 set ylabel "tokens a second"
 set y2label "memory of the process, MiB"
-set ytics nomirror
+set border 11
 set y2tics
 set yrange [0:{speed}]
 set y2range [0:{memory}]
 set key bottom right
-plot "{data}" using 1:2 with lines lw 2 title "speed", "{data}" using 1:3 axes x1y2 with lines lw 2 title "memory"
+plot $written using 1:2 with lines lc rgb "{colours[0]}" lw 2 title "speed", $written using 1:3 axes x1y2 with lines lc rgb "{colours[1]}" lw 2 title "memory"
 """
 
 
@@ -69,12 +69,9 @@ def speeds_of(samples):
     return [(b["tokens"], (b["tokens"] - a["tokens"]) / (b["seconds"] - a["seconds"]), b["resident_bytes"] / MIB) for a, b in pairs]
 
 
-def draw(points, folder):
-    data, picture = folder / "generation.dat", folder / "generation.svg"
-    data.write_text("".join(f"{tokens} {speed} {memory}\n" for tokens, speed, memory in points))
-    script = PICTURE.format(out=picture, data=data, speed=1.2 * max(p[1] for p in points), memory=1.2 * max(p[2] for p in points))
-    subprocess.run(["gnuplot"], input=script, text=True, check=True)
-    data.unlink()
+def draw(points, out):
+    script = PICTURE.format(colours=pictures.COLOURS, speed=1.2 * max(p[1] for p in points), memory=1.2 * max(p[2] for p in points))
+    pictures.run(pictures.data("written", points) + script, out)
 
 
 def mean(values):
@@ -107,7 +104,7 @@ def main():
                       "first_quarter": {"tokens_per_second": mean([p[1] for p in points[:part]]), "resident_mib": points[0][2]},
                       "last_quarter": {"tokens_per_second": mean([p[1] for p in points[-part:]]), "resident_mib": points[-1][2]}}))
     try:
-        draw(points, options.out)
+        draw(points, options.out / "generation.svg")
     except FileNotFoundError:
         print("long_generation: gnuplot is not installed, so there is no picture", file=sys.stderr)
     return 0
