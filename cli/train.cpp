@@ -116,8 +116,8 @@ void add_train(CLI::App& app) {
   verb.add_option(
           "--from", options->from,
           "begin a new run with the weights of this model, run or checkpoint; the fields of the model come from "
-          "it, and only model.dropout and attention.reassociate may differ; the text has to be prepared with "
-          "its tokenizer.json")
+          "it, and only model.dropout, model.length and those of attention may differ: parts of attention that it "
+          "does not have begin anew; the text has to be prepared with its tokenizer.json")
       ->excludes(resume);
   auto flags = std::make_shared<FieldFlags>(verb, fields_of(options->config));
   verb.callback([&verb, options, flags] { train(verb, *options, *flags); });

@@ -45,20 +45,28 @@ def positions(rows):
 WINDOW = "window-alone"  # what more context is measured against
 
 
+def window_of(point, points):
+    """The window alone that was trained as `point` was: of "more-gated" it is "more-window"."""
+    own = point.split("-")[0] + "-window"
+    return own if own in points else WINDOW
+
+
 def differences_of(rows):
     """{name: ({(from, to): loss minus that of the window alone, by seed}, trained length)}. Both read the same windows, so that what
     differs from octave to octave is not which text stands there. A point whose seed has no window alone with the same lengths has none."""
-    def read(row):
-        return row["seed"], row["length"], row["trained_length"]
+    points = {row["point"] for row in rows}
+
+    def read(row, point=None):
+        return point or row["point"], row["seed"], row["length"], row["trained_length"]
 
     def octaves(row):
         return {(octave["from"], octave["to"], octave["tokens"]): octave["loss"] for octave in row["loss_by_position"]}
-    bases = {read(row): octaves(row) for row in rows if row["point"] == WINDOW}
+    losses = {read(row): octaves(row) for row in rows}
     found = {}
-    for name, those in by_name([row for row in rows if row["point"] != WINDOW]).items():
+    for name, those in by_name([row for row in rows if row["point"] != window_of(row["point"], points)]).items():
         differences = {}
         for row in those:
-            base = bases.get(read(row), {})
+            base = losses.get(read(row, window_of(row["point"], points)), {})
             for octave, loss in octaves(row).items():
                 if octave in base:
                     differences.setdefault(octave[:2], []).append(loss - base[octave])

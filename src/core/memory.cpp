@@ -1,6 +1,9 @@
 #include "linformer/core/memory.hpp"
 
 #include <sys/resource.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <array>
@@ -62,6 +65,12 @@ void limit_memory(std::int64_t bytes) {
   getrlimit(RLIMIT_DATA, &limit);
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, static_cast<rlim_t>(held + bytes));
   setrlimit(RLIMIT_DATA, &limit);
+}
+
+void give_back_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 bool is_out_of_memory(std::string_view message) {

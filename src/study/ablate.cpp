@@ -27,6 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kDiffer = 0.1;  // of the base's parameters
+// Between the seed of a run and that of one which goes on from it: with the same it would read the same text again.
+constexpr std::uint64_t kSeedsApart = 1000;
 
 // {"mean","low","high"} of what each seed has under `key`; null where one has none.
 json spread(const std::vector<double>& values) {
@@ -113,15 +115,17 @@ class Ablation {
   void take(const AblationPoint& point, std::uint64_t seed) {
     const auto run = options_.out / point.name / formatted("seed-{}", seed);
     auto config = point.config;
-    config.seed = seed;
+    config.seed = seed + kSeedsApart * runs_before(point);
     try {
-      auto state = state_of(run, config);
+      const auto from = weights_of(point, seed);
+      auto state = state_of(run, config, from);
       if (state == RunState::finished) {
         ++result_.skipped;
-      } else if (!train(run, config, state)) {
+      } else if (!train(run, config, from, state)) {
         return;
       }
       auto reading = read_run(run, config);  // before the list, which must not stay behind empty
+      reading.seed["seed"] = seed;
       readings_[point.name].push_back(std::move(reading));
     } catch (const DiskFull& error) {  // each later run would train up to its first save, and fail too
       fail("{}; make room, or raise the limit, then give the same command again", error.what());
@@ -135,19 +139,39 @@ class Ablation {
     }
   }
 
+  std::uint64_t runs_before(const AblationPoint& point) const {
+    if (point.from.empty()) return 0;
+    const auto before = std::ranges::find(grid_.points, point.from, &AblationPoint::name);
+    return 1 + runs_before(*before);
+  }
+
+  // The run whose weights this one begins with; "" when they are new.
+  fs::path weights_of(const AblationPoint& point, std::uint64_t seed) const {
+    if (point.from.empty()) return {};
+    const auto trained = readings_.find(point.from);
+    const bool there = trained != readings_.end() &&
+                       std::ranges::any_of(trained->second, [&](const auto& one) { return one.seed["seed"] == seed; });
+    require(there, "it begins with the weights of point {}, which was not trained with this seed", point.from);
+    return options_.out / point.from / formatted("seed-{}", seed);
+  }
+
   void leave_out(const AblationPoint& point, std::uint64_t seed, const std::string& reason) {
     ++result_.left_out;
     if (options_.remark) options_.remark(formatted("point {}, seed {} is left out: {}", point.name, seed, reason));
   }
 
   // False: stopped by a signal.
-  bool train(const fs::path& run, const RunConfig& config, RunState state) {
+  bool train(const fs::path& run, const RunConfig& config, const fs::path& from, RunState state) {
     if (!options_.quiet) say("{}:\n", run.string());
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
     std::optional<Run> training;
     try {
-      training.emplace(
-          config, RunOptions{.out = run, .existing = existing, .device = options_.device, .quiet = options_.quiet});
+      const bool begins = existing != ExistingRun::resume;
+      training.emplace(config, RunOptions{.out = run,
+                                          .existing = existing,
+                                          .from = begins ? from : fs::path(),
+                                          .device = options_.device,
+                                          .quiet = options_.quiet});
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks
       fail(
           "{}: can't be resumed, since its checkpoints are missing or damaged; put them back, or remove the folder {} "

@@ -135,11 +135,14 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
   std::set<std::string> names;
   for (const auto& entry : grid.file["point"]) {
     require(entry.is_object(), "{}: a point is {}, expected a table: write [[point]]", source, json_excerpt(entry));
-    AblationPoint point{.name = point_name(entry, source), .changes = {}, .config = shared};
+    AblationPoint point{.name = point_name(entry, source), .changes = {}, .config = shared, .from = ""};
     const auto place = formatted("{}: point {}", source, point.name);
+    point.from = text_of(entry, "from", place, "");
+    require(point.from.empty() || names.contains(point.from),
+            "{}: from is \"{}\", expected the name of a point that stands before it", place, excerpt(point.from));
     require(names.insert(point.name).second, "{}: there are two of this name", place);
     auto sections = entry;
-    sections.erase("name");
+    sections.erase("name"), sections.erase("from");
     try {
       from_json(fields_of(point.config), sections, "fields");
       require(point.config.train.dtype != DType::automatic,
@@ -153,6 +156,7 @@ AblationGrid read_grid(const fs::path& path, const std::string& data_folder, DTy
       fail("{}: {}", place, error.what());
     }
     point.changes = changes_of(sections);
+    if (!point.from.empty()) point.changes["from"] = point.from;
     grid.points.push_back(std::move(point));
   }
   const bool reads_text = std::any_of(grid.points.begin(), grid.points.end(),

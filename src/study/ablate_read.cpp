@@ -8,6 +8,7 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/core/hash.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/core/lenient_json.hpp"
 #include "linformer/infer/generate.hpp"
@@ -56,7 +57,7 @@ auto or_train_anew(const fs::path& run, const Work& work) {
   }
 }
 
-void check_same_run(const fs::path& run, const RunConfig& config) {
+void check_same_run(const fs::path& run, RunConfig config, const fs::path& from) {
   require(is_run(run), "{}: holds no run (its config.json is missing or damaged)", run.string());
   const auto object = read_json(run / "config.json");
   require(object.contains("format_version") && object["format_version"] == 1,
@@ -64,6 +65,11 @@ void check_same_run(const fs::path& run, const RunConfig& config) {
           json_excerpt(object.value("format_version", json())));
   const auto stored = read_run_config(run);
   require(stored.seed == config.seed, "{}: was trained with seed {}", run.string(), stored.seed);
+  if (!from.empty() && stored.from) {  // by what they are: the folder of all runs may have moved
+    config.from = stored.from;
+    require(stored.from->sha256 == sha256(MappedFile(from / "model.safetensors").bytes()),
+            "{}: was begun with other weights than {} has now", run.string(), from.string());
+  }
   check_resumable(stored, config);
 }
 
@@ -75,11 +81,11 @@ bool has_final_evaluation(const fs::path& run, std::int64_t steps) {
 
 }  // namespace
 
-RunState state_of(const fs::path& run, const RunConfig& config) {
+RunState state_of(const fs::path& run, const RunConfig& config, const fs::path& from) {
   if (!fs::exists(run)) return RunState::absent;
   require(fs::is_directory(run), "{}: is a file, expected the folder of a run", run.string());
   if (!holds_files(run)) return RunState::absent;
-  or_train_anew(run, [&] { check_same_run(run, config); });
+  or_train_anew(run, [&] { check_same_run(run, config, from); });
   const auto checkpoints = checkpoints_of(run);
   const bool last = !checkpoints.empty() && checkpoints.front().first == config.train.steps;
   // What is missing beside a good checkpoint is written again when the run resumes.

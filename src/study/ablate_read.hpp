@@ -20,8 +20,9 @@ struct RunReading {
 };
 
 enum class RunState { absent, half, finished };
-/// UserError when the folder holds something else than a run of `config`, or a run of another format version.
-RunState state_of(const std::filesystem::path& run, const RunConfig& config);
+/// UserError when the folder holds something else than a run of `config` that begins with the weights of the run in
+/// `from` (empty: with new ones), or a run of another format version.
+RunState state_of(const std::filesystem::path& run, const RunConfig& config, const std::filesystem::path& from);
 /// UserError when a file of the finished run is missing or can't be read.
 RunReading read_run(const std::filesystem::path& run, const RunConfig& config);
 /// The number of tokens that its training reads.

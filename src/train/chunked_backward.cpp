@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "linformer/core/memory.hpp"
 #include "linformer/data/batches.hpp"
 #include "linformer/nn/device.hpp"
 #include "train/state_stack.hpp"
@@ -122,6 +123,10 @@ bool backward_of(const at::Tensor& loss, const DecodeState& after, const std::ve
   return !roots.empty();
 }
 
+// A chunk's backward pass leaves holes in the heap, and the next one does not fill them all. Without this, a process of
+// 256 chunks takes a third more memory than one of 16.
+constexpr std::int64_t kChunksBetweenTrims = 16;
+
 }  // namespace
 
 std::int64_t chunks_of(std::int64_t length, std::int64_t chunk) { return (length + chunk - 1) / chunk; }
@@ -141,6 +146,7 @@ ChunkedLoss backward_in_chunks(const LanguageModel& model, const at::Tensor& ids
     const bool done = backward_of(loss, after, gradients);
     if (loss.defined()) result.loss = result.loss + loss.detach().to(at::kDouble);
     gradients = done && i > 0 ? leaf.gradients() : std::vector<at::Tensor>();
+    if (i % kChunksBetweenTrims == 0 && i > 0) give_back_free_memory();
     chunks.report(2 * chunks.count() - 1 - i, chunks.count() - i);
   }
   return result;

@@ -145,8 +145,11 @@ void Run::hold_folder() {
 
 LanguageModel Run::first_model(std::optional<LoadedModel> given) const {
   if (config_.from && !given) given = load_start_weights(*config_.from, options_.out);
-  auto model =
-      given ? with_config(given->model, config_.model, *config_.from) : LanguageModel(config_.model, config_.seed);
+  const auto remark = [&](const std::string& line) {
+    if (!options_.quiet) say("linformer: {}\n", line);
+  };
+  auto model = given ? with_config(given->model, config_.model, *config_.from, config_.seed, remark)
+                     : LanguageModel(config_.model, config_.seed);
   model.to(options_.device, at::kFloat);
   return model;
 }

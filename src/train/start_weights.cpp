@@ -9,6 +9,7 @@
 #include "linformer/core/error.hpp"
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
+#include "linformer/core/format.hpp"
 #include "linformer/core/path.hpp"
 #include "linformer/core/utf8.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
@@ -24,6 +25,30 @@ const fs::path kWeights = "model.safetensors";
 bool holds(const fs::path& folder, const StartWeights& weights) {
   std::error_code ignored;
   return fs::is_regular_file(folder / kWeights, ignored) && hash_of_file(folder / kWeights) == weights.sha256;
+}
+
+// Fields in which a model may differ from the one whose weights it begins with: no shape outside attention follows from
+// them, but that of a table of positions.
+std::set<std::string> free_fields() {
+  std::set<std::string> free{"model.dropout", "model.length"};
+  ModelConfig any;
+  for (const auto& field : fields_of(any)) {
+    if (field.name.starts_with("attention.")) free.insert(field.name);
+  }
+  return free;
+}
+
+bool is_of_attention(const std::string& tensor) { return tensor.find(".attention.") != std::string::npos; }
+
+// "blocks.3.attention.decay" becomes "blocks.*.attention.decay".
+std::string of_every_block(const std::string& tensor) {
+  constexpr std::string_view kBlocks = "blocks.";
+  if (!tensor.starts_with(kBlocks)) return tensor;
+  return formatted("{}*{}", kBlocks, tensor.substr(tensor.find('.', kBlocks.size())));
+}
+
+std::string listed(const std::set<std::string>& names) {
+  return joined(std::vector<std::string>(names.begin(), names.end()), ", ");
 }
 
 }  // namespace
@@ -59,21 +84,35 @@ void check_vocabulary(const LoadedModel& model, const Tokenizer& data, const Sta
           (fs::path(weights.folder) / "tokenizer.json").string());
 }
 
-LanguageModel with_config(const LanguageModel& model, const ModelConfig& config, const StartWeights& weights) {
-  static const std::set<std::string> kFree = {"model.dropout", "attention.reassociate"};
+LanguageModel with_config(const LanguageModel& model, const ModelConfig& config, const StartWeights& weights,
+                          std::uint64_t seed, const std::function<void(const std::string&)>& remark) {
   auto own = model.config(), given = resolved(config);
-  // Standard attention has no use for the other fields of its section.
-  if (own.attention.kind == AttentionKind::softmax && given.attention.kind == AttentionKind::softmax)
-    given.attention = own.attention;
-  if (const auto different = first_difference(fields_of(own), fields_of(given), kFree)) {
-    const bool length = different->name == "model.length";
-    fail("{} is {}, but the weights of {} were trained with {}{}; leave it out, or train without --from",
-         different->name, excerpt(different->second), weights.folder, excerpt(different->first),
-         length ? ", and are neither stretched nor cut" : "");
-  }
+  if (const auto different = first_difference(fields_of(own), fields_of(given), free_fields()))
+    fail("{} is {}, but the weights of {} were trained with {}; leave it out, or train without --from", different->name,
+         excerpt(different->second), weights.folder, excerpt(different->first));
   std::map<std::string, at::Tensor> values;
   for (const auto& [name, tensor] : model.parameters()) values[name] = tensor.detach();
-  return LanguageModel(given, [&](const std::string& name, at::IntArrayRef) { return values.at(name); });
+  std::set<std::string> fresh;
+  for (const auto& [name, tensor] : LanguageModel(given, seed).parameters()) {
+    auto& value = values[name];
+    if (value.defined() && value.sizes() == tensor.sizes()) continue;
+    require(is_of_attention(name),
+            "model.length is {}, but the weights of {} were trained with {}, and their table of positions is neither "
+            "stretched nor cut; leave it out, or train without --from",
+            given.length, weights.folder, own.length);
+    value = tensor.detach();
+    fresh.insert(of_every_block(name));
+  }
+  LanguageModel result(given, [&](const std::string& name, at::IntArrayRef) {
+    auto value = std::move(values.at(name));
+    values.erase(name);
+    return value;
+  });
+  if (!fresh.empty()) remark(formatted("begin anew, as {} has none of their shape: {}", weights.folder, listed(fresh)));
+  std::set<std::string> left;
+  for (const auto& [name, value] : values) left.insert(of_every_block(name));
+  if (!left.empty()) remark(formatted("not taken from {}: {}", weights.folder, listed(left)));
+  return result;
 }
 
 }  // namespace linformer

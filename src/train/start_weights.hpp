@@ -1,7 +1,10 @@
 // A run that begins with the weights of another model.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <functional>
+#include <string>
 
 #include "linformer/data/tokenizer.hpp"
 #include "linformer/nn/model_file.hpp"
@@ -20,8 +23,10 @@ LoadedModel load_start_weights(const StartWeights& weights, const std::filesyste
 /// UserError unless the model knows its tokens by the numbers that the data has for them.
 void check_vocabulary(const LoadedModel& model, const Tokenizer& data, const StartWeights& weights);
 
-/// A model of `config` with the weights of `model`. UserError names the first field of the two, other than dropout and
-/// the like, that differs.
-LanguageModel with_config(const LanguageModel& model, const ModelConfig& config, const StartWeights& weights);
+/// A model of `config` with the weights of `model`. Attention may be of another kind, form and size, and the length
+/// another one: what `model` has no tensor of this name and shape for begins as a new model of this seed does, which
+/// `remark` is told. UserError names the first other field that differs, but for dropout.
+LanguageModel with_config(const LanguageModel& model, const ModelConfig& config, const StartWeights& weights,
+                          std::uint64_t seed, const std::function<void(const std::string&)>& remark);
 
 }  // namespace linformer

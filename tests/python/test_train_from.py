@@ -73,17 +73,26 @@ def test_another_run_of_it_can_begin_with_that(work, tmp_path):
     ("model.width", 24, ["model.width is 24", "trained with 12"]),
     ("model.length", 48, ["model.length is 48", "trained with 24", "neither stretched nor cut"]),
     ("model.length", 16, ["model.length is 16", "trained with 24", "neither stretched nor cut"]),
-    ("attention.slots", 6, ["attention.slots is 6", "trained with 5"]),
-    ("attention.kind", "softmax", ["attention.kind is softmax", "trained with linformer"]),
-    ("attention.window", "auto", ["attention.window is 6", "trained with 4"]),
     ("model.tied", "true", ["model.tied is true", "trained with false"]),
-    ("attention.slot_bias", "none", ["attention.slot_bias is none", "trained with -2"]),
+    ("model.position", "rotary", ["model.position is rotary", "trained with learned"]),
     ("model.vocabulary", 300, ["model.vocabulary is 300", "trained with 256"]),
 ])
 def test_fields_that_define_the_weights_have_to_agree(work, tmp_path, field, value, parts):
     errors = train("--from", work / "model", "--data", work / "data", "--out", tmp_path / "run", status=2, **{**MORE, field: value}).stderr
     assert all(part in errors for part in [*parts, str(work / "model"), "without --from"]), errors
     assert not (tmp_path / "run").exists()
+
+
+def test_another_attention_begins_with_what_it_shares(work, tmp_path):
+    """At a learning rate of nearly nothing the loss of the first step is that of the weights given."""
+    still = {**MORE, "train.steps": 1, "train.learning_rate": 1e-12, "train.learning_rate_start": 0, "train.learning_rate_end": 0}
+    result = train("--from", work / "model", "--data", work / "data", "--out", tmp_path / "softmax", **still, **{"attention.kind": "softmax"})
+    assert "not taken from" in result.stderr and "blocks.*.attention.projection_key" in result.stderr and "begin anew" not in result.stderr
+    assert config_of(tmp_path / "softmax")["attention"]["kind"] == "softmax"
+    assert metrics_of(tmp_path / "softmax")[0]["loss"] < 0.7 * math.log(256)
+    result = train("--from", tmp_path / "softmax", "--data", work / "data", "--out", tmp_path / "slots", **still, **{"attention.kind": "linformer", "attention.projection": "gated"})
+    assert "begin anew" in result.stderr and "blocks.*.attention.gate.weight" in result.stderr
+    assert config_of(tmp_path / "slots")["attention"]["projection"] == "gated"
 
 
 def test_a_config_file_may_repeat_the_fields_of_the_model(work, tmp_path):

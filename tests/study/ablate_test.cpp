@@ -123,6 +123,9 @@ TEST_F(Ablate, MistakesNamePointAndField) {
       holds(mistake("[[point]]\nname = \"" + std::string(201, 'x') + "\"\n"), {"has 201 characters", "at most 200"}));
   EXPECT_TRUE(holds(message_of([&] { read_grid(grid(good), "some/folder"); }), {"--data is some/folder", "recall"}));
   EXPECT_TRUE(holds(mistake(""), {"no points"}));
+  EXPECT_TRUE(holds(mistake(good + "[[point]]\nname = \"bad\"\nfrom = \"later\"\n[[point]]\nname = \"later\"\n"),
+                    {"point bad", "from is \"later\"", "before it"}));
+  EXPECT_TRUE(holds(mistake("[[point]]\nname = \"bad\"\nfrom = \"bad\"\n"), {"from is \"bad\"", "before it"}));
   EXPECT_TRUE(holds(mistake(good, "base = \"other\"\n" + kBase), {"base is \"other\"", "good"}));
   EXPECT_TRUE(holds(mistake(good, "seedz = [1]\n" + kBase), {"unknown key seedz", "did you mean seeds"}));
   EXPECT_TRUE(holds(mistake(good, "seeds = [1, 1]\n" + kBase.substr(kBase.find("[model]"))), {"seeds is [1,1]"}));
@@ -183,6 +186,40 @@ TEST_F(Ablate, RunsAreSkippedResumedAndLeftOut) {
       holds(remarks_, {"point alone, seed 3 is left out", "point wide, seed 0 is left out", "format_version is 2"}));
   EXPECT_EQ(learning(second.rows)[0], learning(first.rows)[0]);
   EXPECT_EQ(second.rows[1]["seeds"].size(), 1u);
+}
+
+TEST_F(Ablate, APointMayBeginWithTheWeightsOfOneBeforeIt) {
+  const auto found =
+      read_grid(grid("[[point]]\nname = \"alone\"\nattention.slots = 0\n"
+                     "[[point]]\nname = \"slots\"\nfrom = \"alone\"\ntrain.steps = 2\n"
+                     "[[point]]\nname = \"softmax\"\nfrom = \"slots\"\nattention.kind = \"softmax\"\n"));
+  EXPECT_EQ(found.points[1].changes, (json{{"train.steps", 2}, {"from", "alone"}}));
+  const auto first = run(found);
+  EXPECT_EQ(first.trained, 6) << remarks_;
+  const auto out = folder_ / "out";
+  for (const auto* seed : {"seed-0", "seed-3"}) {
+    const auto slots = read_run_config(out / "slots" / seed), softmax = read_run_config(out / "softmax" / seed);
+    EXPECT_EQ(fs::path(slots.from->folder), fs::absolute(out / "alone" / seed).lexically_normal());
+    EXPECT_EQ(fs::path(softmax.from->folder), fs::absolute(out / "slots" / seed).lexically_normal());
+    const auto own = read_run_config(out / "alone" / seed).seed;
+    EXPECT_EQ(slots.seed, own + 1000);
+    EXPECT_EQ(softmax.seed, own + 2000);
+  }
+  for (const auto& row : first.rows) {
+    EXPECT_EQ(row["seeds"][0]["seed"], 0);
+    EXPECT_EQ(row["seeds"][1]["seed"], 3);
+  }
+  // Killed before its end, a run is taken up by what it was begun with.
+  fs::remove(out / "softmax/seed-3/model.safetensors");
+  const auto again = run(found);
+  EXPECT_EQ(again.skipped, 5) << remarks_;
+  EXPECT_EQ(learning(again.rows), learning(first.rows));
+  // Other weights under the same name are not what it has begun with; without them it has nothing to begin with.
+  fs::copy_file(out / "alone/seed-0/model.safetensors", out / "alone/seed-3/model.safetensors",
+                fs::copy_options::overwrite_existing);
+  EXPECT_EQ(run(found).left_out, 2);
+  EXPECT_TRUE(holds(remarks_, {"point slots, seed 3", "begun with other weights than", "point softmax, seed 3",
+                               "point slots, which was not trained with this seed"}));
 }
 
 TEST_F(Ablate, AnotherGridsFolderIsRefused) {

@@ -19,6 +19,9 @@ std::int64_t available_memory_and_swap_bytes();
 /// machine down.
 void limit_memory(std::int64_t bytes);
 
+/// Gives the system what was freed and lies in holes of the heap. Takes milliseconds; what is touched again costs more.
+void give_back_free_memory();
+
 /// Whether an exception with this message says that memory ran out.
 bool is_out_of_memory(std::string_view message);
 /// The bytes that such a message says were asked for at once; 0 where it doesn't say.

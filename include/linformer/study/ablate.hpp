@@ -14,6 +14,7 @@ struct AblationPoint {
   std::string name;
   json changes;      ///< {"attention.kind":"softmax",…}: the fields that differ from the grid's base
   RunConfig config;  ///< complete, except for the seed
+  std::string from;  ///< the point before it whose weights, of the same seed, its runs begin with; "" for new weights
 };
 
 /// The content of a grid file. Every point has been checked.
