@@ -2,7 +2,6 @@
 #include "linformer/infer/generate.hpp"
 
 #include <cstdio>
-#include <filesystem>
 #include <memory>
 #include <optional>
 
@@ -122,6 +121,7 @@ void run(GenerateFlags& flags) {
   require(flags.overflow == "error" || flags.overflow == "slide", "--overflow is '{}', but must be error or slide",
           excerpt(flags.overflow));
   const auto prompts = read_prompts(flags);
+  if (!flags.state_out.empty()) check_state_file(flags.state_out);
   auto model_flags = flags.common;
   if (model_flags.dtype == "int8") model_flags.dtype = "float32";  // int8 is for weights alone
   const auto opened = open_model(flags.model, model_flags);
@@ -134,17 +134,13 @@ void run(GenerateFlags& flags) {
                           .overflow = flags.overflow == "slide" ? Overflow::slide : Overflow::error,
                           .dtype = prompt_dtype.value,
                           .weights = weights.value};
-  if (!flags.state_out.empty()) {
-    const auto folder = std::filesystem::absolute(flags.state_out).parent_path();
-    require(std::filesystem::is_directory(folder),
-            "--state-out {}: there is no folder {}; make it, or name another file", flags.state_out, folder.string());
-  }
   std::optional<Conversation> from;
   Conversation to;
   if (!flags.state_in.empty()) options.from = &from.emplace(load_conversation(flags.state_in, opened.model));
   if (!flags.state_out.empty()) options.to = &to;
   const bool stream = !flags.common.json && prompts.size() == 1 && flags.samples == 1;
   bool echoed = false;
+  options.keep = !stream;
   if (stream) {
     // The prompt is printed together with the first piece, so that nothing is printed when the request turns out to be
     // wrong.
@@ -194,11 +190,17 @@ void add_generate(CLI::App& app) {
           "(reads the last "
           "half of the window again and continues)")
       ->capture_default_str();
+  // A variable of a shell that is not set would lose the text.
+  const CLI::Validator named(
+      [](const std::string& file) { return file.empty() ? std::string("is empty, expected the name of a file") : ""; },
+      "");
   verb->add_option("--state-out", flags->state_out,
-                   "file for the state at the end, with which --state-in goes on later as if nothing had been between");
+                   "file for the state at the end, with which --state-in goes on later as if nothing had been between")
+      ->check(named);
   verb->add_option(
           "--state-in", flags->state_in,
           "file that --state-out made: goes on with its text and its random numbers; a prompt is read after it")
+      ->check(named)
       ->excludes("--seed");
   flags->fields = std::make_unique<FieldFlags>(*verb, fields_of(flags->sampling), Spelling::full_and_short);
   verb->callback([flags] { run(*flags); });

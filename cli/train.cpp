@@ -66,6 +66,13 @@ void refuse_two_values(const CLI::App& verb, const std::string& first, const std
   require(one == other, "{} is {}, but {}, which sets the same, is {}; give one of them", first, one, second, other);
 }
 
+// Of the model that a run begins with, fields that only its own projection has say nothing about another one.
+void leave_to_the_rule(AttentionConfig& given, const AttentionConfig& from) {
+  if (given.projection == from.projection) return;
+  if (given.period == from.period) given.period = AttentionConfig().period;
+  if (given.projection_start == from.projection_start) given.projection_start = AttentionConfig().projection_start;
+}
+
 void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   for (const auto& [flag, field] : kFlagsOfFields) refuse_two_values(verb, "--" + flag, "--" + field);
   refuse_two_values(verb, "--data", "--data.folder");
@@ -73,8 +80,10 @@ void train(const CLI::App& verb, TrainOptions& options, FieldFlags& flags) {
   // The config of the run replaces the defaults, so --resume needs no other flag.
   if (options.resume) options.config = read_run_config(options.out);
   if (!options.from.empty()) options.config.model = read_model_config(options.from);
+  const auto from = options.config.model.attention;
   flags.merge(options.common.config);
   auto& config = options.config;
+  if (!options.from.empty()) leave_to_the_rule(config.model.attention, from);
   for (auto& field : fields_of(config.train)) {
     for (const auto& [flag, name] : kFlagsOfFields) {
       if (field.name == name && verb.count("--" + flag) > 0)

@@ -81,13 +81,18 @@ def mean(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--model", required=True, help="run or checkpoint folder of a model of bytes")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--tokens", type=int, default=300_000)
-    parser.add_argument("--prompt", default="The ")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder for text, lines and picture")
+    parser.add_argument("--tokens", type=int, default=300_000, help="to write; default: %(default)s")
+    parser.add_argument("--prompt", default="The ", help="text to begin with; default: %(default)s")
     parser.add_argument("--every", type=float, default=1.0, metavar="SECONDS", help="between two lines")
-    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/linformer")
+    parser.add_argument("--program", type=pathlib.Path, default=ROOT / "build/release/linformer", help="default: build/release/linformer of this folder")
     options, more = parser.parse_known_args()  # the rest is for generate, such as --temperature 0.8
-    tokenizer = json.loads((pathlib.Path(options.model) / "tokenizer.json").read_text())
+    wanted = pathlib.Path(options.model) / "tokenizer.json"
+    for file, what in (wanted, "--model is the folder of a run or a checkpoint"), (options.program, "`make build` builds it; --program names another"):
+        if not file.is_file():
+            print(f"long_generation: error: {file} is not there; {what}", file=sys.stderr)
+            return 2
+    tokenizer = json.loads(wanted.read_text())
     if tokenizer.get("kind") != "bytes":
         print(f"long_generation: error: the tokenizer of {options.model} is {tokenizer.get('kind')}, expected bytes, of which each is a token", file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "linformer/core/error.hpp"
+#include "linformer/core/format.hpp"
 
 namespace linformer {
 namespace {
@@ -40,7 +41,7 @@ void check_passkey(const DataConfig& config) {
   if (config.depth)
     require(*config.depth >= 0 && *config.depth <= 1,
             "data.depth is {}, expected the share of the filler that stands before the key, from 0 to 1, or auto",
-            *config.depth);
+            std::isnan(*config.depth) ? std::string("none") : formatted("{}", *config.depth));
 }
 
 }  // namespace

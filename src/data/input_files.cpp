@@ -108,14 +108,14 @@ class FolderReader {
 
 }  // namespace
 
-InputFiles find_input_files(const std::vector<std::string>& inputs, const fs::path& out) {
+InputFiles find_input_files(const std::vector<std::string>& inputs, const fs::path& out, const std::string& flag) {
   require(!inputs.empty(), "no input; name text files, folders or - (standard input) with --input");
   require(std::count(inputs.begin(), inputs.end(), "-") <= 1,
           "--input - comes twice, but standard input can be read only once");
   InputFiles found;
   for (const std::string& input : inputs) {
     std::error_code error;
-    require(input == "-" || fs::exists(input, error), "--input {}: no such file or folder", input);
+    require(input == "-" || fs::exists(input, error), "{} {}: no such file or folder", flag, input);
     if (input != "-" && fs::is_directory(input, error)) {
       FolderReader(input, out).give(found);
     } else {
@@ -123,7 +123,7 @@ InputFiles find_input_files(const std::vector<std::string>& inputs, const fs::pa
     }
   }
   if (found.files.empty()) {
-    fail("--input {}: is {}, so there is no text to read; name text files or folders of text", inputs.front(),
+    fail("{} {}: is {}, so there is no text to read; name text files or folders of text", flag, inputs.front(),
          found.left_out.front().reason);
   }
   return found;

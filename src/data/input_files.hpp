@@ -18,6 +18,7 @@ struct InputFiles {
 /// hidden files and folders; what is no text; links to folders; `out`, which prepare() is to write; and what the
 /// program wrote (config/output_folder.hpp). An input folder that is such a one is left out
 /// whole. UserError when an input is missing, a folder holds no text, or nothing is left to read.
-InputFiles find_input_files(const std::vector<std::string>& inputs, const std::filesystem::path& out);
+InputFiles find_input_files(const std::vector<std::string>& inputs, const std::filesystem::path& out,
+                            const std::string& flag = "--input");
 
 }  // namespace linformer

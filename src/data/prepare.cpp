@@ -145,7 +145,7 @@ PrepareSummary prepare(const PrepareOptions& options) {
   std::vector<std::string>& files = inputs.files;
   std::size_t held_out = 0;
   if (!options.validation_inputs.empty()) {
-    auto more = find_input_files(options.validation_inputs, options.out);
+    auto more = find_input_files(options.validation_inputs, options.out, "--validation-input");
     check_apart(files, more.files);
     held_out = more.files.size();
     std::ranges::move(more.files, std::back_inserter(files));

@@ -1,8 +1,11 @@
 #include "linformer/infer/conversation.hpp"
 
 #include <ATen/ATen.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "infer/conversation_file.hpp"
@@ -17,6 +20,8 @@
 
 namespace linformer {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::string hash_of_weights(const LanguageModel& model) {
   std::string all;
@@ -38,7 +43,30 @@ void check_same_model(const std::string& file, const json& stored, const json& o
   }
 }
 
+bool holds_state(const fs::path& path) {
+  try {
+    const auto metadata = read_safetensors(path).metadata;
+    const auto format = metadata.find("format");
+    return format != metadata.end() && format->second == ConversationFile::kFormat;
+  } catch (const UserError&) {
+    return false;
+  }
+}
+
 }  // namespace
+
+void check_state_file(const fs::path& path) {
+  const auto folder = fs::absolute(path).parent_path();
+  require(fs::is_directory(folder), "{}: there is no folder {}; make it, or name another file", path.string(),
+          folder.string());
+  require(::access(folder.c_str(), W_OK) == 0, "{}: no file can be made in {}: {}; name another file", path.string(),
+          folder.string(), std::generic_category().message(errno));
+  if (!fs::exists(path)) return;
+  require(fs::is_regular_file(path), "{}: is no ordinary file, expected one for the state; name another",
+          path.string());
+  require(fs::file_size(path) == 0 || holds_state(path),
+          "{}: holds something else than a state, which would be lost; name another file, or remove it", path.string());
+}
 
 void save_conversation(const std::filesystem::path& path, const LanguageModel& model,
                        const Conversation& conversation) {
@@ -59,7 +87,13 @@ void save_conversation(const std::filesystem::path& path, const LanguageModel& m
 
 Conversation load_conversation(const std::filesystem::path& path, const LanguageModel& model) {
   const auto name = path.string();
-  const auto tensors = read_safetensors(path);
+  const auto tensors = [&] {
+    try {
+      return read_safetensors(path);
+    } catch (const UserError& error) {
+      fail("{}; expected a file that generate --state-out made", error.what());
+    }
+  }();
   auto file = parse_conversation(tensors, name);
   check_same_model(name, file.model, fields_json(model.config()));
   require(file.model_weights_sha256 == hash_of_weights(model),

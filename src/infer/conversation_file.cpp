@@ -57,7 +57,8 @@ class MetadataReader {
     const auto& name = text("weights");
     const auto format =
         std::ranges::find_if(kFormats, [&](auto one) { return kernels::weight_format_name(one) == name; });
-    require(format != kFormats.end(), "{}: 'weights' is {}, expected float32, bfloat16 or int8", name_, excerpt(name));
+    require(format != kFormats.end(), "{}: 'weights' is '{}', expected float32, bfloat16 or int8", name_,
+            excerpt(name));
     return *format;
   }
 
@@ -85,7 +86,7 @@ ConversationFile parse_conversation(const TensorFile& file, const std::string& n
   require(format != file.metadata.end() && format->second == ConversationFile::kFormat,
           "{}: is no saved state; expected a file that generate --state-out made", name);
   require(reader.text("version") == ConversationFile::kVersion,
-          "{}: its version is {}, this program reads {}; use the program that made it", name,
+          "{}: its version is '{}', this program reads {}; use the program that made it", name,
           excerpt(reader.text("version")), ConversationFile::kVersion);
   require(reader.text("sha256") == content_hash(file), "{}: was changed after it was written, or is damaged", name);
   return {.model = reader.value("model"),

@@ -24,10 +24,11 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 
 struct Sequence {
   std::size_t number;  ///< in the result
-  Ids ids;             ///< prompt and drawn tokens
+  Ids ids;             ///< prompt and drawn tokens, as far back as they may be read again
   std::size_t start;   ///< of the ids that the model sees
   Sampler sampler;
   TextStream text;
+  std::int64_t made = 0;  ///< drawn tokens
   bool finished = false;
   std::int64_t visible() const { return static_cast<std::int64_t>(ids.size() - start); }
 };
@@ -47,11 +48,10 @@ void check_request(const LanguageModel& model, const Tokenizer& tokenizer, const
   require(options.samples >= 1, "samples is {}, but must be at least 1", options.samples);
   require(!prompts.empty(), "there is no prompt: give at least one");
   if (options.from == nullptr && options.to == nullptr) return;
-  require(
-      prompts.size() == 1 && options.samples == 1,
-      "a state is of one text, but there are {} prompts with {} samples; give one prompt and one sample, or leave out "
-      "--state-in and --state-out",
-      prompts.size(), options.samples);
+  require(prompts.size() == 1 && options.samples == 1,
+          "a state is of one text, but prompts and samples make {}; give one prompt and one sample, or leave out "
+          "--state-in and --state-out",
+          static_cast<std::int64_t>(prompts.size()) * options.samples);
   require(options.overflow == Overflow::error,
           "--overflow slide reads text again that a state doesn't hold; leave it out, or --state-in and --state-out");
   require(options.from == nullptr || options.from->weights == options.weights,
@@ -171,15 +171,16 @@ class Generator {
 
   void add(Sequence& sequence, std::int32_t id) {
     auto& made = result_.sequences[sequence.number];
-    if (!made.tokens.empty()) ++result_.decoded_tokens;
-    made.tokens.push_back(id);
+    if (sequence.made++ > 0) ++result_.decoded_tokens;
+    if (options_.keep) made.tokens.push_back(id);
+    if (options_.overflow == Overflow::error) sequence.ids.clear(), sequence.start = 0;
     sequence.ids.push_back(id);
     const bool ended = id == tokenizer_.end_of_text();
     auto shown = ended ? std::string() : sequence.text.push(tokenizer_.bytes_of(id));
     made.stopped = ended || sequence.text.stopped();
-    sequence.finished = made.stopped || static_cast<std::int64_t>(made.tokens.size()) == sampling_.max_tokens;
+    sequence.finished = made.stopped || sequence.made == sampling_.max_tokens;
     if (sequence.finished) shown += sequence.text.finish();
-    made.text += shown;
+    if (options_.keep) made.text += shown;
     if (options_.on_text && !shown.empty()) options_.on_text(sequence.number, shown);
   }
 

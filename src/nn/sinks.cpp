@@ -10,7 +10,9 @@ namespace linformer::nn {
 ops::Slots first_rows(std::int64_t sinks, const at::Tensor& key_BHMD, const at::Tensor& value_BHMD) {
   const auto first = [&](const at::Tensor& rows) {
     const auto count = std::min(sinks, rows.size(2));
-    return at::constant_pad_nd(rows.narrow(2, 0, count), {0, 0, 0, sinks - count});
+    // In the layout in which a file gives them back: of another the gradients of norms would be summed in another
+    // order, and a resumed run would differ in its last bits.
+    return at::constant_pad_nd(rows.narrow(2, 0, count), {0, 0, 0, sinks - count}).contiguous();
   };
   return {first(key_BHMD), first(value_BHMD)};
 }

@@ -160,7 +160,7 @@ TEST_F(StateFile, NeedsOneTextAndTheSameWeights) {
     return message_of([&] { generate(model_, tokenizer_of_bytes(), prompts, sampling, options); });
   };
   EXPECT_TRUE(holds(refused({"a", "b"}, {.from = &from}), {"2 prompts", "--state-in"}));
-  EXPECT_TRUE(holds(refused({"a"}, {.samples = 2, .from = &from}), {"2 samples"}));
+  EXPECT_TRUE(holds(refused({"a"}, {.samples = 2, .from = &from}), {"samples make 2"}));
   EXPECT_TRUE(holds(refused({"a"}, {.overflow = Overflow::slide, .from = &from}), {"slide"}));
   EXPECT_TRUE(holds(refused({"a"}, {.weights = WeightFormat::int8, .from = &from}), {"float32", "--dtype"}));
   // What was read counts: 22 + 3 − 1 tokens, and 1 unread.

@@ -128,6 +128,23 @@ TEST(Generate, SeedsRepeatAndDiffer) {
   EXPECT_NE(tokens(1), tokens(2));
 }
 
+TEST(Generate, WhatIsShownNeedNotBeKept) {
+  const auto model = tiny_model(tiny_config("running"));
+  const SamplingConfig sampling{.max_tokens = 9, .temperature = 1};
+  for (const auto overflow : {Overflow::error, Overflow::slide}) {
+    std::string shown;
+    GenerateOptions options{.seed = 3, .overflow = overflow};
+    const auto kept = run(model, {"ab"}, sampling, options);
+    options.keep = false;
+    options.on_text = [&](std::size_t, std::string_view text) { shown += text; };
+    const auto result = run(model, {"ab"}, sampling, options);
+    EXPECT_EQ(shown, kept.sequences[0].text);
+    EXPECT_TRUE(result.sequences[0].text.empty() && result.sequences[0].tokens.empty());
+    EXPECT_EQ(result.decoded_tokens, kept.decoded_tokens);
+    EXPECT_EQ(result.sequences[0].stopped, kept.sequences[0].stopped);
+  }
+}
+
 TEST(Generate, StopTextsSpanTokensAndAreNotPrinted) {
   const auto model = tiny_model(tiny_config("running", 64));
   SamplingConfig sampling{.max_tokens = 40, .temperature = 1};

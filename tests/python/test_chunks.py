@@ -33,7 +33,10 @@ def test_chunks_learn_what_the_whole_learns(data, tmp_path):
     assert losses_of(tmp_path / "cut")[-1] < losses_of(tmp_path / "cut")[0]
 
 
-@pytest.mark.parametrize("more", [{}, {"train.carry_state": "true", "data.order": "sequential", "model.length": 1024}])
+CARRIED = {"train.carry_state": "true", "data.order": "sequential", "model.length": 1024}
+
+
+@pytest.mark.parametrize("more", [{}, CARRIED, {**CARRIED, "attention.projection": "gated", "attention.sinks": 4}])
 def test_a_kill_within_a_step_loses_nothing(data, tmp_path, more):
     fields = {**FIELDS, "train.steps": 30, **more}
     train("--data", data, "--out", tmp_path / "undisturbed", **fields)

@@ -76,4 +76,6 @@ def test_bad_input(model, tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"kind": "bpe"}')
     done = generate(tmp_path, tmp_path / "out", status=2)
     assert b"is bpe, expected bytes" in done.stderr and not (tmp_path / "out").exists()
+    assert b"--model is the folder of a run" in generate(tmp_path / "nothing", tmp_path / "out", status=2).stderr
+    assert b"make build" in generate(model, tmp_path / "out", "--program", tmp_path / "nothing", status=2).stderr
     assert b"ended too soon" in generate(model, tmp_path / "out", "--tokens", 3, status=2).stderr

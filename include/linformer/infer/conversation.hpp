@@ -20,6 +20,8 @@ struct Conversation {
   WeightFormat weights = WeightFormat::float32;  ///< with which it was made
 };
 
+/// UserError unless a state can be written there without loss: the file is new, empty, or holds a state.
+void check_state_file(const std::filesystem::path& file);
 /// Writes a safetensors file (docs/formats.md), atomically. UserError when it can't be written.
 void save_conversation(const std::filesystem::path& file, const LanguageModel& model, const Conversation& conversation);
 /// UserError when the file is cut, edited, or no such file, and when it was made by another model: the message names

@@ -37,6 +37,8 @@ struct GenerateOptions {
   /// The sampler goes on too, and `seed` is not used.
   const Conversation* from = nullptr;
   Conversation* to = nullptr;  ///< receives the state at the end, to go on later
+  /// Whether the result holds texts and tokens. Without, and without slide, memory does not grow with the text.
+  bool keep = true;
   /// Receives each piece of a sequence's text as soon as it is certain. Pieces hold whole UTF-8 characters, and never a
   /// part of a stop text.
   std::function<void(std::size_t sequence, std::string_view text)> on_text = {};
