@@ -8,7 +8,6 @@ import pickle
 import re
 import subprocess
 import sys
-import typing
 
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TQDM_DISABLE="1")
 
@@ -82,28 +81,27 @@ def text_rows(tokens=32):
 def test_the_config_has_every_field():
     """Names, defaults and kinds of the C++ library's own list."""
     given = {field.name: field for field in dataclasses.fields(LinformerConfig)}
-    kinds = typing.get_type_hints(LinformerConfig)
     for full, _, kind, default in native.fields():
         name = usual_name(full.partition(".")[2])
         value = given[name].default
         if name != "vocab_size":
             assert ("auto" if value is None else list(value) if isinstance(value, tuple) else value) == json.loads(default), name
         choices = [choice for choice in kind.split("|") if choice.islower() and choice != "auto"]
-        assert re.findall(r"[\"']([\w-]+)[\"']", str(kinds[name])) == choices, name
+        assert re.findall(r"[\"']([\w-]+)[\"']", given[name].type) == choices, name
     assert set(USUAL_NAMES) < {full.partition(".")[2] for full, *_ in native.fields()}
 
 
 def test_a_config_round_trips_with_what_was_automatic(tmp_path):
-    model = model_of(window=None)
-    assert model.config.window == 16 and model.config.normalise == "keys" and model.config.slot_bias == -2
+    model = model_of(window=None, length=48)
+    assert model.config.window == 12 and model.config.normalise == "keys" and model.config.slot_bias == -2
     model.config.save_pretrained(tmp_path)
     other = AutoConfig.from_pretrained(tmp_path)
     assert isinstance(other, LinformerConfig) and other.to_dict() == model.config.to_dict()
-    assert other.window == 16 and other.softmax_layers == []
+    assert other.window == 12 and other.softmax_layers == []
 
 
 def test_the_program_s_names_serve_too():
-    config = LinformerConfig(vocabulary=99, width=24, layers=1, heads=2, length=32, tied=True, intermediate_size=48, num_key_value_heads=1)
+    config = LinformerConfig(vocabulary=99, width=24, layers=1, heads=2, length=32, slots=8, tied=True, intermediate_size=48, num_key_value_heads=1)
     assert (config.vocab_size, config.hidden_size, config.num_hidden_layers, config.num_attention_heads, config.max_position_embeddings) == (99, 24, 1, 2, 32)
     assert config.tie_word_embeddings and config.feed_forward == 48 and config.key_value_heads == 1 and config.width == 24
 
@@ -253,7 +251,8 @@ def test_a_cache_goes_on(form):
     assert written(model, text, prefill_chunk_size=8) == greedy
     beginning = model(text[:, :20], use_cache=True, logits_to_keep=1).cache
     branch = copy.deepcopy(beginning)
-    assert written(model, text, past_key_values=branch) == greedy
+    with pytest.warns(FutureWarning, match="past_key_values"):  # the old name of cache
+        assert written(model, text, past_key_values=branch) == greedy
     assert beginning.get_seq_length() == 20 and branch.get_seq_length() == 49
     assert written(model, text, cache=beginning) == greedy
     beginning.reset()
@@ -340,8 +339,8 @@ def test_checkpointing_gives_the_same_gradients():
     for on in False, True:
         model = model_of(dropout=0.2).train()
         if on:
-            model.gradient_checkpointing_enable()
-        assert model.is_gradient_checkpointing == on
+            model.activation_checkpointing_enable()
+        assert model.is_activation_checkpointing == on
         torch.manual_seed(2)
         model(ids_of(), labels=ids_of()).loss.backward()
         grads.append([p.grad for p in model.parameters()])
@@ -385,7 +384,7 @@ def test_trainer_s_accumulated_steps_are_those_of_whole_batches(tmp_path):
 
 
 def test_trainer_takes_up_a_checkpoint(tmp_path):
-    options = dict(max_steps=6, save_strategy="steps", save_steps=3, gradient_checkpointing=True)
+    options = dict(max_steps=6, save_strategy="steps", save_steps=3, activation_checkpointing=True)
     whole = trainer_of(model_of("hybrid"), tmp_path, **options)
     whole.train()
     resumed = trainer_of(model_of("hybrid", seed=9), tmp_path, **options)
@@ -427,15 +426,15 @@ def test_a_masked_model_is_linformer_lm(tmp_path):
 def test_resized_embeddings(form, size, tmp_path):
     model = model_of(form)
     ids = ids_of() % 190
-    before = model(ids).logits
+    with torch.no_grad():
+        before = model(ids).logits
     model.resize_token_embeddings(size)
     assert model.config.vocab_size == size and model(ids).logits.shape == (2, 29, size)
     kept = min(size, 256)
     torch.testing.assert_close(model(ids).logits[..., :kept], before[..., :kept], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=str(size)):
         model(torch.full((1, 3), size))
-    trainer_loss = model.train()(ids, labels=ids).loss
-    trainer_loss.backward()
+    model.train()(ids, labels=ids).loss.backward()
     assert model.get_input_embeddings().weight.grad.shape == (size, 12)
     model.eval().save_pretrained(tmp_path)
     other = AutoModelForCausalLM.from_pretrained(tmp_path)
@@ -534,7 +533,7 @@ def cached(model, tokens=3):
     (ValueError, ["attention_mask has 2 texts in row 1"], lambda: model_of()(ZEROS, attention_mask=torch.tensor([[1, 1, 1], [1, 0, 1]]))),
     (ValueError, ["attention_mask has 0 texts in row 0"], lambda: model_of()(ZEROS, attention_mask=ZEROS)),
     (ValueError, ["attention_mask", "(2, 2)"], lambda: masked_of()(ZEROS, attention_mask=ZEROS[:, 1:])),
-    (TypeError, ["cache", "DynamicCache"], lambda: model_of().generate(ZEROS, past_key_values=transformers.DynamicCache())),
+    (TypeError, ["cache", "DynamicCache"], lambda: model_of().generate(ZEROS, cache=transformers.DynamicCache())),
     (ValueError, ["another model"], lambda: model_of()(ZEROS, cache=cached(model_of()))),
     (ValueError, ["labels", "cache"], lambda: model_of()(ZEROS, labels=ZEROS, use_cache=True)),
     (ValueError, ["1 texts", "has 2"], lambda: (m := model_of())(ZEROS[:1], cache=cached(m))),
