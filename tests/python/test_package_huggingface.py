@@ -20,6 +20,7 @@ import linformer_cpp
 from linformer_cpp import LinformerLM
 from linformer_cpp._load import native
 from linformer_cpp.huggingface import LinformerCache, LinformerConfig, LinformerForCausalLM, LinformerForMaskedLM
+from linformer_cpp.huggingface.sampling import draw
 from linformer_cpp.huggingface.configuration import USUAL_NAMES, usual_name
 
 torch.set_num_threads(1)
@@ -96,7 +97,7 @@ def test_a_config_round_trips_with_what_was_automatic(tmp_path):
     assert model.config.window == 12 and model.config.normalise == "keys" and model.config.slot_bias == -2
     model.config.save_pretrained(tmp_path)
     other = AutoConfig.from_pretrained(tmp_path)
-    assert isinstance(other, LinformerConfig) and other.to_dict() == model.config.to_dict()
+    assert isinstance(other, LinformerConfig) and other.to_json_string() == model.config.to_json_string()
     assert other.window == 12 and other.softmax_layers == []
 
 
@@ -189,6 +190,50 @@ def test_samples():
     torch.manual_seed(1)
     assert torch.equal(model.generate(prompts, do_sample=True, num_return_sequences=3, max_new_tokens=8), made)
     assert model.generate(prompts, do_sample=True, top_k=1, max_new_tokens=8)[:, 7:].tolist() == written(model, prompts, max_new_tokens=8)
+
+
+def test_draws_have_the_probabilities_of_the_logits():
+    scores = torch.tensor([[0.0, -torch.inf, 1.0, 2.0, -torch.inf], [3.0, 3.0, -torch.inf, -torch.inf, 0.0]])
+    torch.manual_seed(0)
+    drawn = torch.stack([draw(scores) for _ in range(4000)])
+    shares = torch.nn.functional.one_hot(drawn, 5).double().mean(0)
+    assert (shares - scores.softmax(-1)).abs().max() < 0.03  # four standard deviations
+    assert (shares[scores == -torch.inf] == 0).all()
+    tiny = torch.full((1, 5), -200.0).index_fill(1, torch.tensor([2]), 0.0)
+    assert all(draw(tiny).item() == 2 for _ in range(20))
+    for wrong in [torch.nan, 0.0], [-torch.inf, -torch.inf]:
+        with pytest.raises(ValueError, match="logit"):
+            draw(torch.tensor([wrong]))
+
+
+@pytest.mark.parametrize("options", [{}, dict(use_cache=False), dict(repetition_penalty=1.5, no_repeat_ngram_size=3), dict(eos_token_id=list(range(100)), pad_token_id=255),
+                                     dict(max_time=60.0), dict(min_new_tokens=6, eos_token_id=list(range(200)), pad_token_id=255)], ids=str)
+def test_the_loop_does_what_transformers_does(options):
+    """Ids, scores, logits, pieces for a streamer, of its own loop."""
+    class Own(LinformerForCausalLM):
+        _sample = transformers.GenerationMixin._sample
+
+    class Pieces:
+        def __init__(self):
+            self.pieces = []
+
+        def put(self, ids):
+            self.pieces.append(ids.flatten().tolist())
+
+        def end(self):
+            self.pieces.append("end")
+
+    torch.manual_seed(3)
+    own = Own(config_of()).eval()
+    made, pieces = [], []
+    for model in model_of(), own:
+        streamer = Pieces() if len(pieces) < 2 else None
+        pieces.append(streamer)
+        made.append(model.generate(ids_of(2, 7), do_sample=False, max_new_tokens=20, output_scores=True, output_logits=True, return_dict_in_generate=True, streamer=streamer, **options))
+    assert torch.equal(made[0].sequences, made[1].sequences) and pieces[0].pieces == pieces[1].pieces
+    for name in "scores", "logits":
+        assert len(made[0][name]) == made[0].sequences.shape[1] - 7
+        assert all(torch.equal(a, b) for a, b in zip(made[0][name], made[1][name], strict=True))
 
 
 def test_an_end_of_text_ends_it():

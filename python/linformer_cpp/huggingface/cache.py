@@ -60,6 +60,11 @@ class LinformerCache(Cache):
         self._columns += count
         return logits
 
+    def read_next(self, ids: Tensor) -> Tensor:
+        """One more token of each text, ids (B,1) → logits (B,V), without questions of padding."""
+        self._columns += 1
+        return self._reader.read(ids, False)[:, 0]
+
     def _read_prompts(self, ids: Tensor, mask: Tensor | None) -> Tensor:
         prompts = ids.tolist()
         if mask is not None:

@@ -23,6 +23,7 @@ from ..language_model import LinformerLM, _drawn_seed
 from ..text import Tokenizer
 from .cache import LinformerCache
 from .configuration import LinformerConfig, usual_names
+from .sampling import sample
 
 __all__ = ["LinformerForCausalLM", "LinformerForMaskedLM", "LinformerPreTrainedModel"]
 
@@ -265,7 +266,7 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         if cache.model is not self:
             raise ValueError("cache is that of another model; make one with LinformerCache(model)")
 
-    # What `generate` asks of a model. Each step of it costs time, so this does no more than it has to.
+    # What `generate` asks of a model.
 
     def prepare_inputs_for_generation(
         self,
@@ -279,6 +280,12 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         ids = input_ids if next_sequence_length is None else input_ids[:, -next_sequence_length:]
         more.pop("labels", None)
         return {"input_ids": ids.to(self.device), "cache": cache, "attention_mask": attention_mask, **more}
+
+    def _sample(self, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any, generation_config: Any, synced_gpus: bool = False, streamer: Any = None, **inputs: Any) -> Any:
+        if synced_gpus:
+            raise ValueError("synced_gpus is True, but the C++ decoder reads whole weights; generate from a model that is not sharded")
+        with usual_names():
+            return sample(self, input_ids, logits_processor, stopping_criteria, generation_config, streamer, inputs)
 
     def _prepare_cache_for_generation(
         self, generation_config: GenerationConfig, model_kwargs: dict[str, Any], generation_mode: Any, batch_size: int, max_cache_length: int
