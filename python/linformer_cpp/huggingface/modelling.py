@@ -37,6 +37,9 @@ TIED = {PREFIX + "output.weight": PREFIX + "token_embedding.weight"}
 class _Body(LinformerLM):
     """A LinformerLM whose parameters are not drawn, and whose embedding and output layer are modules that transformers can resize and tie."""
 
+    token_embedding: nn.Embedding
+    output: nn.Linear
+
     def __init__(self, config: LinformerConfig) -> None:
         nn.Module.__init__(self)
         with usual_names():
@@ -230,7 +233,8 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         if labels is not None:
             targets = F.pad(_check_labels(labels, ids)[:, 1:], (0, 1), value=-100)
             if left is not None:
-                targets = _rolled(targets.masked_fill(attention_mask == 0, -100), left)
+                assert attention_mask is not None
+                targets = _rolled(targets.masked_fill(attention_mask.eq(0), -100), left)
             loss, logits = self._loss_and_logits(ids, targets, num_items_in_batch, skip_logits)
             if logits is not None:
                 logits = slice_logits_to_keep(logits if left is None else _rolled(logits, -left), logits_to_keep)
