@@ -10,7 +10,8 @@ except ImportError as error:
     raise ImportError("linformer_cpp.huggingface needs transformers, 5.24 or newer: pip install 'transformers>=5.24'") from error
 
 if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < (5, 24):
-    raise ImportError(f"linformer_cpp.huggingface needs transformers 5.24 or newer, but {transformers.__version__} is installed: pip install 'transformers>=5.24'")
+    found = transformers.__version__
+    raise ImportError(f"linformer_cpp.huggingface needs transformers 5.24 or newer, but {found} is installed: pip install 'transformers>=5.24'")
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 

@@ -22,7 +22,7 @@ class LinformerCache(Cache):
 
     Where all layers have running slots, it takes the same memory and the same time a token however long the texts are. `model.generate` makes one itself; give
     one of your own (`cache=LinformerCache(model)`) to go on with texts later, or to choose the format of the weights. `copy.deepcopy` gives a second cache
-    that goes on from here, so that a long beginning of many texts is read once. The weights are those of the time when it was made.
+    that goes on from here, so that a long beginning of many texts is read once. The weights are a copy, of the time when it was made.
 
     Args:
         model: whose texts these are.

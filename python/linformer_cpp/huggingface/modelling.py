@@ -23,6 +23,7 @@ from ..language_model import LinformerLM, _drawn_seed
 from ..text import Tokenizer
 from .cache import LinformerCache
 from .configuration import LinformerConfig, usual_names
+from .padding import check_labels, check_padding, check_shape, padding_on_the_left, rolled
 from .sampling import sample
 
 __all__ = ["LinformerForCausalLM", "LinformerForMaskedLM", "LinformerPreTrainedModel"]
@@ -30,7 +31,7 @@ __all__ = ["LinformerForCausalLM", "LinformerForMaskedLM", "LinformerPreTrainedM
 Model = TypeVar("Model", bound="LinformerPreTrainedModel")
 
 PREFIX = "linformer."
-"""Before the name that a tensor has in the program's model.safetensors. All else is equal, but for the output layer of tied models, which the program has not."""
+"""Before the name that a tensor has in the program's model.safetensors; all else of it is equal. Tied models have no output layer there."""
 TIED = {PREFIX + "output.weight": PREFIX + "token_embedding.weight"}
 
 
@@ -153,14 +154,17 @@ class LinformerPreTrainedModel(PreTrainedModel):
         if types is not None and bool(types.any()):
             raise ValueError("token_type_ids has other types than 0, but the model knows one kind of text; give one text a row")
         if asked:
-            raise TypeError(f"{type(self).__name__} has no argument {', '.join(asked)}: it reads input_ids (texts, tokens), and positions follow from attention_mask")
+            names = ", ".join(asked)
+            raise TypeError(f"{type(self).__name__} has no argument {names}: it reads input_ids (texts, tokens), and positions follow from attention_mask")
         if not isinstance(input_ids, Tensor):
             raise TypeError(f"input_ids is of type {type(input_ids).__name__}, expected a torch.Tensor")
         if input_ids.dim() != 2 or input_ids.dtype not in (torch.int64, torch.int32):
             raise ValueError(f"input_ids is {input_ids.dtype} of shape {tuple(input_ids.shape)}, expected torch.int64 of shape (texts, tokens)")
         return input_ids.long()
 
-    def _loss_and_logits(self, ids: Tensor, targets: Tensor, items: Tensor | int | None, skip_logits: bool | None, **mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _loss_and_logits(
+        self, ids: Tensor, targets: Tensor, items: Tensor | int | None, skip_logits: bool | None, **mask: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         """The mean over all targets, or their sum divided by `items`; logits (B,N,V) or None."""
         checkpoint = self.gradient_checkpointing and self.training
         if skip_logits is None:
@@ -176,14 +180,6 @@ class LinformerPreTrainedModel(PreTrainedModel):
             count = (targets != -100).sum()
             loss = torch.where(count > 0, loss * count, torch.zeros_like(loss)) / items
         return loss, None if hidden is None else F.linear(hidden, self.linformer.output.weight)
-
-
-def _check_labels(labels: Tensor, ids: Tensor) -> Tensor:
-    if not isinstance(labels, Tensor):
-        raise TypeError(f"labels is of type {type(labels).__name__}, expected a torch.Tensor")
-    if labels.shape != ids.shape or labels.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"labels is {labels.dtype} of shape {tuple(labels.shape)}, expected torch.int64 of shape {tuple(ids.shape)}, as input_ids")
-    return labels.long()
 
 
 class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
@@ -213,7 +209,7 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
 
         Args:
             attention_mask: (B,N) 1 = a token, 0 = padding, before the text or after it. Padding on the left is left out, so a text gives what it gives alone.
-            labels: (B,N), −100 where there is none; shifted here, so `labels=input_ids` trains on each next token. What stands on the left's padding predicts nothing.
+            labels: (B,N), −100 where there is none; shifted here, so `labels=input_ids` trains on each next token. Padding on the left predicts nothing.
             cache: continues its texts, without gradients. `past_key_values` is the old name. use_cache: makes one.
             logits_to_keep: gives only the last so many logits, or those of these places; 0: all.
             skip_logits: with labels gives no logits, which saves their memory; None: in training.
@@ -227,25 +223,25 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         cache = cache if cache is not None else past_key_values
         if cache is not None or use_cache:
             return self._read(ids, attention_mask, labels, cache, logits_to_keep)
-        left = _padding_on_the_left(attention_mask, ids)
+        left = padding_on_the_left(attention_mask, ids)
         if left is not None:
-            ids = _rolled(ids, left)
+            ids = rolled(ids, left)
         if labels is not None:
-            targets = F.pad(_check_labels(labels, ids)[:, 1:], (0, 1), value=-100)
+            targets = F.pad(check_labels(labels, ids)[:, 1:], (0, 1), value=-100)
             if left is not None:
                 assert attention_mask is not None
-                targets = _rolled(targets.masked_fill(attention_mask.eq(0), -100), left)
+                targets = rolled(targets.masked_fill(attention_mask.eq(0), -100), left)
             loss, logits = self._loss_and_logits(ids, targets, num_items_in_batch, skip_logits)
             if logits is not None:
-                logits = slice_logits_to_keep(logits if left is None else _rolled(logits, -left), logits_to_keep)
+                logits = slice_logits_to_keep(logits if left is None else rolled(logits, -left), logits_to_keep)
             return CausalLMOutputWithPast(loss=loss, logits=logits)
         checkpoint = self.gradient_checkpointing and self.training
         with usual_names():
             if isinstance(logits_to_keep, int) and logits_to_keep == 0:
                 logits = self.linformer(ids, checkpoint=checkpoint)
-                return CausalLMOutputWithPast(logits=logits if left is None else _rolled(logits, -left))
+                return CausalLMOutputWithPast(logits=logits if left is None else rolled(logits, -left))
             hidden = self.linformer.hidden(ids, checkpoint=checkpoint)
-        kept = slice_logits_to_keep(hidden if left is None else _rolled(hidden, -left), logits_to_keep)
+        kept = slice_logits_to_keep(hidden if left is None else rolled(hidden, -left), logits_to_keep)
         return CausalLMOutputWithPast(logits=F.linear(kept, self.linformer.output.weight))
 
     def _read(self, ids: Tensor, mask: Tensor | None, labels: Tensor | None, cache: LinformerCache | None, keep: int | Tensor) -> CausalLMOutputWithPast:
@@ -258,7 +254,7 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
             columns = cache.get_seq_length() + ids.shape[1]
             if mask.dim() != 2 or mask.shape != (ids.shape[0], columns):
                 raise ValueError(f"attention_mask has shape {tuple(mask.shape)}, expected {(ids.shape[0], columns)}: all tokens so far and these")
-            _check_padding(mask)
+            check_padding(mask)
         last = isinstance(keep, int) and keep == 1
         with usual_names():
             logits = cache.read(ids, mask, not last)
@@ -285,7 +281,16 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         more.pop("labels", None)
         return {"input_ids": ids.to(self.device), "cache": cache, "attention_mask": attention_mask, **more}
 
-    def _sample(self, input_ids: Tensor, logits_processor: Any, stopping_criteria: Any, generation_config: Any, synced_gpus: bool = False, streamer: Any = None, **inputs: Any) -> Any:
+    def _sample(
+        self,
+        input_ids: Tensor,
+        logits_processor: Any,
+        stopping_criteria: Any,
+        generation_config: Any,
+        synced_gpus: bool = False,
+        streamer: Any = None,
+        **inputs: Any,
+    ) -> Any:
         if synced_gpus:
             raise ValueError("synced_gpus is True, but the C++ decoder reads whole weights; generate from a model that is not sharded")
         with usual_names():
@@ -299,8 +304,8 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
         longest = self.linformer.longest_text
         if longest is not None and max_cache_length > longest:
             raise ValueError(
-                f"the text may get {max_cache_length + 1} tokens long, but the model reads at most {longest} (max_position_embeddings): give a shorter prompt, or "
-                f"max_length={longest + 1} or less"
+                f"the text may get {max_cache_length + 1} tokens long, but the model reads at most {longest} (max_position_embeddings): give a shorter prompt, "
+                f"or max_length={longest + 1} or less"
             )
         cache = model_kwargs.get("cache")
         if cache is not None:
@@ -338,45 +343,10 @@ class LinformerForMaskedLM(LinformerPreTrainedModel):
         ids = self._ids(input_ids, unused)
         mask = {}
         if attention_mask is not None:
-            _check_shape(attention_mask, ids)
+            check_shape(attention_mask, ids)
             mask["padding_mask"] = attention_mask == 0
         if labels is not None:
-            loss, logits = self._loss_and_logits(ids, _check_labels(labels, ids), num_items_in_batch, skip_logits, **mask)
+            loss, logits = self._loss_and_logits(ids, check_labels(labels, ids), num_items_in_batch, skip_logits, **mask)
             return MaskedLMOutput(loss=loss, logits=logits)
         with usual_names():
             return MaskedLMOutput(logits=self.linformer(ids, checkpoint=self.gradient_checkpointing and self.training, **mask))
-
-
-def _check_shape(mask: Tensor, ids: Tensor) -> None:
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"attention_mask is of type {type(mask).__name__}, expected a torch.Tensor")
-    if mask.shape != ids.shape:
-        raise ValueError(f"attention_mask has shape {tuple(mask.shape)}, expected {tuple(ids.shape)}, as input_ids")
-
-
-def _check_padding(mask: Tensor) -> None:
-    """Each row is padding, a text, padding."""
-    starts = (mask[:, 1:] != 0) & (mask[:, :-1] == 0)
-    count = starts.sum(1) + (mask[:, 0] != 0)
-    wrong = (count != 1).nonzero().flatten().tolist()
-    if wrong:
-        raise ValueError(f"attention_mask has {int(count[wrong[0]])} texts in row {wrong[0]}, expected one: padding stands before a text or after it")
-
-
-def _padding_on_the_left(mask: Tensor | None, ids: Tensor) -> Tensor | None:
-    """(B) tokens before each text; None where there are none. Padding on the right needs nothing: no token sees a later one."""
-    if mask is None:
-        return None
-    _check_shape(mask, ids)
-    if bool((mask != 0).all()):
-        return None
-    _check_padding(mask)
-    left = (mask != 0).long().argmax(1)
-    return left if bool(left.any()) else None
-
-
-def _rolled(rows: Tensor, left: Tensor) -> Tensor:
-    """(B,N,…) with row b turned left by left[b] places."""
-    count = rows.shape[1]
-    index = (torch.arange(count, device=rows.device) + left[:, None]) % count
-    return rows[torch.arange(len(rows), device=rows.device)[:, None], index]

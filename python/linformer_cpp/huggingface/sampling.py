@@ -1,7 +1,8 @@
 """The loop of `generate` that makes one token after the other, with little work beside the decoder's.
 
-It does what transformers' own does, step for step, and gives the same ids where the likeliest are taken. Samples are drawn by one random number each, from the
-sums of the probabilities; torch.multinomial draws one for each id of the vocabulary, which takes longer than a small model. Shape letters: B texts, V vocabulary.
+It does what transformers' own does, step for step, and gives the same ids where the likeliest are taken. Samples are drawn by one random number each, from
+the sums of the probabilities; torch.multinomial draws one for each id of the vocabulary, which takes longer than a small model does.
+Shape letters: B texts, V vocabulary.
 """
 
 from __future__ import annotations
