@@ -63,7 +63,9 @@ def sample(
     logits = model._prefill(ids, config, inputs, is_first_iteration=True).logits[:, -1]
     while True:
         logits = logits.to(device=ids.device, dtype=torch.float32, copy=kept.logits is not None)
-        scores = processors(ids, logits.clone() if kept.logits is not None else logits) if processors else logits
+        scores = logits.clone() if kept.logits is not None else logits
+        for processor in processors:  # the list's own call asks each time what arguments they take
+            scores = processor(ids, scores)
         kept.add(logits, scores)
         new = draw(scores) if config.do_sample else scores.argmax(-1)
         if ends:  # a finished text goes on with padding
