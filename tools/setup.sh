@@ -54,7 +54,7 @@ if ((${#missing[@]})); then
 fi
 
 # The Python side: LibTorch itself, and what the tests compare with.
-wanted="numpy tiktoken==0.14.0 tensorboard pytest transformers==5.24.0"
+wanted="numpy tiktoken==0.14.0 tensorboard pytest transformers==5.24.0 accelerate==1.15.0"
 alone="linformer-pytorch==0.19.3" # needs matplotlib only for plots, which no test draws
 site="" # where .venv finds torch, when TORCH_DIR is that of a Python environment: the operator library runs only with the torch it was built with
 if [ -n "${TORCH_DIR:-}" ] && [ -f "$TORCH_DIR/__init__.py" ]; then

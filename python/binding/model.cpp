@@ -52,6 +52,17 @@ std::pair<std::string, Named> drawn(const std::string& config, std::uint64_t see
   return {text_of(model.config()), model.parameters()};
 }
 
+/// Names and shapes of the parameters of such a model. None is drawn, and none is written to.
+std::pair<std::string, std::vector<std::pair<std::string, std::vector<std::int64_t>>>> shapes(
+    const std::string& config) {
+  std::vector<std::pair<std::string, std::vector<std::int64_t>>> result;
+  const LanguageModel model(config_of(config), [&](const std::string& name, at::IntArrayRef shape) {
+    result.emplace_back(name, shape.vec());
+    return at::empty(shape);
+  });
+  return {text_of(model.config()), result};
+}
+
 /// A model whose parameters are these very tensors: one storage, one leaf of autograd's graph.
 std::shared_ptr<LanguageModel> model_on(const std::string& config, const Named& given) {
   std::map<std::string, at::Tensor> tensors(given.begin(), given.end());
@@ -104,21 +115,6 @@ struct Request {
   std::string overflow, weights, prompt_dtype;
 };
 
-WeightFormat weights_of(const std::string& asked, const LanguageModel& model) {
-  if (asked == "auto") return choose_weights(model).value;
-  for (const auto format : {WeightFormat::float32, WeightFormat::bfloat16, WeightFormat::int8}) {
-    if (kernels::weight_format_name(format) == asked) return format;
-  }
-  fail("weights is '{}', expected one of auto, float32, bfloat16, int8", excerpt(asked));
-}
-
-/// As the program does: prompts in float32 where the weights are, else by the processor.
-at::ScalarType prompt_dtype_of(const std::string& asked, WeightFormat weights, const LanguageModel& model) {
-  const auto dtype = enum_of<DType>(asked, "prompt_dtype");
-  if (dtype == DType::automatic && weights == WeightFormat::float32) return at::kFloat;
-  return choose_dtype(dtype, model.output_weight().device()).value;
-}
-
 /// `on_text(sequence, bytes)` is asked for each piece. What it raises ends the generation, and so does Control-C.
 py::list generate_text(const LanguageModel& model, const Tokenizer& tokenizer, const Request& request,
                        const py::object& on_text) {
@@ -149,10 +145,25 @@ py::list generate_text(const LanguageModel& model, const Tokenizer& tokenizer, c
 
 }  // namespace
 
+WeightFormat weights_of(const std::string& asked, const LanguageModel& model) {
+  if (asked == "auto") return choose_weights(model).value;
+  for (const auto format : {WeightFormat::float32, WeightFormat::bfloat16, WeightFormat::int8}) {
+    if (kernels::weight_format_name(format) == asked) return format;
+  }
+  fail("weights is '{}', expected one of auto, float32, bfloat16, int8", excerpt(asked));
+}
+
+at::ScalarType prompt_dtype_of(const std::string& asked, WeightFormat weights, const LanguageModel& model) {
+  const auto dtype = enum_of<DType>(asked, "prompt_dtype");
+  if (dtype == DType::automatic && weights == WeightFormat::float32) return at::kFloat;
+  return choose_dtype(dtype, model.output_weight().device()).value;
+}
+
 void add_model(py::module_& module) {
   module.def("fields", &fields);
   module.def("resolved", [](const std::string& config) { return text_of(resolved(config_of(config))); });
   module.def("drawn", &drawn);
+  module.def("shapes", &shapes);
   module.def("load", [](const std::string& folder) {
     auto loaded = load(folder);
     return py::make_tuple(loaded.config, loaded.parameters, loaded.tokenizer);

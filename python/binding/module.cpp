@@ -17,5 +17,6 @@ PYBIND11_MODULE(_native, module) {
   });
   module.def("last_path", [] { return linformer::ops::path_name(linformer::ops::last_path()); });
   linformer::python::add_model(module);
+  linformer::python::add_reader(module);
   linformer::python::add_text(module);
 }

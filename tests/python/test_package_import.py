@@ -118,10 +118,11 @@ def test_the_page_s_examples_run(tmp_path):
 
     page = (pathlib.Path(os.environ["LINFORMER_SOURCE_DIR"]) / "docs/python.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, flags=re.M | re.S)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     prepare_text(tmp_path, "books", "the cat sat on the mat. " * 100)
     (tmp_path / "page.py").write_text("\n".join(["import torch", "torch.set_num_threads(1)", *blocks, "print()", "print(loss.item(), *out.shape, *next(iter(loader))[0].shape)"]))
-    result = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240, env=os.environ | {"PYTHONPATH": os.path.dirname(PACKAGE)})
+    environment = os.environ | {"PYTHONPATH": os.path.dirname(PACKAGE), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, timeout=240, env=environment)
     assert result.returncode == 0, result.stderr
     loss, *shapes = result.stdout.splitlines()[-1].split()
     assert float(loss) < 2.5 and shapes == "2 4 1000 16 8 128".split()
