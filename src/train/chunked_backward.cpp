@@ -99,12 +99,20 @@ class Chunks {
   std::int64_t count_;
 };
 
+// A chunk leaves holes in the heap, and the next one does not fill them all: without this the memory of a process grows
+// with the number of its chunks.
+void give_back_holes(std::int64_t index) {
+  constexpr std::int64_t kChunksBetween = 16;
+  if (index > 0 && index % kChunksBetween == 0) give_back_free_memory();
+}
+
 void keep_borders(const Chunks& chunks, const DecodeState& before, StateStack& borders) {
   const at::NoGradGuard no_grad;
   auto state = before.with(before.tensors());
   for (std::int64_t i = 0; i + 1 < chunks.count(); ++i) {
     state = chunks.read(i, state);
     borders.push(state);
+    give_back_holes(i);
     chunks.report(i + 1, 0);
   }
 }
@@ -122,10 +130,6 @@ bool backward_of(const at::Tensor& loss, const DecodeState& after, const std::ve
   if (!roots.empty()) torch::autograd::backward(roots, given);
   return !roots.empty();
 }
-
-// A chunk's backward pass leaves holes in the heap, and the next one does not fill them all. Without this, a process of
-// 256 chunks takes a third more memory than one of 16.
-constexpr std::int64_t kChunksBetweenTrims = 16;
 
 }  // namespace
 
@@ -146,7 +150,7 @@ ChunkedLoss backward_in_chunks(const LanguageModel& model, const at::Tensor& ids
     const bool done = backward_of(loss, after, gradients);
     if (loss.defined()) result.loss = result.loss + loss.detach().to(at::kDouble);
     gradients = done && i > 0 ? leaf.gradients() : std::vector<at::Tensor>();
-    if (i % kChunksBetweenTrims == 0 && i > 0) give_back_free_memory();
+    give_back_holes(i);
     chunks.report(2 * chunks.count() - 1 - i, chunks.count() - i);
   }
   return result;
