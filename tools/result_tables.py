@@ -61,6 +61,10 @@ def corpora(rows_of_name):
     points = list(dict.fromkeys((grid, point) for one in grids for grid, _, point in rows if grid == one))
     same_seeds = len({len(row["seeds"]) for row in rows.values()}) == 1
     decoded = any(of_seeds(row, "state_bytes") for row in rows.values())
+    timed = not any(row.get("tokens_differ") for row in rows.values())  # else the shortest training would be the time of all
+
+    def losses(row):
+        return [spread(row["validation_loss"]) if row else "–", *([equal_time(row) if row else "–"] if timed else [])]
 
     def line(grid, name):
         found = [rows.get((grid, text, name)) for text in texts]
@@ -68,11 +72,11 @@ def corpora(rows_of_name):
         states = [of_seeds(row, "state_bytes") for row in there][0]
         return [*([grid] if len(grids) > 1 else []), point(there[0]), parameters(there[0]),
                 *([] if same_seeds else ["/".join(str(len(row["seeds"])) if row else "–" for row in found)]),
-                *(cell for row in found for cell in ((spread(row["validation_loss"]), equal_time(row)) if row else ("–", "–"))),
+                *(cell for row in found for cell in losses(row)),
                 f"{mean([speed for row in there for speed in of_seeds(row, 'tokens_per_second')]):,.0f}",
                 *([f"{states[0]:,}" if states else "–"] if decoded else [])]
     head = [*(["grid"] if len(grids) > 1 else []), "point", "parameters", *([] if same_seeds else ["seeds"]),
-            *(title for text in texts for title in (f"{text.capitalize()}: loss", "at equal time")), "tokens/s", *(["state, bytes"] if decoded else [])]
+            *(title for text in texts for title in (f"{text.capitalize()}: loss", *(["at equal time"] if timed else []))), "tokens/s", *(["state, bytes"] if decoded else [])]
     return table(head, [line(*one) for one in points]) + notes(rows.values())
 
 

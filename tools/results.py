@@ -114,7 +114,7 @@ def draw_memory(rows, out):
 
 # The pictures of the README: what `linformer report --pictures` makes of rows, and what is drawn here.
 REPORTED = {"ablation-kind-and-form": "kind_and_form-shakespeare", "ablation-recall-accuracy": "recall", "time-forward-paper-table3": "paper-table3"}
-DRAWN = {"loss-by-position": (draw_positions, "positions-code"), "memory-against-length": (draw_memory, "memory-long")}
+DRAWN = {"loss-by-position": (draw_positions, "positions-austen"), "memory-against-length": (draw_memory, "memory-long")}
 
 
 def draw(program, rows, out):
