@@ -159,7 +159,7 @@ TEST_F(StateFile, NeedsOneTextAndTheSameWeights) {
   const auto refused = [&](const std::vector<std::string>& prompts, const GenerateOptions& options) {
     return message_of([&] { generate(model_, tokenizer_of_bytes(), prompts, sampling, options); });
   };
-  EXPECT_TRUE(holds(refused({"a", "b"}, {.from = &from}), {"2 prompts", "--state-in"}));
+  EXPECT_TRUE(holds(refused({"a", "b"}, {.from = &from}), {"make 2", "--state-in"}));
   EXPECT_TRUE(holds(refused({"a"}, {.samples = 2, .from = &from}), {"samples make 2"}));
   EXPECT_TRUE(holds(refused({"a"}, {.overflow = Overflow::slide, .from = &from}), {"slide"}));
   EXPECT_TRUE(holds(refused({"a"}, {.weights = WeightFormat::int8, .from = &from}), {"float32", "--dtype"}));
