@@ -37,9 +37,14 @@ def by_octave(of_points, cell):
 
 def positions(rows):
     """Loss by octaves of position, as means over seeds."""
-    read = sorted({(round(row["loss_by_position"][0]["tokens"] / (row["loss_by_position"][0]["to"] + 1)), row["length"]) for row in rows})
+    def windows(row):
+        first = row["loss_by_position"][0]
+        whole, rest = divmod(row.get("tokens", 0), row["length"])
+        count = whole or round(first["tokens"] / (first["to"] + 1))
+        return f"{count:,} window{'s' if count > 1 else ''} of {row['length']:,} tokens" + (f" and {rest:,} of another" if whole and rest else "")
+    read = sorted({windows(row) for row in rows})
     return by_octave({name: (octave_losses(those), those[0]["trained_length"]) for name, those in by_name(rows).items()}, spread) + \
-        f" Read: {'; '.join(f'{count:,} windows of {length:,} tokens' for count, length in read)}.\n"
+        f" Read: {'; '.join(read)}.\n"
 
 
 WINDOW = "window-alone"  # what more context is measured against

@@ -59,13 +59,16 @@ void check_state_file(const fs::path& path) {
   const auto folder = fs::absolute(path).parent_path();
   require(fs::is_directory(folder), "{}: there is no folder {}; make it, or name another file", path.string(),
           folder.string());
-  require(::access(folder.c_str(), W_OK) == 0, "{}: no file can be made in {}: {}; name another file", path.string(),
-          folder.string(), std::generic_category().message(errno));
+  if (::access(folder.c_str(), W_OK) != 0) {
+    const auto reason = std::generic_category().message(errno);
+    fail("{}: no file can be made in {}: {}; name another file", path.string(), folder.string(), reason);
+  }
   if (!fs::exists(path)) return;
   require(fs::is_regular_file(path), "{}: is no ordinary file, expected one for the state; name another",
           path.string());
   require(fs::file_size(path) == 0 || holds_state(path),
-          "{}: holds something else than a state, which would be lost; name another file, or remove it", path.string());
+          "{}: holds something other than a state, which would be lost; name another file, or remove it",
+          path.string());
 }
 
 void save_conversation(const std::filesystem::path& path, const LanguageModel& model,

@@ -267,10 +267,10 @@ def test_states_that_cant_be_used(model, endless, tmp_path):
     precious = tmp_path / "thesis.txt"
     for text in "my thesis", "my thesis is long enough for the header of a file of tensors":
         precious.write_text(text)
-        assert "holds something else than a state" in error(endless, "--prompt", "x", "--state-out", precious)
+        assert "holds something other than a state" in error(endless, "--prompt", "x", "--state-out", precious)
         assert precious.read_text() == text
     weights = (endless / "model.safetensors").read_bytes()
-    assert "something else" in error(endless, "--prompt", "x", "--state-out", endless / "model.safetensors")
+    assert "something other" in error(endless, "--prompt", "x", "--state-out", endless / "model.safetensors")
     assert (endless / "model.safetensors").read_bytes() == weights
     for flag in "--state-out", "--state-in":
         assert "expected the name of a file" in error(endless, "--prompt", "x", flag, "")
