@@ -42,7 +42,7 @@ def positions(rows):
         whole, rest = divmod(row.get("tokens", 0), row["length"])
         count = whole or round(first["tokens"] / (first["to"] + 1))
         return f"{count:,} window{'s' if count > 1 else ''} of {row['length']:,} tokens" + (f" and {rest:,} of another" if whole and rest else "")
-    read = sorted({windows(row) for row in rows})
+    read = [text for _, text in sorted({(row["length"], windows(row)) for row in rows})]
     return by_octave({name: (octave_losses(those), those[0]["trained_length"]) for name, those in by_name(rows).items()}, spread) + \
         f" Read: {'; '.join(read)}.\n"
 

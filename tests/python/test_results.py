@@ -183,6 +183,8 @@ def test_loss_by_position_shows_where_the_trained_length_ends(tmp_path):
     assert "| gated, N 512 | 2.000 | 1.750 | ‖ 1.625 | – |\n| gated, N 1,024 | 2.000 | 1.500 | ‖ 1.500 | 1.250 |\n" in several
     assert "| softmax, trained at 200 | 1.500 | ‖ 1.500 | 1.500 | – |\n" in several
     assert "ends: 200, 256 tokens. Read: 3 windows of 512 tokens; 3 windows of 1,024 tokens." in several
+    cut = page_of(tmp_path, "positions long", {"long": [evaluated("softmax", 0, (2.0, 1.5)) | {"tokens": 512 + 100}]})
+    assert "Read: 1 window of 512 tokens and 100 of another." in cut
 
 
 def test_what_context_gives_is_the_difference_to_the_window_alone_of_the_same_seed(tmp_path):
