@@ -43,8 +43,6 @@ def transformers_seconds(model, prompt, tokens, options):
     return time.process_time() - start
 
 
-
-
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ import sys
 import time
 
 import pictures
+from table_cells import mean
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MIB = 2**20
@@ -72,10 +73,6 @@ def speeds_of(samples):
 def draw(points, out):
     script = PICTURE.format(colours=pictures.COLOURS, speed=1.2 * max(p[1] for p in points), memory=1.2 * max(p[2] for p in points))
     pictures.run(pictures.data("written", points) + script, out)
-
-
-def mean(values):
-    return sum(values) / len(values)
 
 
 def main():

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/sha256_blocks.hpp"
+#include "linformer/core/file.hpp"
 
 namespace linformer {
 namespace {
@@ -40,5 +41,7 @@ std::string sha256(std::span<const std::byte> bytes) {
 }
 
 std::string sha256(std::string_view text) { return sha256(std::as_bytes(std::span(text))); }
+
+std::string hash_of_file(const std::filesystem::path& path) { return sha256(MappedFile(path).bytes()); }
 
 }  // namespace linformer

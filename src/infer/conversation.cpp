@@ -45,9 +45,7 @@ void check_same_model(const std::string& file, const json& stored, const json& o
 
 bool holds_state(const fs::path& path) {
   try {
-    const auto metadata = read_safetensors(path).metadata;
-    const auto format = metadata.find("format");
-    return format != metadata.end() && format->second == ConversationFile::kFormat;
+    return is_conversation(read_safetensors(path));
   } catch (const UserError&) {
     return false;
   }

@@ -80,11 +80,14 @@ std::string content_hash(const TensorFile& file) {
   return sha256(all);
 }
 
+bool is_conversation(const TensorFile& file) {
+  const auto format = file.metadata.find("format");
+  return format != file.metadata.end() && format->second == ConversationFile::kFormat;
+}
+
 ConversationFile parse_conversation(const TensorFile& file, const std::string& name) {
   const MetadataReader reader(file, name);
-  const auto format = file.metadata.find("format");
-  require(format != file.metadata.end() && format->second == ConversationFile::kFormat,
-          "{}: is no saved state; expected a file that generate --state-out made", name);
+  require(is_conversation(file), "{}: is no saved state; expected a file that generate --state-out made", name);
   require(reader.text("version") == ConversationFile::kVersion,
           "{}: its version is '{}', this program reads {}; use the program that made it", name,
           excerpt(reader.text("version")), ConversationFile::kVersion);

@@ -25,6 +25,9 @@ struct ConversationFile {
 /// Of everything in the file but this hash itself, which stands under "sha256" of its metadata.
 std::string content_hash(const TensorFile& file);
 
+/// Whether a file of tensors says that it is a saved text.
+bool is_conversation(const TensorFile& file);
+
 /// UserError names the file and what is wrong: another kind of file or version, another hash, or a value that is
 /// missing, of another type, or out of range.
 ConversationFile parse_conversation(const TensorFile& file, const std::string& name);

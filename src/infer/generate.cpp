@@ -173,7 +173,7 @@ class Generator {
     auto& made = result_.sequences[sequence.number];
     if (sequence.made++ > 0) ++result_.decoded_tokens;
     if (options_.keep) made.tokens.push_back(id);
-    if (options_.overflow == Overflow::error) sequence.ids.clear(), sequence.start = 0;
+    if (options_.overflow == Overflow::error) sequence.ids.clear();
     sequence.ids.push_back(id);
     const bool ended = id == tokenizer_.end_of_text();
     auto shown = ended ? std::string() : sequence.text.push(tokenizer_.bytes_of(id));

@@ -166,10 +166,9 @@ class Ablation {
     const auto existing = state == RunState::half ? ExistingRun::resume : ExistingRun::refuse;
     std::optional<Run> training;
     try {
-      const bool begins = existing != ExistingRun::resume;
       training.emplace(config, RunOptions{.out = run,
                                           .existing = existing,
-                                          .from = begins ? from : fs::path(),
+                                          .from = state == RunState::half ? fs::path() : from,
                                           .device = options_.device,
                                           .quiet = options_.quiet});
     } catch (const LostCheckpoints&) {  // whose message names flags that this command lacks

@@ -67,7 +67,7 @@ void check_same_run(const fs::path& run, RunConfig config, const fs::path& from)
   require(stored.seed == config.seed, "{}: was trained with seed {}", run.string(), stored.seed);
   if (!from.empty() && stored.from) {  // by what they are: the folder of all runs may have moved
     config.from = stored.from;
-    require(stored.from->sha256 == sha256(MappedFile(from / "model.safetensors").bytes()),
+    require(stored.from->sha256 == hash_of_file(from / "model.safetensors"),
             "{}: was begun with other weights than {} has now", run.string(), from.string());
   }
   check_resumable(stored, config);

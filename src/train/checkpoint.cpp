@@ -13,7 +13,6 @@
 #include "linformer/core/hash.hpp"
 #include "linformer/core/json.hpp"
 #include "linformer/nn/state_file.hpp"
-#include "train/file_hash.hpp"
 
 namespace linformer {
 namespace {

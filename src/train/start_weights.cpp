@@ -10,10 +10,10 @@
 #include "linformer/core/excerpt.hpp"
 #include "linformer/core/file.hpp"
 #include "linformer/core/format.hpp"
+#include "linformer/core/hash.hpp"
 #include "linformer/core/path.hpp"
 #include "linformer/core/utf8.hpp"
 #include "linformer/infer/model_tokenizer.hpp"
-#include "train/file_hash.hpp"
 
 namespace linformer {
 namespace {
@@ -39,6 +39,12 @@ std::set<std::string> free_fields() {
 }
 
 bool is_of_attention(const std::string& tensor) { return tensor.find(".attention.") != std::string::npos; }
+
+std::map<std::string, at::Tensor> detached_parameters(const LanguageModel& model) {
+  std::map<std::string, at::Tensor> all;
+  for (const auto& [name, tensor] : model.parameters()) all[name] = tensor.detach();
+  return all;
+}
 
 // "blocks.3.attention.decay" becomes "blocks.*.attention.decay".
 std::string of_every_block(const std::string& tensor) {
@@ -90,23 +96,19 @@ LanguageModel with_config(const LanguageModel& model, const ModelConfig& config,
   if (const auto different = first_difference(fields_of(own), fields_of(given), free_fields()))
     fail("{} is {}, but the weights of {} were trained with {}; leave it out, or train without --from", different->name,
          excerpt(different->second), weights.folder, excerpt(different->first));
-  std::map<std::string, at::Tensor> values;
-  for (const auto& [name, tensor] : model.parameters()) values[name] = tensor.detach();
+  auto values = detached_parameters(model);
+  std::map<std::string, at::Tensor> drawn;  // of a new model, made where a tensor of it is needed
   std::set<std::string> fresh;
-  for (const auto& [name, tensor] : LanguageModel(given, seed).parameters()) {
-    auto& value = values[name];
-    if (value.defined() && value.sizes() == tensor.sizes()) continue;
+  LanguageModel result(given, [&](const std::string& name, at::IntArrayRef shape) {
+    const auto own_value = values.extract(name);
+    if (!own_value.empty() && own_value.mapped().sizes() == shape) return own_value.mapped();
     require(is_of_attention(name),
             "model.length is {}, but the weights of {} were trained with {}, and their table of positions is neither "
             "stretched nor cut; leave it out, or train without --from",
             given.length, weights.folder, own.length);
-    value = tensor.detach();
+    if (drawn.empty()) drawn = detached_parameters(LanguageModel(given, seed));
     fresh.insert(of_every_block(name));
-  }
-  LanguageModel result(given, [&](const std::string& name, at::IntArrayRef) {
-    auto value = std::move(values.at(name));
-    values.erase(name);
-    return value;
+    return drawn.at(name);
   });
   if (!fresh.empty()) remark(formatted("begin anew, as {} has none of their shape: {}", weights.folder, listed(fresh)));
   std::set<std::string> left;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,5 +12,7 @@ namespace linformer {
 /// The SHA-256 of `bytes` as 64 hexadecimal digits (FIPS 180-4).
 std::string sha256(std::span<const std::byte> bytes);
 std::string sha256(std::string_view text);
+/// Of a whole file. UserError when it can't be read.
+std::string hash_of_file(const std::filesystem::path& path);
 
 }  // namespace linformer

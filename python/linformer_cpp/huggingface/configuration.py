@@ -40,6 +40,12 @@ def usual_names() -> Iterator[None]:
         raise ValueError(told) from None
 
 
+def usual_fields(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The fields of a program's config.json, by their names here."""
+    fields = {**sections["model"], **sections["attention"]}
+    return {usual_name(field): None if value == "auto" else value for field, value in fields.items()}
+
+
 class LinformerConfig(PreTrainedConfig):
     """What a Linformer is, under Hugging Face's names where there are some; `linformer train --help` explains the fields.
 
@@ -109,12 +115,9 @@ class LinformerConfig(PreTrainedConfig):
 
     def take(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         """Sets the fields to those of a program's config.json."""
-        for section in ("model", "attention"):
-            for field, value in sections[section].items():
-                setattr(self, usual_name(field), None if value == "auto" else value)
+        for name, value in usual_fields(sections).items():
+            setattr(self, name, value)
 
     @classmethod
     def from_program_text(cls, text: str, **more: Any) -> LinformerConfig:
-        sections = json.loads(text)
-        fields = {**sections["model"], **sections["attention"]}
-        return cls(**{usual_name(field): None if value == "auto" else value for field, value in fields.items()}, **more)
+        return cls(**usual_fields(json.loads(text)), **more)

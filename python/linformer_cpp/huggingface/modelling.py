@@ -162,11 +162,16 @@ class LinformerPreTrainedModel(PreTrainedModel):
             raise ValueError(f"input_ids is {input_ids.dtype} of shape {tuple(input_ids.shape)}, expected torch.int64 of shape (texts, tokens)")
         return input_ids.long()
 
+    @property
+    def _recomputes(self) -> bool:
+        """Whether blocks are computed again in the backward pass."""
+        return self.gradient_checkpointing and self.training
+
     def _loss_and_logits(
         self, ids: Tensor, targets: Tensor, items: Tensor | int | None, skip_logits: bool | None, **mask: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """The mean over all targets, or their sum divided by `items`; logits (B,N,V) or None."""
-        checkpoint = self.gradient_checkpointing and self.training
+        checkpoint = self._recomputes
         if skip_logits is None:
             skip_logits = self.training
         hidden = None
@@ -235,7 +240,7 @@ class LinformerForCausalLM(LinformerPreTrainedModel, GenerationMixin):
             if logits is not None:
                 logits = slice_logits_to_keep(logits if left is None else rolled(logits, -left), logits_to_keep)
             return CausalLMOutputWithPast(loss=loss, logits=logits)
-        checkpoint = self.gradient_checkpointing and self.training
+        checkpoint = self._recomputes
         with usual_names():
             if isinstance(logits_to_keep, int) and logits_to_keep == 0:
                 logits = self.linformer(ids, checkpoint=checkpoint)
@@ -349,4 +354,4 @@ class LinformerForMaskedLM(LinformerPreTrainedModel):
             loss, logits = self._loss_and_logits(ids, check_labels(labels, ids), num_items_in_batch, skip_logits, **mask)
             return MaskedLMOutput(loss=loss, logits=logits)
         with usual_names():
-            return MaskedLMOutput(logits=self.linformer(ids, checkpoint=self.gradient_checkpointing and self.training, **mask))
+            return MaskedLMOutput(logits=self.linformer(ids, checkpoint=self._recomputes, **mask))
